@@ -1,0 +1,105 @@
+"""The composition root: settings in, FastAPI out. One lifespan opens and closes every part; no rules here."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+
+import httpx
+from dapr.aio.clients import DaprClient
+from dapr.clients.http.helpers import get_api_url
+from fastapi import FastAPI
+from httpx_aiohttp import AiohttpTransport
+
+from function import __version__
+from function.deadletters import DeadLetters
+from function.delivery import Delivery
+from function.failures import Reason, TryAgain
+from function.health import SICK_SECONDS, Health, Probe
+from function.logs import log, log_failure
+from function.secrets import AdminToken
+from function.settings import Settings
+from function.state import StateStore
+from function.subscriber import mount
+from function.synapse import Synapse
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything that is opened at the start and closed at the end."""
+
+    delivery: Delivery
+    state: StateStore
+    synapse: Synapse
+    probes: Sequence[Probe]
+
+
+OpenParts = Callable[[Settings, Health], AbstractAsyncContextManager[Parts]]
+
+
+@contextlib.asynccontextmanager
+async def open_parts(settings: Settings, health: Health) -> AsyncIterator[Parts]:
+    """Opens the parts on the real sidecar and the real Synapse. Raises TryAgain while the sidecar does not answer."""
+    await _sidecar_answers()
+    http = httpx.AsyncClient(base_url=str(settings.matrix_homeserver_url), transport=AiohttpTransport())
+    async with http, DaprClient() as client:
+        token = AdminToken(client, settings.secret_store_name, settings.secret_name)
+        synapse = Synapse(http, token, settings.matrix_server_name)
+        state = StateStore(client, settings.state_store_name)
+        dead_letters = DeadLetters(client, settings.pubsub_name, settings.dead_letter_topic)
+        delivery = Delivery(state, synapse, dead_letters, health)
+        yield Parts(delivery, state, synapse, [state.probe, synapse.probe])
+
+
+async def _sidecar_answers() -> None:
+    """DaprClient() blocks the event loop until the sidecar answers: so it is built only once that is known."""
+    try:
+        async with httpx.AsyncClient(timeout=2.0) as http:
+            (await http.get(f"{get_api_url()}/healthz/outbound")).raise_for_status()
+    except httpx.HTTPError as error:
+        raise TryAgain(Reason.STARTING, f"no sidecar yet: {type(error).__name__}") from None
+
+
+def create_app(settings: Settings, parts: OpenParts = open_parts) -> FastAPI:
+    """The ASGI application.
+
+    Args:
+        settings: as the environment has them.
+        parts: the seam for tests.
+    """
+    health = Health()
+    opened: list[Parts] = []
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        log(logging.INFO, "started", version=__version__, port=settings.app_port)
+        if not settings.enabled:
+            log(logging.WARNING, "switched_off", detail="KAFKA_ENABLED or MATRIX_ENABLED is false: consuming nothing")
+        work = asyncio.create_task(_keep_open(settings, health, parts, opened)) if settings.enabled else None
+        yield
+        if work:
+            work.cancel()
+            await asyncio.wait([work])
+        log(logging.INFO, "stopped")
+
+    app = FastAPI(lifespan=lifespan, openapi_url=None)
+    mount(app, settings, health, lambda: opened[0].delivery if opened else None)
+    return app
+
+
+async def _keep_open(settings: Settings, health: Health, parts: OpenParts, opened: list[Parts]) -> None:
+    """Opens the parts as soon as the sidecar is there, beside the server: liveness and readiness answer meanwhile."""
+    while True:
+        try:
+            async with parts(settings, health) as found:
+                opened.append(found)
+                await health.watch(found.probes)
+        except TryAgain as failure:
+            health.sick = failure
+        except Exception as error:
+            log_failure("start_failed", error)
+        finally:
+            opened.clear()
+        await asyncio.sleep(SICK_SECONDS)

@@ -1,0 +1,95 @@
+"""The command line: `serve` runs the function, `check` says whether everything it needs is there."""
+
+import asyncio
+import sys
+from typing import Annotated
+
+import typer
+import uvicorn
+from rich.console import Console
+from rich.table import Table
+
+from function import __version__, check, logs
+from function.app import create_app
+from function.settings import Settings, WrongSettings, load
+
+GRACE_SECONDS = 25  # a batch may finish; below Kubernetes' default grace of 30 s
+
+cli = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Keeps Matrix accounts in step with an identity service. Settings come from the environment; the README lists them.",
+)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    cli()
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@cli.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Common options."""
+
+
+@cli.command()
+def serve() -> None:
+    """Run the function beside its Dapr sidecar until SIGTERM.
+
+    Listens on APP_HOST:APP_PORT. GET /health/ready says whether it consumes, and if not, why.
+    Exit code 2: a setting is wrong.
+    """
+    settings = _settings()
+    logs.configure(settings.log_level)
+    uvicorn.run(
+        create_app(settings),
+        host=settings.app_host,
+        port=settings.app_port,
+        loop="uvloop",
+        http="httptools",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+
+
+@cli.command("check")
+def check_command() -> None:
+    """Check settings, sidecar, state store, secret, token, server name and rate limit, and say what to do.
+
+    Run it where the function runs, with the same environment: it uses the same sidecar.
+    Exit code 0: all is well. 1: something is not. 2: a setting is wrong.
+    """
+    settings = _settings()
+    logs.configure("ERROR")
+    found = asyncio.run(_collect(settings))
+    table = Table("", "checked", "found", "what to do", title="matrix-account-sync check")
+    for finding in found:
+        mark = "[green]ok[/]" if finding.ok else "[red]not ok[/]"
+        table.add_row(mark, finding.what, finding.found, "" if finding.ok else finding.advice)
+    Console().print(table)
+    raise typer.Exit(0 if all(finding.ok for finding in found) else 1)
+
+
+async def _collect(settings: Settings) -> list[check.Finding]:
+    return [finding async for finding in check.findings(settings)]
+
+
+def _settings() -> Settings:
+    try:
+        return load()
+    except WrongSettings as wrong:
+        for problem in wrong.problems:
+            print(f"matrix-account-sync: {problem}", file=sys.stderr)
+        raise typer.Exit(2) from None

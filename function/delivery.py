@@ -1,0 +1,250 @@
+"""The one road: a batch of records in, SUCCESS or RETRY out for each of them.
+
+decode -> load the users' records -> fold -> reconcile -> save -> publish dead letters -> answer. Every failure ends in
+the ladder of `_settle_user` or `deliver`; only what is recognised as hopeless becomes a dead letter.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from function.deadletters import DeadLetters, Delivered
+from function.desired import Status, fold, is_late, may_have_run
+from function.events import Event, Ignored, ProfileUpdated, UserDeleted, decode
+from function.failures import Reason, Rejected, TryAgain
+from function.health import Health
+from function.logs import log, log_failure, plain
+from function.reconcile import Deactivate, Outcome, SetDisplayName, reconcile
+from function.state import Conflict, StateStore, Stored
+from function.synapse import Synapse
+
+BATCH_SECONDS = 30.0  # no user's reconciliation may hold a batch longer: it holds every partition of this pod
+CONFLICT_TRIES = 3
+
+
+class Fate(StrEnum):
+    """What became of one event."""
+
+    APPLIED = "applied"  # at least one call changed Synapse
+    UNCHANGED = "unchanged"  # Synapse was as the event says already
+    STALE = "stale"  # something newer, or a deletion, is known
+    NO_ACCOUNT = "no_account"  # nobody to write to: remembered, not an error
+    IGNORED = "ignored"  # not for this service
+    DEAD_LETTER = "dead_letter"
+    RETRY = "retry"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The fate of one record; `reason` for a dead letter and a retry."""
+
+    fate: Fate
+    failure: Rejected | TryAgain | None = None
+
+
+@dataclass(slots=True)
+class _User:
+    """One user's events of a batch, oldest arrival first, with their places in it."""
+
+    user_id: str
+    places: list[int]
+    events: list[Event]
+    outcome: Outcome | None = None
+
+
+class Delivery:
+    """Takes batches one after the other, so that no user has two writers in this process.
+
+    Args:
+        state: the users' records.
+        synapse: the homeserver.
+        dead_letters: where hopeless records go.
+        health: told when the world breaks; says whether to try at all.
+    """
+
+    def __init__(self, state: StateStore, synapse: Synapse, dead_letters: DeadLetters, health: Health) -> None:
+        self._state, self._synapse, self._dead_letters, self._health = state, synapse, dead_letters, health
+        self._turn = asyncio.Lock()
+
+    async def deliver(self, records: Sequence[Delivered]) -> list[Verdict]:
+        """The verdict on each record, in their order. Never raises."""
+        if self._health.sick:
+            return [Verdict(Fate.RETRY, self._health.sick)] * len(records)
+        async with self._turn:
+            try:
+                return await self._deliver(records)
+            except TryAgain as failure:
+                return self._retry_all(records, failure)
+            except Exception as error:
+                log_failure("batch_failed", error)
+                return self._retry_all(records, TryAgain(Reason.UNEXPECTED, type(error).__name__))
+
+    def _retry_all(self, records: Sequence[Delivered], failure: TryAgain) -> list[Verdict]:
+        self._health.report(failure)
+        log(logging.WARNING, "batch_waits", reason=failure.reason.value, detail=failure.detail, size=len(records))
+        return [Verdict(Fate.RETRY, failure)] * len(records)
+
+    async def _deliver(self, records: Sequence[Delivered]) -> list[Verdict]:
+        decoded = [decode(record.value, record.headers) for record in records]
+        verdicts: dict[int, Verdict] = {}
+        users: dict[str, _User] = {}
+        for place, event in enumerate(decoded):
+            if isinstance(event, Ignored):
+                verdicts[place] = Verdict(Fate.IGNORED)
+            elif isinstance(event, Rejected):
+                verdicts[place] = Verdict(Fate.DEAD_LETTER, event)
+            else:
+                user = users.setdefault(event.user_id, _User(event.user_id, [], []))
+                user.places.append(place)
+                user.events.append(event)
+        if users:
+            verdicts |= await self._settle(list(users.values()))
+        await self._bury(records, decoded, verdicts)
+        _keep_order(users.values(), verdicts)
+        ordered = [verdicts[place] for place in range(len(records))]
+        _tell(records, decoded, ordered)
+        return ordered
+
+    async def _settle(self, users: Sequence[_User]) -> dict[int, Verdict]:
+        """Brings Synapse and the records in step with the users' events."""
+        stored = await self._state.read([user.user_id for user in users])
+        settled = await asyncio.gather(*(self._settle_user(user, stored[user.user_id]) for user in users))
+        changed = {
+            user.user_id: Stored(user.outcome.record, stored[user.user_id].etag)
+            for user in users
+            if user.outcome and user.outcome.record != stored[user.user_id].record
+        }
+        verdicts = {place: verdict for one in settled for place, verdict in one.items()}
+        try:
+            if changed:
+                await self._state.write(changed)
+        except Conflict:
+            for user in users:
+                if user.user_id in changed:
+                    verdicts |= await self._save_alone(user, changed[user.user_id], verdicts)
+        return verdicts
+
+    async def _settle_user(self, user: _User, stored: Stored, *, doubtful: bool = False) -> dict[int, Verdict]:
+        """One user's verdicts; `user.outcome` stays None where nothing may be saved."""
+        user.outcome = None
+        record = stored.record
+        for event in user.events:
+            doubtful = doubtful or may_have_run(stored.record, event)
+            record = fold(record, event)
+        try:
+            async with asyncio.timeout(BATCH_SECONDS):
+                user.outcome = await reconcile(self._synapse, user.user_id, record, doubtful=doubtful)
+        except TryAgain as failure:
+            return self._wait(user, failure)
+        except TimeoutError:
+            return self._wait(user, TryAgain(Reason.TOO_SLOW, f"over {BATCH_SECONDS:.0f} s"))
+        except Exception as error:
+            log_failure("user_failed", error)
+            return self._wait(user, TryAgain(Reason.UNEXPECTED, type(error).__name__))
+        return dict(zip(user.places, _verdicts(user.events, user.outcome), strict=True))
+
+    def _wait(self, user: _User, failure: TryAgain) -> dict[int, Verdict]:
+        self._health.report(failure)
+        return dict.fromkeys(user.places, Verdict(Fate.RETRY, failure))
+
+    async def _save_alone(self, user: _User, changed: Stored, verdicts: dict[int, Verdict]) -> dict[int, Verdict]:
+        """Saves one user's record; where another writer was there, starts over from what that one left, and asks
+        Synapse again, since our calls may have gone over the newer ones."""
+        mine = {place: verdicts[place] for place in user.places}
+        for _ in range(CONFLICT_TRIES):
+            try:
+                await self._state.write({user.user_id: changed})
+                return mine
+            except Conflict:
+                stored = (await self._state.read([user.user_id]))[user.user_id]
+                mine = await self._settle_user(user, stored, doubtful=True)
+                if user.outcome is None:
+                    return mine
+                changed = Stored(user.outcome.record, stored.etag)
+        return self._wait(user, TryAgain(Reason.CONFLICT, f"{CONFLICT_TRIES} times"))
+
+    async def _bury(
+        self, records: Sequence[Delivered], decoded: Sequence[Event | Ignored | Rejected], verdicts: dict[int, Verdict]
+    ) -> None:
+        """Publishes the dead letters; one that can't be published waits."""
+        for place, verdict in sorted(verdicts.items()):
+            if not isinstance(verdict.failure, Rejected):
+                continue
+            try:
+                await self._dead_letters.publish(records[place], verdict.failure, _event_id(decoded[place]))
+            except TryAgain as failure:
+                log(logging.WARNING, "dead_letter_waits", reason=failure.reason.value, detail=failure.detail)
+                verdicts[place] = Verdict(Fate.RETRY, failure)
+
+
+def _verdicts(events: Sequence[Event], outcome: Outcome) -> list[Verdict]:
+    """What one reconciliation means for each of the events that were folded into it."""
+    latest = max((e.at for e in events if isinstance(e, ProfileUpdated)), default=None)
+    last = max((i for i, e in enumerate(events) if isinstance(e, ProfileUpdated) and e.at == latest), default=-1)
+    return [
+        _deletion(outcome) if isinstance(event, UserDeleted) else _profile(event, outcome, newest=place == last)
+        for place, event in enumerate(events)
+    ]
+
+
+def _deletion(outcome: Outcome) -> Verdict:
+    for step, rejected in outcome.refused:
+        if isinstance(step, Deactivate):
+            return Verdict(Fate.DEAD_LETTER, rejected)
+    if not outcome.account.exists:
+        return Verdict(Fate.NO_ACCOUNT)
+    return Verdict(Fate.APPLIED if outcome.done else Fate.UNCHANGED)
+
+
+def _profile(event: ProfileUpdated, outcome: Outcome, *, newest: bool) -> Verdict:
+    record = outcome.record
+    if record.status is not Status.ACTIVE or not newest or is_late(record, event):
+        return Verdict(Fate.STALE)
+    if not outcome.account.exists or outcome.account.deactivated:
+        return Verdict(Fate.NO_ACCOUNT)
+    for _, rejected in outcome.refused:
+        return Verdict(Fate.DEAD_LETTER, rejected)
+    if isinstance(event.avatar, Rejected):
+        return Verdict(Fate.DEAD_LETTER, event.avatar)
+    return Verdict(Fate.APPLIED if outcome.done else Fate.UNCHANGED)
+
+
+def _keep_order(users: Iterable[_User], verdicts: dict[int, Verdict]) -> None:
+    """An event that waits takes the user's later ones with it; they are harmless to repeat."""
+    for user in users:
+        waiting: Verdict | None = None
+        for place in user.places:
+            waiting = waiting or (verdicts[place] if verdicts[place].fate is Fate.RETRY else None)
+            if waiting:
+                verdicts[place] = waiting
+
+
+def _event_id(event: Event | Ignored | Rejected) -> str:
+    return "-" if isinstance(event, Rejected) else plain(event.id)
+
+
+def _tell(
+    records: Sequence[Delivered], decoded: Sequence[Event | Ignored | Rejected], verdicts: Sequence[Verdict]
+) -> None:
+    """A line for every event that changed something or waits or failed, and one for the batch."""
+    for record, event, verdict in zip(records, decoded, verdicts, strict=True):
+        level = {Fate.APPLIED: logging.INFO, Fate.DEAD_LETTER: logging.WARNING}.get(verdict.fate, logging.DEBUG)
+        failure = verdict.failure
+        log(
+            level,
+            "event",
+            outcome=verdict.fate.value,
+            event_type=type(event).__name__,
+            event_id=_event_id(event),
+            topic=record.topic,
+            partition=plain(record.about("partition")),
+            offset=plain(record.about("offset")),
+            **({"reason": failure.reason.value, "detail": failure.detail} if failure else {}),
+        )
+    outcomes = Counter(verdict.fate.value for verdict in verdicts)
+    waits = Counter(v.failure.reason.value for v in verdicts if isinstance(v.failure, TryAgain))
+    level = logging.INFO if outcomes.keys() & {Fate.APPLIED, Fate.DEAD_LETTER, Fate.RETRY} else logging.DEBUG
+    log(level, "batch", size=len(records), outcomes=dict(outcomes), **({"reason": dict(waits)} if waits else {}))

@@ -1,0 +1,61 @@
+"""Whether the world is fit to work in, and the watch that finds out. Decides nothing about events."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+from function.failures import Reason, TryAgain
+from function.logs import log, log_failure
+
+WELL_SECONDS = 10.0  # how often the world is probed while all is well
+SICK_SECONDS = 1.0  # and while it is not
+
+# What a probe can find again. A conflict or a rate limit is one user's affair; a failed publish has no probe.
+WORLD = frozenset({
+    Reason.STARTING, Reason.SECRET_UNAVAILABLE, Reason.TOKEN_REFUSED, Reason.SERVER_NAME_MISMATCH,
+    Reason.SYNAPSE_UNAVAILABLE, Reason.SYNAPSE_UNEXPECTED, Reason.STATE_UNAVAILABLE,
+})  # fmt: skip
+
+Probe = Callable[[], Awaitable[object]]
+
+
+class Health:
+    """The one place that knows whether the function is ready. Starts as not ready."""
+
+    def __init__(self) -> None:
+        self.sick: TryAgain | None = TryAgain(Reason.STARTING)
+        self._news = asyncio.Event()
+
+    def report(self, failure: TryAgain) -> None:
+        """Says that the world broke under an event; from now on no event is tried until a probe finds it well."""
+        if failure.reason in WORLD and self.sick is None:
+            self._become(failure)
+            self._news.set()
+
+    async def watch(self, probes: Sequence[Probe]) -> None:
+        """Probes for ever: seldom while all is well, often while it is not."""
+        while True:
+            try:
+                for probe in probes:
+                    await probe()
+            except TryAgain as failure:
+                self._become(failure)
+            except Exception as error:
+                log_failure("probe_failed", error)
+                self._become(TryAgain(Reason.UNEXPECTED, type(error).__name__))
+            else:
+                self._become(None)
+            self._news.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), SICK_SECONDS if self.sick else WELL_SECONDS)
+            if self._news.is_set():
+                self._news.clear()
+
+    def _become(self, failure: TryAgain | None) -> None:
+        before = self.sick.reason if self.sick else None
+        self.sick = failure
+        if failure and failure.reason is not before:
+            log(logging.WARNING, "not_ready", reason=failure.reason.value, detail=failure.detail)
+        elif before and not failure:
+            log(logging.INFO, "ready")

@@ -1,0 +1,123 @@
+"""All settings: name, default and meaning in one place, read from the environment once at the start.
+
+The admin token is not among them: it is read through Dapr's secret store (secrets.py).
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import Field, HttpUrl, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+SECRET_KEY = "MATRIX_ADMIN_TOKEN"  # noqa: S105 - the name of the key inside the secret, not a secret
+DEAD_SUFFIX, REPLAY_SUFFIX = ".matrix.dead", ".matrix.replay"
+
+# Kubernetes adds such variables for every Service of a namespace; they are not settings.
+_SERVICE_LINK = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)\w*)?)")
+_OURS = re.compile(r"(MATRIX|KAFKA|SECRET|STATE_STORE|PUBSUB|APP|LOG)_.*")
+_NAME = re.compile(r"[A-Za-z0-9.\-\[\]:]{1,255}")
+
+
+class Settings(BaseSettings):
+    """The function's settings; every field is the environment variable of the same name in capitals."""
+
+    model_config = SettingsConfigDict(frozen=True, case_sensitive=False, extra="ignore")
+
+    kafka_enabled: bool = Field(True, description="false: subscribe to nothing; offsets stay, true resumes there")
+    kafka_brokers: str = Field("", description="read by daprd's pub/sub component, not by the function")
+    kafka_identity_events_topic: str = Field("nova.identity.events", description="the topic of the identity service")
+    kafka_consumer_group_id: str = Field("", description="read by daprd's pub/sub component, not by the function")
+    matrix_enabled: bool = Field(True, description="false: the same as KAFKA_ENABLED=false")
+    matrix_homeserver_url: HttpUrl = Field(description="where Synapse's client and admin APIs answer")
+    matrix_server_name: str = Field(description="the part after the colon of a Matrix id")
+    matrix_service_user: str = Field("", description="the Matrix id of the admin account that owns the token")
+    pubsub_name: str = Field("pubsub", description="name of the Dapr pub/sub component")
+    state_store_name: str = Field("statestore", description="name of the Dapr state store component")
+    secret_store_name: str = Field("secretstore", description="name of the Dapr secret store component")
+    secret_name: str = Field("realtime-chat-service-secret", description="the secret with the key MATRIX_ADMIN_TOKEN")
+    app_host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 where kubelet probes the pod")
+    app_port: int = Field(18080, ge=1, le=65535, description="port to listen on; `dapr run` sets it")
+    app_api_token: SecretStr = Field(min_length=8, description="what daprd sends as dapr-api-token with each event")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="DEBUG adds a line for every event, INFO for every change"
+    )
+
+    @property
+    def enabled(self) -> bool:
+        return self.kafka_enabled and self.matrix_enabled
+
+    @property
+    def dead_letter_topic(self) -> str:
+        return self.kafka_identity_events_topic + DEAD_SUFFIX
+
+    @property
+    def replay_topic(self) -> str:
+        return self.kafka_identity_events_topic + REPLAY_SUFFIX
+
+    @field_validator("matrix_server_name")
+    @classmethod
+    def _is_server_name(cls, value: str) -> str:
+        if not _NAME.fullmatch(value):
+            raise ValueError("expected a Matrix server name such as staging.nova.app, without @ or https://")
+        return value
+
+    @model_validator(mode="after")
+    def _service_user_is_local(self) -> "Settings":
+        user, server = self.matrix_service_user, self.matrix_server_name
+        if user and not (user.startswith("@") and user.endswith(f":{server}")):
+            raise ValueError(
+                f"MATRIX_SERVICE_USER: expected a Matrix id of this server, such as @nova-service:{server}"
+            )
+        return self
+
+
+class WrongSettings(Exception):
+    """Settings that stop the start; `problems` are lines for a person, each with a variable and what it should be."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+def load() -> Settings:
+    """Reads the environment of the process.
+
+    Raises:
+        WrongSettings: a value is wrong, missing, or a variable of ours is mistyped.
+    """
+    problems = _mistyped(os.environ)
+    try:
+        settings = Settings()  # type: ignore[call-arg]  # the environment fills it
+    except ValidationError as error:
+        raise WrongSettings(problems + [_problem(dict(e)) for e in error.errors(include_input=False)]) from None
+    if problems:
+        raise WrongSettings(problems)
+    return settings
+
+
+def _problem(error: dict[str, object]) -> str:
+    location = error["loc"]
+    name = str(location[0]).upper() if isinstance(location, tuple) and location else ""
+    if error["type"] == "missing":
+        field = Settings.model_fields[name.lower()]
+        return f"{name}: is not set; expected {field.description}"
+    text = str(error["msg"]).removeprefix("Value error, ")
+    return f"{name}: {text}" if name else text
+
+
+def _mistyped(environment: Mapping[str, str]) -> list[str]:
+    known = {name.upper() for name in Settings.model_fields}
+    problems = []
+    for name in environment:
+        if name == SECRET_KEY:
+            problems.append(f"{name}: must not be in the environment; put it in the secret that SECRET_NAME names")
+        elif name.upper() not in known and _OURS.fullmatch(name.upper()) and not _SERVICE_LINK.fullmatch(name):
+            near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.8)
+            if near:
+                problems.append(f"{name}: is not a setting; did you mean {near[0]}?")
+            elif name.upper().startswith("MATRIX_"):
+                problems.append(f"{name}: is not a setting; the README lists them")
+    return problems
