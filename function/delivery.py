@@ -17,7 +17,7 @@ from function.events import Event, Ignored, ProfileUpdated, UserDeleted, decode
 from function.failures import Reason, Rejected, TryAgain
 from function.health import Health
 from function.logs import log, log_failure, plain
-from function.reconcile import Deactivate, Outcome, SetDisplayName, reconcile
+from function.reconcile import Deactivate, Outcome, reconcile
 from function.state import Conflict, StateStore, Stored
 from function.synapse import Synapse
 

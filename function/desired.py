@@ -91,7 +91,7 @@ def dump(record: Record) -> bytes:
     return json.dumps(body, separators=(",", ":")).encode()
 
 
-def load(value: bytes) -> Record:
+def load(value: bytes | str) -> Record:
     """The record of the bytes that `dump` wrote.
 
     Raises:

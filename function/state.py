@@ -46,10 +46,7 @@ class StateStore:
             raise self._unavailable(error) from None
         if any(item.error for item in found.items) or {item.key for item in found.items} != set(keys):
             raise TryAgain(Reason.STATE_UNAVAILABLE, "a bulk read was answered in part")
-        return {
-            item.key: Stored(load(bytes(item.data)), item.etag) if item.data else Stored(Record())
-            for item in found.items
-        }
+        return {item.key: Stored(load(item.data), item.etag) if item.data else Stored(Record()) for item in found.items}
 
     async def write(self, records: Mapping[str, Stored]) -> None:
         """Writes all of the records or none of them, each only over the etag that it was read with.

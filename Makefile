@@ -1,0 +1,49 @@
+# Targets for people; `make` lists them.
+.DEFAULT_GOAL := help
+.PHONY: help setup up down demo test check lock clean
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.ready ## Make the virtual environment from the locked requirements
+
+$(VENV)/.ready: requirements-dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -c 'import venv, ensurepip' || (echo "the venv module is missing (Debian: python3-venv)"; exit 1)
+	@echo "setting up $(VENV)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(RUN)/python -m pip install -q --require-hashes -r requirements-dev.txt
+	@$(RUN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+up: setup ## Start Kafka, Synapse and the function, and keep them running
+	@$(RUN)/python -m dev up
+
+down: setup ## Stop what `make up` started
+	@$(RUN)/python -m dev down
+
+demo: setup ## Run about twenty events through the real stack and show what became of them
+	@$(RUN)/python -m dev.demo
+
+test: setup ## Set up and run all tests, on real servers
+	@$(RUN)/python -m dev tools
+	@$(RUN)/python -m pytest
+
+check: setup ## Lint, types and layers
+	@$(RUN)/ruff check .
+	@$(RUN)/ruff format --check .
+	@$(RUN)/mypy
+	@$(RUN)/lint-imports
+
+LOCK := uv pip compile -q --generate-hashes --no-emit-index-url --universal --python-version 3.11 --custom-compile-command "make lock"
+lock: ## Renew the lock files (needs uv)
+	@$(LOCK) pyproject.toml -o requirements.txt
+	@$(LOCK) pyproject.toml --group dev -o requirements-dev.txt
+	@$(LOCK) dev/synapse/requirements.in -o dev/synapse/requirements.txt
+
+clean: ## Stop the stack and remove everything that was made
+	@if [ -x $(RUN)/python ]; then $(RUN)/python -m dev down --purge; fi
+	@rm -rf $(VENV) dev/.tools dev/.run .dapr

@@ -1,0 +1,126 @@
+"""`python -m dev`: the local stack and the function on it, up and down."""
+
+import os
+import sys
+import time
+from typing import Annotated
+
+import httpx
+import typer
+from rich.console import Console
+
+from dev import tools
+from dev.processes import Server, StackError, listens
+from dev.stack import RUN, Stack
+from dev.synapse import write_private
+
+ROOT = tools.DEV.parent
+cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+console = Console(highlight=False)
+
+
+def say(line: str) -> None:
+    console.print(f"  {line}")
+
+
+def run_server() -> Server:
+    """`dapr run -f dapr.yaml` as one process session."""
+    return Server("dapr", RUN)
+
+
+def start_function(stack: Stack) -> None:
+    """Runs the function with `dapr run -f dapr.yaml`, in the background, until it is ready."""
+    server, ports = run_server(), stack.ports
+    if not server.running():
+        for port in (ports.app, ports.dapr_http, ports.dapr_grpc, ports.dapr_metrics):
+            if listens(port):
+                raise StackError(f"port {port} is taken: end what listens there (`ss -ltnp 'sport = :{port}'`)")
+        tools.daprd(say)
+        command = [str(tools.dapr_cli(say)), "run", "-f", str(ROOT / "dapr.yaml")]
+        began = time.monotonic()
+        say("function: starting with `dapr run -f dapr.yaml`")
+        path = f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}"
+        server.start(command, env=os.environ | {"PATH": path}, cwd=ROOT)
+        server.wait_ready(lambda: _ready(ports.app), 90)
+        say(f"function: ready on 127.0.0.1:{ports.app} ({time.monotonic() - began:.1f} s)")
+
+
+def _ready(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/health/ready", timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def write_addresses(stack: Stack) -> dict[str, str]:
+    """dev/.run/stack.env, for shells and scripts."""
+    addresses = {
+        "KAFKA_BROKERS": stack.kafka.brokers,
+        "MATRIX_HOMESERVER_URL": stack.synapse.url,
+        "MATRIX_ADMIN_TOKEN_FILE": str(stack.synapse.token_file),
+        "DAPR_HTTP_PORT": str(stack.ports.dapr_http),
+        "APP_PORT": str(stack.ports.app),
+    }
+    write_private(RUN / "stack.env", "".join(f"{name}={value}\n" for name, value in addresses.items()))
+    return addresses
+
+
+@cli.command()
+def up(
+    servers_only: Annotated[bool, typer.Option(help="Start the servers, not the function.")] = False,
+    postgres: Annotated[bool, typer.Option(help="Synapse on PostgreSQL instead of SQLite.")] = False,
+    partitions: Annotated[int, typer.Option(min=1, help="Partitions of each Kafka topic.")] = 12,
+) -> None:
+    """Start Kafka, Synapse and the function, and keep them running. What runs already is kept."""
+    stack = Stack(partitions=partitions, postgres=postgres, say=say)
+    try:
+        stack.start()
+        if not servers_only:
+            start_function(stack)
+    except BaseException:
+        run_server().stop()
+        stack.stop()
+        raise
+    console.print("\nUp. Addresses, also in dev/.run/stack.env:")
+    for name, value in write_addresses(stack).items():
+        say(f"{name}={value}")
+    console.print("Logs are in dev/.run/logs. `make down` stops everything.")
+
+
+@cli.command()
+def down(
+    purge: Annotated[bool, typer.Option(help="Also drop the data: accounts, topics, state.")] = False,
+) -> None:
+    """Stop everything that `up` started, also after a crash."""
+    run_server().stop()
+    stack = Stack(say=say)
+    if purge:
+        stack.remove()
+    else:
+        stack.stop()
+    console.print("Down." + (" The data is dropped." if purge else ""))
+
+
+@cli.command("tools")
+def make_tools() -> None:
+    """Find or build everything that the stack needs, and start nothing."""
+    for make in (tools.daprd, tools.dapr_cli, tools.kafka_jars, tools.synapse_python):
+        say(f"ready: {make(say)}")
+
+
+def run() -> None:
+    """Entry point: a person's mistake ends in one clear message, not in a traceback."""
+    try:
+        cli(standalone_mode=False)
+    except StackError as error:
+        console.print(f"[red]stack:[/] {error}", markup=True)
+        sys.exit(1)
+    except typer.Exit as end:
+        sys.exit(end.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        console.print("\ninterrupted; everything that was started is stopped")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    run()

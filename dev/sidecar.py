@@ -1,0 +1,110 @@
+"""daprd and the function as two processes of their own, on the files of components/: what tests start beside a
+developer's `dapr run`."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+
+from dev.processes import Server, free_port
+from dev.tools import DEV, daprd
+
+ROOT = DEV.parent
+COMPONENTS, CONFIGURATION = ROOT / "components", ROOT / "components" / "config" / "config.yaml"
+APP_ID = "matrix-account-sync"
+
+
+class Sidecar:
+    """daprd with the flags of dapr.yaml.
+
+    Args:
+        environment: of the stack; gives the ports and tokens.
+        folder: for log and pid file.
+        components: the resources to load.
+    """
+
+    def __init__(
+        self, environment: Mapping[str, str], folder: Path, components: Path = COMPONENTS, app_id: str = APP_ID
+    ) -> None:
+        self._environment, self._folder, self._components, self._app_id = dict(environment), folder, components, app_id
+        self.server = Server("daprd", folder)
+
+    def with_environment(self, changes: Mapping[str, str]) -> Self:
+        """The same sidecar with some variables changed."""
+        return type(self)(self._environment | dict(changes), self._folder, self._components, self._app_id)
+
+    def start(self) -> None:
+        env = self._environment
+        flags = {
+            "app-id": self._app_id,
+            "app-port": env["APP_PORT"],
+            "dapr-http-port": env["DAPR_HTTP_PORT"],
+            "dapr-grpc-port": env["DAPR_GRPC_PORT"],
+            "dapr-internal-grpc-port": str(free_port()),
+            "metrics-port": str(free_port()),
+            "dapr-listen-addresses": "127.0.0.1",
+            "resources-path": str(self._components),
+            "config": str(CONFIGURATION),
+            "app-health-check-path": "/health/ready",
+            "app-health-probe-interval": "1",
+            "app-health-threshold": "3",
+            "placement-host-address": " ",
+            "scheduler-host-address": " ",
+        }
+        command = [str(daprd(print)), "--enable-app-health-check"]
+        command += [word for name, value in flags.items() for word in (f"--{name}", value)]
+        self.server.start(command, env=os.environ | env, cwd=ROOT)
+        self.server.wait_ready(self._answers, 60)
+
+    def stop(self, *, kill: bool = False) -> None:
+        self.server.stop(kill=kill)
+
+    def _answers(self) -> bool:
+        url = f"http://127.0.0.1:{self._environment['DAPR_HTTP_PORT']}/v1.0/healthz/outbound"
+        try:
+            return httpx.get(url, headers={"dapr-api-token": self._environment["DAPR_API_TOKEN"]}).is_success
+        except httpx.HTTPError:
+            return False
+
+
+class FunctionProcess:
+    """`python -m function serve`.
+
+    Args:
+        environment: of the stack.
+        folder: for log and pid file.
+    """
+
+    def __init__(self, environment: Mapping[str, str], folder: Path) -> None:
+        self._environment = dict(environment)
+        self.server = Server("function", folder)
+
+    def start(self) -> None:
+        """Starts it and waits until it listens; it is ready only once its sidecar is there."""
+        own = {name: value for name, value in self._environment.items() if not name.startswith("DEV_")}
+        self.server.start([sys.executable, "-m", "function", "serve"], env=os.environ | own, cwd=ROOT)
+        self.server.wait_ready(lambda: self.ready() is not None, 60)
+
+    def stop(self, *, kill: bool = False) -> None:
+        self.server.stop(kill=kill, seconds=35)
+
+    def ready(self) -> bool | None:
+        """What /health/ready says; None when nobody answers."""
+        body = self.ready_body()
+        return body.get("ready") if body else None
+
+    def ready_body(self) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = httpx.get(f"http://127.0.0.1:{self._environment['APP_PORT']}/health/ready").json()
+        except httpx.HTTPError:
+            return {}
+        return found
+
+    def log_lines(self) -> list[dict[str, Any]]:
+        """Every line that the function has logged so far."""
+        lines = self.server.log.read_text().splitlines() if self.server.log.exists() else []
+        return [json.loads(line) for line in lines if line.startswith("{")]

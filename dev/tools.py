@@ -1,0 +1,126 @@
+"""Finds the tools of the local stack or makes them: daprd and the dapr CLI from Go modules, Kafka's jars with Maven,
+Synapse in a virtual environment of its own. Everything lands in dev/.tools, once."""
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from dev.processes import StackError, tail
+
+DEV = Path(__file__).parent
+TOOLS = DEV / ".tools"
+Say = Callable[[str], None]
+
+
+def daprd(say: Say) -> Path:
+    """Daprd 1.18 at dev/.tools/.dapr/bin/daprd, where `dapr run` looks for it (runtimePath in dapr.yaml)."""
+    target = TOOLS / ".dapr" / "bin" / "daprd"
+    found = _on_this_machine("daprd", r"1\.18\.")
+    if found and not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.symlink_to(found)
+        return target
+    _go("daprd", ["-tags", "stablecomponents", "github.com/dapr/dapr/cmd/daprd"], target, say)
+    return target
+
+
+def dapr_cli(say: Say) -> Path:
+    found = _on_this_machine("dapr", r"CLI version: 1\.(1[6-9]|[2-9]\d)\.")
+    if found:
+        return found
+    target = TOOLS / "dapr"
+    _go("dapr-cli", ["github.com/dapr/cli"], target, say)
+    return target
+
+
+def kafka_jars(say: Say) -> Path:
+    """The folder of the broker's jars."""
+    need("java", "a JDK 17 or later (Debian: openjdk-17-jdk-headless)")
+    target, pom = TOOLS / "kafka", DEV / "kafka" / "pom.xml"
+    with _once(target, [pom]) as missing:
+        if missing:
+            need("mvn", "Maven (Debian: maven)")
+            say("fetching Kafka with Maven")
+            goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={target}"]
+            _run("kafka-jars", ["mvn", "-q", "-B", "-f", str(pom), *goal])
+    return target
+
+
+def synapse_python(say: Say) -> Path:
+    """The Python of the virtual environment that holds Synapse."""
+    target, locked = TOOLS / "synapse", DEV / "synapse" / "requirements.txt"
+    python = target / "bin" / "python"
+    with _once(target, [locked]) as missing:
+        if missing:
+            say("installing Synapse (about half a minute)")
+            shutil.rmtree(target, ignore_errors=True)
+            _run("synapse-venv", [sys.executable, "-m", "venv", str(target)])
+            options = ["-q", "--only-binary", ":all:", "--require-hashes", "-r", str(locked)]
+            _run("synapse-install", [str(python), "-m", "pip", "install", *options])
+    return python
+
+
+def postgres(program: str) -> Path:
+    """A program of PostgreSQL's server, such as `initdb`; Debian keeps them off PATH."""
+    homes = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    found = next((home / program for home in homes if (home / program).exists()), None)
+    if found or (on_path := shutil.which(program)) is None:
+        if found is None:
+            raise StackError(f"{program} is missing: install PostgreSQL's server (Debian: postgresql)")
+        return found
+    return Path(on_path)
+
+
+def need(program: str, what: str) -> None:
+    if shutil.which(program) is None:
+        raise StackError(f"{program} is missing: install {what} and try again")
+
+
+def _on_this_machine(program: str, version: str) -> Path | None:
+    """The program on PATH or where `dapr init` puts it, if its version fits."""
+    for candidate in (shutil.which(program), Path.home() / ".dapr" / "bin" / program):
+        if candidate and os.access(candidate, os.X_OK):
+            said = subprocess.run([candidate, "--version"], capture_output=True, text=True, timeout=20, check=False)
+            if re.search(version, said.stdout):
+                return Path(candidate)
+    return None
+
+
+def _go(module: str, arguments: Sequence[str], target: Path, say: Say) -> None:
+    folder = DEV / "go" / module
+    with _once(target, [folder / "go.mod", folder / "go.sum"]) as missing:
+        if missing:
+            need("go", "Go 1.24 or later (https://go.dev/doc/install)")
+            say(f"building {module} from its Go module: minutes the first time, seconds later")
+            env = os.environ | {"GOFLAGS": "-mod=readonly", "CGO_ENABLED": "0"}
+            command = ["go", "build", "-trimpath", "-ldflags=-s -w", "-o", str(target), *arguments]
+            _run(module, command, cwd=folder, env=env)
+
+
+@contextmanager
+def _once(target: Path, sources: Sequence[Path]) -> Iterator[bool]:
+    """Whether `target` has to be made from `sources`; one maker at a time, also across processes. A stamp beside it
+    says from what it was made, so that a half-made one counts as missing."""
+    TOOLS.mkdir(exist_ok=True)
+    stamp = TOOLS / f"{target.name}.stamp"
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
+    with (TOOLS / f"{target.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        missing = not target.exists() or not stamp.exists() or stamp.read_text() != digest
+        yield missing
+        stamp.write_text(digest)
+
+
+def _run(name: str, command: Sequence[str], cwd: Path | None = None, env: dict[str, str] | None = None) -> None:
+    log = TOOLS / f"{name}.log"
+    with log.open("wb") as output:
+        done = subprocess.run(command, stdout=output, stderr=output, cwd=cwd, env=env, check=False)
+    if done.returncode:
+        raise StackError(f"`{command[0]}` failed for {name}; the end of {log}:\n{tail(log)}")

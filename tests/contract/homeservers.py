@@ -1,0 +1,63 @@
+"""The homeservers that the contract is held against. All that differs between them is where they are and whose token
+opens them; the suite asks them over the same admin API."""
+
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from function.synapse import Synapse
+from tests.fakes.sidecar import FakeTokens
+from tests.fakes.synapse import ADMIN_TOKEN, FakeSynapse
+
+
+class Homeserver:
+    """A homeserver, the client under test, and a view of its accounts that does not go through that client."""
+
+    def __init__(self, http: httpx.AsyncClient, token: str, service_user: str) -> None:
+        self.http, self.token, self.service_user = http, token, service_user
+        self.server_name = service_user.partition(":")[2]
+        self.synapse = self.with_tokens(FakeTokens(token))
+
+    def with_tokens(self, tokens: FakeTokens, server_name: str = "") -> Synapse:
+        return Synapse(self.http, tokens, server_name or self.server_name)
+
+    async def create(self, user_id: str, name: str = "First Name") -> None:
+        (await self._ask("PUT", f"/_synapse/admin/v2/users/{self._quoted(user_id)}", {"displayname": name}))
+
+    async def raw_account(self, user_id: str) -> dict[str, Any] | None:
+        answer = await self._ask("GET", f"/_synapse/admin/v2/users/{self._quoted(user_id)}")
+        return None if answer.status_code == 404 else dict(answer.json())
+
+    async def plain_token(self) -> str:
+        """A valid token of an account that is no admin."""
+        user_id = str(uuid.uuid4())
+        await self.create(user_id)
+        answer = await self._ask("POST", f"/_synapse/admin/v1/users/{self._quoted(user_id)}/login", {})
+        return str(answer.json()["access_token"])
+
+    def _quoted(self, user_id: str) -> str:
+        return quote(self.synapse.mxid(user_id), safe="")
+
+    async def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
+        answer = await self.http.request(method, path, json=body, headers={"Authorization": f"Bearer {self.token}"})
+        assert answer.status_code in {200, 201, 404}, answer.status_code
+        return answer
+
+
+Open = Callable[[], AbstractAsyncContextManager[Homeserver]]
+
+
+@asynccontextmanager
+async def in_memory() -> AsyncIterator[Homeserver]:
+    fake = FakeSynapse()
+    async with fake.client() as http:
+        yield Homeserver(http, ADMIN_TOKEN, fake.service_user)
+
+
+# The one place where the real server is plugged in: an entry "real" that yields
+# Homeserver(httpx.AsyncClient(base_url=...), admin token, admin's Matrix id) of a running Synapse is all it takes.
+HOMESERVERS: dict[str, Open] = {"fake": in_memory}

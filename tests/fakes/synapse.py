@@ -1,0 +1,219 @@
+"""A homeserver in memory: accounts, profiles, tokens and the traps of the real one. An ASGI app, no scripted replies.
+
+The contract tests run against it and against a real Synapse; what it does beyond them is measured on Synapse 1.163.
+It has no rooms, no media and no logins but the admin's on behalf of another.
+"""
+
+import json
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import unquote
+
+import httpx
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+ADMIN_TOKEN = "admin-token-of-the-fake"
+
+Handler = Callable[["FakeSynapse", str, dict[str, Any], str], Response]
+_ROUTES: list[tuple[str, re.Pattern[str], Handler]] = []
+
+
+class FakeSynapse:
+    """One homeserver.
+
+    Switches:
+        down: 500 on everything but /health, as when the database is away.
+        failing_for: Matrix ids for which every call answers 500.
+        refused_names: display names that are answered 400, as a module of the homeserver may.
+        limited: how many of the next profile writes are answered 429; they are applied all the same.
+        retry_after_ms: what such an answer asks for.
+        before: awaited before every request is looked at, with method and path; for writers in between.
+    """
+
+    def __init__(self, server_name: str = "test.example") -> None:
+        self.server_name = server_name
+        self.service_user = f"@service:{server_name}"
+        self.accounts: dict[str, dict[str, Any]] = {}
+        self.poisoned: set[str] = set()
+        self.account_data: dict[tuple[str, str], Any] = {}
+        self.overrides: dict[str, dict[str, Any]] = {}
+        self.tokens = {ADMIN_TOKEN: self.service_user}
+        self.requests: list[tuple[str, str]] = []
+        self.down = False
+        self.failing_for: set[str] = set()
+        self.refused_names: set[str] = set()
+        self.limited = 0
+        self.retry_after_ms: object = 1
+        self.before: Callable[[str, str], Awaitable[None]] | None = None
+        self.add(self.service_user, admin=True)
+
+    def mxid(self, user_id: str) -> str:
+        return f"@nova-{user_id}:{self.server_name}"
+
+    def add(self, mxid: str, *, admin: bool = False) -> dict[str, Any]:
+        """An account as after a first login: its localpart is its name."""
+        self.accounts[mxid] = {
+            "name": mxid,
+            "admin": admin,
+            "deactivated": False,
+            "erased": False,
+            "displayname": mxid[1:].partition(":")[0],
+            "avatar_url": None,
+        }
+        return self.accounts[mxid]
+
+    def client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=f"https://{self.server_name}", transport=httpx.ASGITransport(self))
+
+    def calls(self, method: str = "") -> list[tuple[str, str]]:
+        """The requests about users so far, without those of the probe."""
+        about_users = [(verb, path) for verb, path in self.requests if "/@nova-" in path]
+        return [call for call in about_users if not method or call[0] == method]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        response = await self._respond(request)
+        await response(scope, receive, send)
+
+    async def _respond(self, request: Request) -> Response:
+        path = unquote(request.url.path)
+        if self.before:
+            await self.before(request.method, path)
+        self.requests.append((request.method, path))
+        if path == "/health":
+            return Response("OK")
+        if self.down or any(mxid in path for mxid in self.failing_for):
+            return _error(500, "M_UNKNOWN")
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme != "Bearer":
+            return _error(401, "M_MISSING_TOKEN")
+        if token not in self.tokens:
+            return _error(401, "M_UNKNOWN_TOKEN")
+        requester = self.tokens[token]
+        if path.startswith("/_synapse/admin/") and not self.accounts[requester]["admin"]:
+            return _error(403, "M_FORBIDDEN")
+        for method, pattern, handler in _ROUTES:
+            if method == request.method and (match := pattern.fullmatch(path)):
+                return await self._handled(request, requester, handler, match)
+        return _error(404, "M_UNRECOGNIZED")
+
+    async def _handled(self, request: Request, requester: str, handler: Handler, match: re.Match[str]) -> Response:
+        body: object = {}
+        if request.method != "GET":
+            try:
+                body = json.loads(await request.body())
+            except ValueError:
+                return _error(400, "M_NOT_JSON")
+            if not isinstance(body, dict):
+                return _error(400, "M_BAD_JSON")
+        groups = match.groupdict()
+        return handler(self, groups.get("mxid", requester), {**groups, "body": body}, requester)
+
+    def _whoami(self, _mxid: str, _words: dict[str, Any], requester: str) -> Response:
+        return JSONResponse({"user_id": requester, "is_guest": False})
+
+    def _get_user(self, mxid: str, _words: dict[str, Any], _requester: str) -> Response:
+        account = self.accounts.get(mxid)
+        return JSONResponse(account) if account else _error(404, "M_NOT_FOUND")
+
+    def _put_user(self, mxid: str, words: dict[str, Any], _requester: str) -> Response:
+        body, status = words["body"], 200
+        if mxid not in self.accounts:
+            if mxid in self.poisoned and body.get("displayname") != "":
+                return _error(500, "M_UNKNOWN")
+            self.poisoned.discard(mxid)
+            self.add(mxid)
+            status = 201
+        account = self.accounts[mxid]
+        if "displayname" in body:
+            account["displayname"] = body["displayname"] or None
+        if "avatar_url" in body:
+            account["avatar_url"] = body["avatar_url"] or None
+        if body.get("deactivated") is False:
+            account.update(deactivated=False, erased=False)
+        return JSONResponse(account, status_code=status)
+
+    def _deactivate(self, mxid: str, words: dict[str, Any], _requester: str) -> Response:
+        erase = words["body"].get("erase", False)
+        if not isinstance(erase, bool):
+            return _error(400, "M_BAD_JSON")
+        if not re.fullmatch(r"@[^:]+:.+", mxid):
+            return _error(400, "M_INVALID_PARAM")
+        if not mxid.endswith(f":{self.server_name}"):
+            return _error(400, "M_UNKNOWN")
+        account = self.accounts.get(mxid)
+        if account is None:
+            return _error(404, "M_NOT_FOUND")
+        account["deactivated"] = True
+        if erase:
+            account.update(erased=True, displayname=None, avatar_url=None)
+        return JSONResponse({"id_server_unbind_result": "success"})
+
+    def _put_profile(self, mxid: str, words: dict[str, Any], requester: str) -> Response:
+        field, limit = ("displayname", 256) if words["field"] == "displayname" else ("avatar_url", 1000)
+        if mxid != requester and not self.accounts[requester]["admin"]:
+            return _error(400, "M_FORBIDDEN")
+        if field not in words["body"]:
+            return _error(400, "M_MISSING_PARAM")
+        value = words["body"][field]
+        if not isinstance(value, str):
+            return _error(400, "M_INVALID_PARAM")
+        if len(value) > limit or value in self.refused_names:
+            return _error(400, "M_UNKNOWN")
+        if "\0" in value or any("\ud800" <= char <= "\udfff" for char in value):
+            return _error(500, "M_UNKNOWN")
+        if mxid in self.accounts:
+            self.accounts[mxid][field] = value.strip() or None
+        else:
+            self.poisoned.add(mxid)
+        if self.limited:
+            self.limited -= 1
+            return JSONResponse({"errcode": "M_LIMIT_EXCEEDED", "retry_after_ms": self.retry_after_ms}, 429)
+        return JSONResponse({})
+
+    def _put_account_data(self, mxid: str, words: dict[str, Any], requester: str) -> Response:
+        if mxid != requester:
+            return _error(403, "M_FORBIDDEN")
+        self.account_data[mxid, words["kind"]] = words["body"]
+        return JSONResponse({})
+
+    def _login_as(self, mxid: str, _words: dict[str, Any], _requester: str) -> Response:
+        if mxid not in self.accounts:
+            return _error(404, "M_NOT_FOUND")
+        token = f"token-of-{mxid}"
+        self.tokens[token] = mxid
+        return JSONResponse({"access_token": token})
+
+    def _get_override(self, mxid: str, _words: dict[str, Any], _requester: str) -> Response:
+        if mxid not in self.accounts:
+            return _error(404, "M_NOT_FOUND")
+        return JSONResponse(self.overrides.get(mxid, {}))
+
+    def _post_override(self, mxid: str, words: dict[str, Any], _requester: str) -> Response:
+        if mxid not in self.accounts:
+            return _error(404, "M_NOT_FOUND")
+        self.overrides[mxid] = words["body"]
+        return JSONResponse(words["body"])
+
+
+def _error(status: int, errcode: str) -> JSONResponse:
+    return JSONResponse({"errcode": errcode, "error": f"the fake says {errcode}"}, status_code=status)
+
+
+def _route(method: str, path: str, handler: Handler) -> None:
+    pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path)
+    _ROUTES.append((method, re.compile(pattern), handler))
+
+
+_route("GET", "/_matrix/client/v3/account/whoami", FakeSynapse._whoami)
+_route("GET", "/_synapse/admin/v2/users/{mxid}", FakeSynapse._get_user)
+_route("PUT", "/_synapse/admin/v2/users/{mxid}", FakeSynapse._put_user)
+_route("POST", "/_synapse/admin/v1/deactivate/{mxid}", FakeSynapse._deactivate)
+_route("PUT", "/_matrix/client/v3/profile/{mxid}/(?P<field>displayname|avatar_url)", FakeSynapse._put_profile)
+_route("PUT", "/_matrix/client/v3/user/{mxid}/account_data/{kind}", FakeSynapse._put_account_data)
+_route("POST", "/_synapse/admin/v1/users/{mxid}/login", FakeSynapse._login_as)
+_route("GET", "/_synapse/admin/v1/users/{mxid}/override_ratelimit", FakeSynapse._get_override)
+_route("POST", "/_synapse/admin/v1/users/{mxid}/override_ratelimit", FakeSynapse._post_override)

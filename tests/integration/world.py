@@ -1,0 +1,188 @@
+"""The whole system for tests: real Kafka, Synapse, daprd and the function, and what a test asks of them."""
+
+import json
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from dev.sidecar import FunctionProcess, Sidecar
+from dev.stack import Stack
+
+TOPIC = "nova.identity.events"
+DEAD_TOPIC = TOPIC + ".matrix.dead"
+REPLAY_TOPIC = TOPIC + ".matrix.replay"
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
+    """Polls `condition` until it holds; fails with `what` after the deadline."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.1)  # the poll of a wait with a deadline
+
+
+def mxid(user_id: str) -> str:
+    return f"@nova-{user_id}:staging.nova.app"
+
+
+def new_user() -> str:
+    return str(uuid.uuid4())
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One produced record; `event_id` is "" for one that carries none."""
+
+    user_id: str
+    value: bytes | None
+    headers: Mapping[str, bytes] = field(default_factory=dict)
+    topic: str = TOPIC
+
+    @property
+    def event_id(self) -> str:
+        return self.headers.get("event_id", b"").decode()
+
+
+def typed(kind: str, user_id: str, payload: Mapping[str, Any]) -> Sent:
+    """A record as today's producer sends it: bare payload, typed by headers."""
+    headers = {"event_type": kind.encode(), "event_id": new_user().encode(), "aggregate_id": user_id.encode()}
+    return Sent(user_id, json.dumps(payload).encode(), headers)
+
+
+def profile(user_id: str, name: str | None, minute: int = 0, avatar: str | None = None) -> Sent:
+    return typed("identity.user.profile_updated", user_id, profile_payload(user_id, name, minute, avatar))
+
+
+def profile_payload(user_id: str, name: str | None, minute: int = 0, avatar: str | None = None) -> dict[str, Any]:
+    at = (START + timedelta(minutes=minute)).isoformat()
+    return {"user_id": user_id, "username": "someone", "display_name": name, "avatar_url": avatar, "updated_at": at}
+
+
+def deleted(user_id: str, *, soft: bool = False) -> Sent:
+    return typed("identity.user.deleted", user_id, deleted_payload(user_id, soft=soft))
+
+
+def deleted_payload(user_id: str, *, soft: bool = False) -> dict[str, Any]:
+    return {"user_id": user_id, "deleted_at": START.isoformat(), "soft_delete": soft, "deleted_by": None}
+
+
+@dataclass(frozen=True)
+class Letter:
+    """One dead letter as it lies in Kafka."""
+
+    key: bytes | None
+    value: bytes
+    headers: dict[str, bytes]
+    partition: int
+
+    @property
+    def reason(self) -> str:
+        return self.headers.get("x-dead-letter-reason", b"").decode()
+
+
+def _headers(message: Any) -> dict[str, bytes]:
+    return {name: value or b"" for name, value in message.headers() or []}
+
+
+class World:
+    """A stack with daprd and the function on it."""
+
+    def __init__(self, stack: Stack, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+        self.stack = stack
+        self.environment = stack.env() | {"LOG_LEVEL": "DEBUG"} | dict(environment or {})
+        self.function = FunctionProcess(self.environment, folder)
+        self.sidecar = Sidecar(self.environment, folder)
+        self._log_seen = 0
+        self._brokers = self.environment["KAFKA_BROKERS"]
+        self._producer = Producer({"bootstrap.servers": self._brokers, "linger.ms": 5})
+        self._admin = AdminClient({"bootstrap.servers": self._brokers})
+
+    def start(self) -> None:
+        self.function.start()
+        self.sidecar.start()
+
+    def stop(self) -> None:
+        self.sidecar.stop()
+        self.function.stop()
+
+    def create(self, *user_ids: str, name: str = "before") -> None:
+        """Creates the users' Matrix accounts."""
+        for user_id in user_ids:
+            self.stack.create_account(f"nova-{user_id}", name)
+
+    def account(self, user_id: str) -> dict[str, Any] | None:
+        """What Synapse's admin API says of the user now."""
+        found: dict[str, Any] | None = self.stack.account(mxid(user_id))
+        return found
+
+    def send(self, *events: Sent) -> None:
+        for event in events:
+            self._producer.produce(event.topic, event.value, event.user_id, headers=dict(event.headers))
+            self._producer.poll(0)
+        assert self._producer.flush(30) == 0
+
+    def settle(self, seconds: float = 90.0) -> None:
+        """Waits until the group has committed everything that the topics hold."""
+        wait_until(lambda: self.lag() == 0, "all records committed by the consumer group", seconds)
+
+    def lag(self, topics: Iterable[str] = (TOPIC, REPLAY_TOPIC)) -> int:
+        """Records of the topics that the group has not committed."""
+        group = ConsumerGroupTopicPartitions(self.environment["KAFKA_CONSUMER_GROUP_ID"])
+        offsets = self._admin.list_consumer_group_offsets([group])[group.group_id].result().topic_partitions
+        committed = {(p.topic, p.partition): max(p.offset, 0) for p in offsets or []}
+        return sum(high - max(committed.get((topic, partition), 0), low)
+                   for topic in topics for partition, low, high in self._watermarks(topic))  # fmt: skip
+
+    def letters(self, event_ids: Iterable[str] = ()) -> list[Letter]:
+        """The dead letters; only those of the given events where some are given."""
+        wanted = set(event_ids)
+        consumer = self._consumer()
+        found: list[Letter] = []
+        for partition, low, high in self._watermarks(DEAD_TOPIC):
+            if low == high:
+                continue
+            consumer.assign([TopicPartition(DEAD_TOPIC, partition, low)])
+            for message in consumer.consume(high - low, timeout=30):
+                headers = _headers(message)
+                letter = Letter(message.key(), message.value() or b"", headers, partition)
+                if not wanted or headers.get("event_id", b"").decode() in wanted:
+                    found.append(letter)
+        consumer.close()
+        return found
+
+    def outcomes(self, sent: Iterable[Sent]) -> dict[str, list[str]]:
+        """The outcomes that the function logged for each event, in order, by event id."""
+        ids = {event.event_id for event in sent}
+        found: dict[str, list[str]] = {event_id: [] for event_id in ids}
+        for line in self.function.log_lines():
+            if line.get("event") == "event" and line.get("event_id") in ids:
+                found[line["event_id"]].append(line["outcome"])
+        return found
+
+    def tally(self, sent: list[Sent]) -> str:
+        """Sent, applied, dead-lettered, lost and repeated, as a line for a person; fails when one was lost."""
+        outcomes = self.outcomes(sent)
+        final = Counter(next((o for o in reversed(all_of) if o != "retry"), "lost") for all_of in outcomes.values())
+        repeats = sum(max(0, sum(o != "retry" for o in all_of) - 1) for all_of in outcomes.values())
+        assert not final["lost"], f"{final['lost']} events have no outcome"
+        told = ", ".join(f"{count} {name}" for name, count in sorted(final.items()) if count)
+        return f"{len(sent)} sent: {told}; {final['dead_letter']} dead-lettered, 0 lost, {repeats} delivered again"
+
+    def _watermarks(self, topic: str) -> list[tuple[int, int, int]]:
+        consumer = self._consumer()
+        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        found = [(p, *consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=10)) for p in sorted(partitions)]
+        consumer.close()
+        return found
+
+    def _consumer(self) -> Consumer:
+        return Consumer({"bootstrap.servers": self._brokers, "group.id": "tests", "enable.auto.commit": False})
