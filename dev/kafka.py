@@ -4,6 +4,7 @@ import os
 import subprocess
 import uuid
 from pathlib import Path
+from typing import Any
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -101,3 +102,8 @@ class Kafka:
     def _admin(self) -> AdminClient:
         # Its own complaints about a broker that is still starting go nowhere: the wait has its own deadline.
         return AdminClient({"bootstrap.servers": self.brokers, "log_level": 0, "socket.timeout.ms": 5000})
+
+
+def headers_of(message: Any) -> dict[str, bytes]:
+    """A message's headers by name; empty ones as b""."""
+    return {name: value or b"" for name, value in message.headers() or []}

@@ -3,13 +3,13 @@
 | the record says | event | the record then says |
 |---|---|---|
 | anything but erased | profile, newer than the last profile or as old | its name and avatar, its time |
-| anything but erased | profile, older | unchanged |
+| anything but erased | profile, older | unchanged, but for an avatar newer than the record's |
 | erased | profile | unchanged: nothing personal comes back |
 | active | deleted, soft | deactivated, whatever the event's time |
 | deactivated | deleted, soft | unchanged |
 | anything | deleted, hard | erased: name, avatar and times are dropped |
 
-So any order and any repetition of the same events ends in the same record, except for two profiles of one
+An avatar that can't be shown leaves the one before; so avatars have a time of their own. Any order and any repetition of the same events ends in the same record, except for two profiles of one
 microsecond, of which the later arrival wins.
 """
 
@@ -52,6 +52,7 @@ class Record:
     display_name: str | None = None
     avatar: str | None = None
     known: Account | None = None
+    avatar_at: datetime | None = None  # of the newest profile whose avatar can be shown
 
 
 def fold(record: Record, event: Event) -> Record:
@@ -60,10 +61,11 @@ def fold(record: Record, event: Event) -> Record:
         if event.erase:
             return Record(Status.ERASED, known=record.known)
         return record if record.status is Status.ERASED else replace(record, status=Status.DEACTIVATED)
-    if record.status is Status.ERASED or is_late(record, event):
+    if record.status is Status.ERASED:
         return record
-    avatar = event.avatar if isinstance(event.avatar, str) else record.avatar
-    return replace(record, profile_at=event.at, display_name=event.display_name, avatar=avatar)
+    if isinstance(event.avatar, str) and (record.avatar_at is None or event.at >= record.avatar_at):
+        record = replace(record, avatar=event.avatar, avatar_at=event.at)
+    return record if is_late(record, event) else replace(record, profile_at=event.at, display_name=event.display_name)
 
 
 def is_late(record: Record, event: ProfileUpdated) -> bool:
@@ -82,8 +84,7 @@ def may_have_run(record: Record, event: Event) -> bool:
 def dump(record: Record) -> bytes:
     """The record as the state store keeps it: JSON with a schema version."""
     body: dict[str, object] = {"v": SCHEMA, "status": record.status}
-    if record.profile_at:
-        body["profile_at"] = record.profile_at.isoformat()
+    body |= {name: at.isoformat() for name in ("profile_at", "avatar_at") if (at := getattr(record, name))}
     body |= {name: value for name in ("display_name", "avatar") if (value := getattr(record, name)) is not None}
     if record.known:
         known = record.known
@@ -101,14 +102,15 @@ def load(value: bytes | str) -> Record:
         body = json.loads(value)
         if body["v"] != SCHEMA:
             raise TryAgain(Reason.STATE_UNAVAILABLE, "a record has another schema version")
-        at = body.get("profile_at")
+        profile_at, avatar_at = body.get("profile_at"), body.get("avatar_at")
         known = body.get("known")
         return Record(
             status=Status(body["status"]),
-            profile_at=datetime.fromisoformat(at) if at else None,
+            profile_at=datetime.fromisoformat(profile_at) if profile_at else None,
             display_name=body.get("display_name"),
             avatar=body.get("avatar"),
             known=Account(**known) if known else None,
+            avatar_at=datetime.fromisoformat(avatar_at) if avatar_at else None,
         )
     except (ValueError, KeyError, TypeError):
         raise TryAgain(Reason.STATE_UNAVAILABLE, "a record can't be read") from None

@@ -129,7 +129,10 @@ def _own_time(own: datetime | None, event: BaseCloudEvent, field: str) -> dateti
     time = own or event.get_time()
     if time is None:
         raise Rejected(Reason.INVALID_PAYLOAD, f"{field}: missing")
-    return time.astimezone(UTC)
+    try:
+        return time.astimezone(UTC)
+    except OverflowError:  # an envelope's time, as the CloudEvents library parsed it
+        raise Rejected(Reason.INVALID_PAYLOAD, "time: not within the years 1 to 9999") from None
 
 
 def _storable(text: str, limit: int) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from dev.kafka import headers_of
 from dev.sidecar import FunctionProcess, Sidecar
 from dev.stack import Stack
 
@@ -89,10 +90,6 @@ class Letter:
         return self.headers.get("x-dead-letter-reason", b"").decode()
 
 
-def _headers(message: Any) -> dict[str, bytes]:
-    return {name: value or b"" for name, value in message.headers() or []}
-
-
 class World:
     """A stack with daprd and the function on it."""
 
@@ -152,7 +149,7 @@ class World:
                 continue
             consumer.assign([TopicPartition(DEAD_TOPIC, partition, low)])
             for message in consumer.consume(high - low, timeout=30):
-                headers = _headers(message)
+                headers = headers_of(message)
                 letter = Letter(message.key(), message.value() or b"", headers, partition)
                 if not wanted or headers.get("event_id", b"").decode() in wanted:
                     found.append(letter)

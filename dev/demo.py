@@ -1,0 +1,300 @@
+"""`make demo`: about twenty events, of every type and wire shape, through the real stack; then asks Synapse and shows
+what became of each. Exit code 1 when anything is not as expected."""
+
+import json
+import sys
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import typer
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from rich.console import Console
+from rich.table import Table
+
+from dev.__main__ import run_server, say, start_function
+from dev.kafka import TOPIC, TOPICS
+from dev.processes import StackError, wait_until
+from dev.stack import Stack
+from dev.synapse import SERVER_NAME
+
+MXC = f"mxc://{SERVER_NAME}/abcdefghijklmnopqrstuvwx"
+APP_MARK = "== APP - matrix-account-sync == "
+console = Console(highlight=False)
+Json = dict[str, Any]
+
+
+@dataclass
+class Step:
+    """One record, what should become of it, and what did."""
+
+    who: str
+    what: str
+    shape: str
+    expected: str
+    value: bytes | None
+    headers: dict[str, str] = field(default_factory=dict)
+    place: tuple[int, int] = (-1, -1)
+    outcome: str = ""
+
+
+@dataclass
+class Person:
+    """A user with a Matrix account or without, and what Synapse should say in the end."""
+
+    name: str
+    final: str
+    has_account: bool = True
+    rooms: int = 0
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+    @property
+    def mxid(self) -> str:
+        return f"@nova-{self.id}:{SERVER_NAME}"
+
+
+PEOPLE = {
+    person.name: person
+    for person in (
+        Person("ada", "Ada Lovelace, no avatar"),
+        Person("bob", "bob, no avatar, deactivated"),
+        Person("carol", "no name, no avatar, deactivated, erased, in 0 rooms", rooms=3),
+        Person("dave", "Dave, no avatar"),
+        Person("erin", "no account", has_account=False),
+        Person("frank", "no name, no avatar, deactivated, erased"),
+        Person("grace", "before, no avatar"),
+    )
+}
+
+
+def profile(who: str, name: str | None, minute: int, avatar: str | None = None, **more: object) -> Json:
+    at = f"2026-01-01T00:{minute:02}:00.123456789Z"
+    named = {"username": who, "display_name": name, "avatar_url": avatar, "is_verified": False, "follower_count": 0}
+    return {"user_id": PEOPLE[who].id, **named, "updated_at": at, **more}
+
+
+def deleted(who: str, *, soft: bool) -> Json:
+    return {"user_id": PEOPLE[who].id, "deleted_at": "2026-01-01T00:30:00Z", "soft_delete": soft, "deleted_by": None}
+
+
+def steps() -> Iterator[Step]:
+    """The demo's script. Records of one person are sent one after the other."""
+    updated, gone = "identity.user.profile_updated", "identity.user.deleted"
+    first = _headers(updated, profile("ada", "Ada Lovelace", 1))
+    yield Step("ada", "new display name", "headers", "applied", *first)
+    yield Step("ada", "the same record once more", "headers", "unchanged", *first)
+    yield Step("ada", "only the bio changed", "headers", "unchanged",
+               *_headers(updated, profile("ada", "Ada Lovelace", 2, bio="numbers")))  # fmt: skip
+    yield Step(
+        "ada", "an older name arrives late", "headers", "stale", *_headers(updated, profile("ada", "A. Byron", 0))
+    )
+    yield Step("ada", "avatar set", "envelope", "applied", _envelope(updated, profile("ada", "Ada Lovelace", 5, MXC)))
+    yield Step("ada", "avatar removed", "CloudEvent, structured", "applied",
+               _cloud_event(updated, profile("ada", "Ada Lovelace", 6, "")))  # fmt: skip
+    yield Step("bob", "new display name", "envelope, old spelling", "applied",
+               _envelope("UserProfileUpdatedEvent", profile("bob", "Bobby", 1)))  # fmt: skip
+    yield Step("bob", "name cleared: the username serves", "CloudEvent, binary", "applied",
+               *_binary(updated, profile("bob", None, 2)))  # fmt: skip
+    yield Step("bob", "deleted, soft", "envelope without type", "applied", _envelope(None, deleted("bob", soft=True)))
+    yield Step(
+        "bob", "a profile after the deletion", "headers", "stale", *_headers(updated, profile("bob", "Bob!", 59))
+    )
+    yield Step("carol", "deleted, hard", "headers, old spelling", "applied",
+               *_headers("UserDeletedEvent", deleted("carol", soft=False)))  # fmt: skip
+    yield Step("carol", "deleted once more", "CloudEvent, structured", "unchanged",
+               _cloud_event("UserDeletedEvent", deleted("carol", soft=False)))  # fmt: skip
+    yield Step("carol", "a profile after the erasure", "headers", "stale",
+               *_headers("UserProfileUpdatedEvent", profile("carol", "Carol", 59)))  # fmt: skip
+    yield Step("dave", "name, and an https avatar", "headers", "dead_letter: avatar_host_not_allowed",
+               *_headers(updated, profile("dave", "Dave", 1, "https://cdn.example/dave.png")))  # fmt: skip
+    yield Step(
+        "erin", "a profile, but no account", "headers", "no_account", *_headers(updated, profile("erin", "Erin", 1))
+    )
+    yield Step("erin", "deleted, but no account", "CloudEvent, binary", "no_account",
+               *_binary(gone, deleted("erin", soft=False)))  # fmt: skip
+    yield Step("frank", "deleted, hard", "bare, no headers", "applied", _json(deleted("frank", soft=False)))
+    for kind in ("identity.user.created", "identity.user.password_changed", "identity.user.two_fa_enabled"):
+        yield Step(
+            "grace", kind.rpartition(".")[2], "headers", "ignored", *_headers(kind, {"user_id": PEOPLE["grace"].id})
+        )
+    yield Step("grace", "a tombstone", "no value", "ignored", None)
+    yield Step("grace", "not JSON", "headers", "dead_letter: not_json", b"\xff{broken", {"event_type": updated})
+    yield Step("grace", "a name of 300 characters", "headers", "dead_letter: invalid_display_name",
+               *_headers(updated, profile("grace", "g" * 300, 3)))  # fmt: skip
+    yield Step("grace", "a user_id that is none", "headers", "dead_letter: invalid_payload",
+               *_headers(gone, deleted("grace", soft=True) | {"user_id": "42"}))  # fmt: skip
+
+
+def _json(body: Json) -> bytes:
+    return json.dumps(body).encode()
+
+
+def _headers(kind: str, payload: Json) -> tuple[bytes, dict[str, str]]:
+    return _json(payload), {"event_type": kind, "event_id": str(uuid.uuid4()), "aggregate_type": "identity"}
+
+
+def _envelope(kind: str | None, payload: Json) -> bytes:
+    outer = {
+        "event_id": str(uuid.uuid4()),
+        "timestamp": "2026-01-01T00:00:00Z",
+        "schema_version": 1,
+        "source": "identity",
+    }
+    return _json(outer | ({"event_type": kind} if kind else {}) | {"data": payload})
+
+
+def _cloud_event(kind: str, payload: Json) -> bytes:
+    return _json({"specversion": "1.0", "id": str(uuid.uuid4()), "source": "/identity", "type": kind, "data": payload})
+
+
+def _binary(kind: str, payload: Json) -> tuple[bytes, dict[str, str]]:
+    attributes = {"specversion": "1.0", "id": str(uuid.uuid4()), "source": "/identity", "type": kind}
+    headers = {f"ce_{name}": value for name, value in attributes.items()}
+    return _json(payload), headers | {"content-type": "application/json"}
+
+
+def prepare(stack: Stack) -> None:
+    """Creates the accounts, and puts those into rooms that should be in some."""
+    for person in PEOPLE.values():
+        if person.has_account:
+            stack.synapse.create(person.mxid, "before")
+        for _ in range(person.rooms):
+            room = stack.synapse.admin("POST", "/_matrix/client/v3/createRoom", {"preset": "public_chat"}).json()
+            body = {"user_id": person.mxid}
+            stack.synapse.admin("POST", f"/_synapse/admin/v1/join/{room['room_id']}", body).raise_for_status()
+
+
+def play(stack: Stack, script: list[Step]) -> None:
+    """Sends the script, one record of each person at a time, and waits for what the function logs of each."""
+    producer = Producer({"bootstrap.servers": stack.kafka.brokers})
+    waiting = {who: [step for step in script if step.who == who] for who in PEOPLE}
+    while any(waiting.values()):
+        current = [todo.pop(0) for todo in waiting.values() if todo]
+        for step in current:
+            _send(producer, step)
+        producer.flush(20)
+        if not wait_until(lambda now=current: _all_told(now), 60):  # type: ignore[misc]
+            missing = ", ".join(f"{step.who}: {step.what}" for step in current if not step.outcome)
+            raise StackError(f"nothing was heard of {missing}; see {run_server().log}")
+
+
+def _send(producer: Producer, step: Step) -> None:
+    def acknowledged(error: object, message: Message) -> None:
+        if error is None:
+            step.place = (message.partition() or 0, message.offset() or 0)
+
+    headers: dict[str, str | bytes | None] = {**step.headers}
+    producer.produce(TOPIC, step.value, PEOPLE[step.who].id, headers=headers, on_delivery=acknowledged)
+
+
+def _all_told(current: list[Step]) -> bool:
+    told = {}
+    for line in run_server().log.read_text(errors="replace").splitlines():
+        if APP_MARK in line and (body := _parsed(line.partition(APP_MARK)[2])).get("event") == "event":
+            outcome, reason = body["outcome"], body.get("reason")
+            told[body["topic"], body["partition"], body["offset"]] = f"{outcome}: {reason}" if reason else outcome
+    for step in current:
+        step.outcome = told.get((TOPIC, str(step.place[0]), str(step.place[1])), "")
+    return all(step.outcome and not step.outcome.startswith("retry") for step in current)
+
+
+def _parsed(text: str) -> Json:
+    try:
+        found: Json = json.loads(text)
+    except ValueError:
+        return {}
+    return found
+
+
+def now(stack: Stack, person: Person) -> str:
+    """What Synapse says of a person, in words."""
+    account = stack.account(person.mxid)
+    if account is None:
+        return "no account"
+    words = [account["displayname"] or "no name", "avatar" if account["avatar_url"] else "no avatar"]
+    words += [word for word in ("deactivated", "erased") if account[word]]
+    if person.rooms:
+        rooms = stack.synapse.admin("GET", f"/_synapse/admin/v1/users/{person.mxid}/joined_rooms").json()
+        words.append(f"in {rooms['total']} rooms")
+    return ", ".join(words)
+
+
+def dead_letters(stack: Stack) -> list[dict[str, str]]:
+    """The headers of the dead letters of this run's people."""
+    consumer = Consumer({"bootstrap.servers": stack.kafka.brokers, "group.id": "demo", "enable.auto.commit": False})
+    found = []
+    for partition in sorted(consumer.list_topics(TOPICS[1], timeout=10).topics[TOPICS[1]].partitions):
+        low, high = consumer.get_watermark_offsets(TopicPartition(TOPICS[1], partition), timeout=10)
+        consumer.assign([TopicPartition(TOPICS[1], partition, low)])
+        for message in consumer.consume(high - low, timeout=20) if high > low else []:
+            key = (message.key() or b"").decode()
+            who = next((person.name for person in PEOPLE.values() if person.id == key), None)
+            if who:
+                headers = {
+                    name: bytes(value or b"").decode(errors="replace") for name, value in message.headers() or []
+                }
+                found.append({"who": who} | headers)
+    consumer.close()
+    return found
+
+
+def show(stack: Stack, script: list[Step]) -> bool:
+    """Prints the tables; whether everything is as expected."""
+    wait_until(lambda: all(now(stack, person) == person.final for person in PEOPLE.values()), 30)
+    events = Table("", "who", "event", "wire shape", "what happened", title="Events", title_justify="left")
+    for step in script:
+        good = step.outcome == step.expected
+        wrong = "" if good else f" [red](expected {step.expected})[/]"
+        events.add_row(_mark(good), step.who, step.what, step.shape, step.outcome + wrong)
+    states = Table("", "who", "Synapse says now", title="Accounts", title_justify="left")
+    people_good = True
+    for person in PEOPLE.values():
+        state = now(stack, person)
+        people_good &= state == person.final
+        wrong = "" if state == person.final else f" [red](expected {person.final})[/]"
+        states.add_row(_mark(state == person.final), person.name, state + wrong)
+    letters = Table("who", "reason", "detail", "origin", title="Dead letters", title_justify="left")
+    buried = dead_letters(stack)
+    for letter in buried:
+        of = {name: letter.get(f"x-dead-letter-{name}", "") for name in ("reason", "detail", "partition", "offset")}
+        letters.add_row(
+            letter["who"], of["reason"], of["detail"], f"partition {of['partition']}, offset {of['offset']}"
+        )
+    for table in (events, states, letters):
+        console.print(table)
+    expected = sum(step.expected.startswith("dead_letter") for step in script)
+    return people_good and all(step.outcome == step.expected for step in script) and len(buried) == expected
+
+
+def _mark(good: bool) -> str:
+    return "[green]ok[/]" if good else "[red]no[/]"
+
+
+def demo() -> None:
+    """Run the demo; what was not running before is stopped afterwards."""
+    stack = Stack(say=say)
+    was_up = run_server().running()
+    try:
+        stack.start()
+        start_function(stack)
+        say("creating accounts and rooms")
+        prepare(stack)
+        script = list(steps())
+        say(f"sending {len(script)} records to {TOPIC}")
+        play(stack, script)
+        good = show(stack, script)
+    except StackError as error:
+        console.print(f"[red]demo:[/] {error}")
+        good = False
+    finally:
+        if not was_up:
+            say("stopping everything")
+            run_server().stop()
+            stack.stop()
+    console.print("[green]Everything is as expected.[/]" if good else "[red]Not everything is as expected.[/]")
+    sys.exit(0 if good else 1)
+
+
+if __name__ == "__main__":
+    typer.run(demo)
