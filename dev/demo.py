@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dev.__main__ import run_server, say, start_function
-from dev.kafka import TOPIC, TOPICS
+from dev.kafka import TOPIC, TOPICS, headers_of
 from dev.processes import StackError, wait_until
 from dev.stack import Stack
 from dev.synapse import SERVER_NAME
@@ -231,9 +231,7 @@ def dead_letters(stack: Stack) -> list[dict[str, str]]:
             key = (message.key() or b"").decode()
             who = next((person.name for person in PEOPLE.values() if person.id == key), None)
             if who:
-                headers = {
-                    name: bytes(value or b"").decode(errors="replace") for name, value in message.headers() or []
-                }
+                headers = {name: value.decode(errors="replace") for name, value in headers_of(message).items()}
                 found.append({"who": who} | headers)
     consumer.close()
     return found

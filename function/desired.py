@@ -9,8 +9,8 @@
 | deactivated | deleted, soft | unchanged |
 | anything | deleted, hard | erased: name, avatar and times are dropped |
 
-An avatar that can't be shown leaves the one before; so avatars have a time of their own. Any order and any repetition of the same events ends in the same record, except for two profiles of one
-microsecond, of which the later arrival wins.
+An avatar that can't be shown leaves the one before; so avatars have a time of their own. Any order and any repetition
+of the same events ends in the same record, except for two profiles of one microsecond, of which the later arrival wins.
 """
 
 import json

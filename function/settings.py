@@ -17,6 +17,8 @@ DEAD_SUFFIX, REPLAY_SUFFIX = ".matrix.dead", ".matrix.replay"
 
 # Kubernetes adds such variables for every Service of a namespace; they are not settings.
 _SERVICE_LINK = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)\w*)?)")
+# The local stack's, for scripts; harmless beside the function.
+_STACK = frozenset({"MATRIX_ADMIN_TOKEN_FILE"})
 _OURS = re.compile(r"(MATRIX|KAFKA|SECRET|STATE_STORE|PUBSUB|APP|LOG)_.*")
 _NAME = re.compile(r"[A-Za-z0-9.\-\[\]:]{1,255}")
 
@@ -112,9 +114,11 @@ def _mistyped(environment: Mapping[str, str]) -> list[str]:
     known = {name.upper() for name in Settings.model_fields}
     problems = []
     for name in environment:
+        if name in _STACK or _SERVICE_LINK.fullmatch(name):
+            continue
         if name == SECRET_KEY:
             problems.append(f"{name}: must not be in the environment; put it in the secret that SECRET_NAME names")
-        elif name.upper() not in known and _OURS.fullmatch(name.upper()) and not _SERVICE_LINK.fullmatch(name):
+        elif name.upper() not in known and _OURS.fullmatch(name.upper()):
             near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.8)
             if near:
                 problems.append(f"{name}: is not a setting; did you mean {near[0]}?")

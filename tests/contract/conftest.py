@@ -1,24 +1,72 @@
-"""The contracts' two fixtures: every test runs once for each homeserver or store that is plugged in."""
+"""The contracts' fixtures: every test runs on the fake and on the real thing, which is started once, when first used."""
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from dev.postgres import Postgres
+from dev.processes import free_port
+from dev.synapse import ADMIN_ID, Synapse
 from function.state import StateStore
-from tests.contract.homeservers import HOMESERVERS, Homeserver
-from tests.contract.stores import STORES
+from tests.contract import homeservers, stores
+from tests.contract.homeservers import Homeserver
+
+REAL = pytest.mark.real
 
 
-@pytest.fixture(params=HOMESERVERS)
-async def homeserver(request: pytest.FixtureRequest) -> AsyncIterator[Homeserver]:
-    async with HOMESERVERS[request.param]() as opened:
+@pytest.fixture(scope="session")
+def running_synapse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synapse]:
+    server = Synapse(tmp_path_factory.mktemp("synapse"), free_port(), None)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def running_sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, int]]:
+    folder = tmp_path_factory.mktemp("sidecar")
+    postgres = Postgres(folder, free_port())
+    try:
+        postgres.start()
+        components = {
+            "sqlite": ("state.sqlite", "v1", str(folder / "state.db")),
+            "postgresql": ("state.postgresql", "v2", postgres.url("state")),
+        }
+        with stores.sidecar(folder, components) as ports:
+            yield ports
+    finally:
+        postgres.remove()
+
+
+@pytest.fixture(params=["fake", pytest.param("real", marks=REAL)])
+def open_homeserver(request: pytest.FixtureRequest) -> homeservers.Opened:
+    if request.param == "fake":
+        return homeservers.in_memory()
+    server: Synapse = request.getfixturevalue("running_synapse")
+    return homeservers.over_http(server.url, server.token, ADMIN_ID)
+
+
+@pytest.fixture
+async def homeserver(open_homeserver: homeservers.Opened) -> AsyncIterator[Homeserver]:
+    async with open_homeserver as opened:
         yield opened
 
 
-@pytest.fixture(params=STORES)
-async def store(request: pytest.FixtureRequest) -> AsyncIterator[StateStore]:
-    async with STORES[request.param]() as opened:
+@pytest.fixture(params=["fake", pytest.param("sqlite", marks=REAL), pytest.param("postgresql", marks=REAL)])
+def open_store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> stores.Opened:
+    if request.param == "fake":
+        return stores.in_memory()
+    http, grpc = request.getfixturevalue("running_sidecar")
+    monkeypatch.setenv("DAPR_HTTP_PORT", str(http))
+    return stores.over_grpc(grpc, request.param)
+
+
+@pytest.fixture
+async def store(open_store: stores.Opened) -> AsyncIterator[StateStore]:
+    async with open_store as opened:
         yield opened
 
 

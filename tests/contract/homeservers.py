@@ -2,12 +2,13 @@
 opens them; the suite asks them over the same admin API."""
 
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 from urllib.parse import quote
 
 import httpx
+from httpx_aiohttp import AiohttpTransport
 
 from function.synapse import Synapse
 from tests.fakes.sidecar import FakeTokens
@@ -48,7 +49,7 @@ class Homeserver:
         return answer
 
 
-Open = Callable[[], AbstractAsyncContextManager[Homeserver]]
+Opened = AbstractAsyncContextManager[Homeserver]
 
 
 @asynccontextmanager
@@ -58,6 +59,8 @@ async def in_memory() -> AsyncIterator[Homeserver]:
         yield Homeserver(http, ADMIN_TOKEN, fake.service_user)
 
 
-# The one place where the real server is plugged in: an entry "real" that yields
-# Homeserver(httpx.AsyncClient(base_url=...), admin token, admin's Matrix id) of a running Synapse is all it takes.
-HOMESERVERS: dict[str, Open] = {"fake": in_memory}
+@asynccontextmanager
+async def over_http(url: str, token: str, service_user: str) -> AsyncIterator[Homeserver]:
+    """A running Synapse, through the transport that the function uses."""
+    async with httpx.AsyncClient(base_url=url, transport=AiohttpTransport()) as http:
+        yield Homeserver(http, token, service_user)

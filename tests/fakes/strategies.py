@@ -14,7 +14,7 @@ AVATARS = st.sampled_from(["", "mxc://test.example/one", "mxc://test.example/two
 NO_AVATAR = Rejected(Reason.AVATAR_HOST_NOT_ALLOWED, "no host is allowed")
 
 
-def _event(second: int, name: str, avatar: str | Rejected, erase: bool | None) -> Event:  # noqa: FBT001
+def _event(second: int, name: str, avatar: str | Rejected, erase: bool | None) -> Event:
     at = EPOCH + timedelta(seconds=second)
     if erase is None:
         return ProfileUpdated(f"event-{second}", ALICE, at, name, avatar)
@@ -32,7 +32,9 @@ def events(*, deletions: bool = True, unusable_avatars: bool = True) -> st.Searc
 
 
 @st.composite
-def arrivals(draw: st.DrawFn, *, deletions: bool = True, unusable_avatars: bool = True) -> tuple[list[Event], list[Event]]:
+def arrivals(
+    draw: st.DrawFn, *, deletions: bool = True, unusable_avatars: bool = True
+) -> tuple[list[Event], list[Event]]:
     """A user's events oldest first, and as they may arrive: in any order, some of them again."""
     happened = draw(events(deletions=deletions, unusable_avatars=unusable_avatars))
     again = draw(st.lists(st.sampled_from(happened), max_size=4)) if happened else []

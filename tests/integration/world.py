@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from dev.kafka import headers_of
@@ -100,8 +100,8 @@ class World:
         self.sidecar = Sidecar(self.environment, folder)
         self._log_seen = 0
         self._brokers = self.environment["KAFKA_BROKERS"]
-        self._producer = Producer({"bootstrap.servers": self._brokers, "linger.ms": 5})
-        self._admin = AdminClient({"bootstrap.servers": self._brokers})
+        self._producer = Producer({"bootstrap.servers": self._brokers, "linger.ms": 5, "log_level": 0})
+        self._admin = AdminClient({"bootstrap.servers": self._brokers, "log_level": 0})
 
     def start(self) -> None:
         self.function.start()
@@ -129,7 +129,13 @@ class World:
 
     def settle(self, seconds: float = 90.0) -> None:
         """Waits until the group has committed everything that the topics hold."""
-        wait_until(lambda: self.lag() == 0, "all records committed by the consumer group", seconds)
+        wait_until(self._caught_up, "all records committed by the consumer group", seconds)
+
+    def _caught_up(self) -> bool:
+        try:
+            return self.lag() == 0
+        except KafkaException:  # the broker is away, or just back
+            return False
 
     def lag(self, topics: Iterable[str] = (TOPIC, REPLAY_TOPIC)) -> int:
         """Records of the topics that the group has not committed."""
@@ -182,4 +188,4 @@ class World:
         return found
 
     def _consumer(self) -> Consumer:
-        return Consumer({"bootstrap.servers": self._brokers, "group.id": "tests", "enable.auto.commit": False})
+        return Consumer({"bootstrap.servers": self._brokers, "group.id": "tests", "enable.auto.commit": False, "log_level": 0})

@@ -63,7 +63,11 @@ def test_the_newest_profile_wins(case: tuple[list[Event], list[Event]]) -> None:
     if happened:
         newest = happened[-1]
         assert isinstance(newest, ProfileUpdated)
-        assert (record.profile_at, record.display_name, record.avatar) == (newest.at, newest.display_name, newest.avatar)
+        assert (record.profile_at, record.display_name, record.avatar) == (
+            newest.at,
+            newest.display_name,
+            newest.avatar,
+        )
 
 
 @given(arrivals(), RECORDS)

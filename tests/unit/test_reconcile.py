@@ -14,7 +14,7 @@ from tests.fakes.events import ALICE, EPOCH
 from tests.fakes.strategies import AVATARS, NAMES
 from tests.fakes.world import world
 
-ACCOUNTS = st.builds(Account, st.just(True), st.booleans(), st.booleans(), NAMES, AVATARS)  # noqa: FBT003
+ACCOUNTS = st.builds(Account, st.just(True), st.booleans(), st.booleans(), NAMES, AVATARS)
 RECORDS = st.builds(
     Record,
     st.sampled_from(Status),

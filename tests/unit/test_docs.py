@@ -1,0 +1,171 @@
+"""The docs say what the code does: every name a reader meets is there, and every name that is there exists."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from typer.main import get_command
+
+from function.cli import cli
+from function.delivery import Fate
+from function.desired import Record, dump, load
+from function.failures import Reason
+from function.health import WORLD
+from function.settings import Settings
+from function.subscriber import LIVE_ROUTE, READY_ROUTE
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *DOCS]
+REASONS = (ROOT / "docs" / "reasons.md").read_text()
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+MODULES = sorted((ROOT / "function").glob("*.py"))
+
+
+def section(page: str, title: str) -> str:
+    """What stands under a heading, to the next of the same level."""
+    level = title.partition(" ")[0]
+    found = re.search(rf"^{re.escape(title)}$\n(.*?)(?=^{level} |\Z)", page, re.MULTILINE | re.DOTALL)
+    assert found, f"no section {title!r}"
+    return found[1]
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of every table row whose first cell is code."""
+    lines = [line for line in text.splitlines() if line.startswith("| `")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+
+
+def code(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def prose(page: str) -> str:
+    """A page without its fenced blocks."""
+    return re.sub(r"^\s*```.*?^\s*```$", "", page, flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(page: str) -> set[str]:
+    titles = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def shown_default(name: str) -> str:
+    field = Settings.model_fields[name]
+    if field.is_required():
+        return "required"
+    assert not isinstance(field.default, SecretStr)
+    value = str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
+    return f"`{value}`" if value else "empty"
+
+
+def logged_events() -> set[str]:
+    """The event names in the code's calls of log and log_failure."""
+    found = set()
+    for module in MODULES:
+        for node in ast.walk(ast.parse(module.read_text())):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id in {"log", "log_failure"}
+            ):
+                name = node.args[node.func.id == "log"]
+                assert isinstance(name, ast.Constant), f"{module.name}:{node.lineno} logs a name that is not a constant"
+                found.add(str(name.value))
+    return found
+
+
+def test_the_settings_table_has_every_setting_with_its_default_and_nothing_else() -> None:
+    table = {code(row[0])[0]: row[1] for row in rows(section(README, "## Settings"))}
+    assert table == {name.upper(): shown_default(name) for name in Settings.model_fields}
+
+
+def test_every_reason_is_explained_once_and_nothing_else_is() -> None:
+    faults = rows(section(REASONS, "## The event's fault: dead letter").partition("###")[0])
+    faults += rows(section(REASONS, "## The world's fault: RETRY"))
+    assert sorted(code(row[0])[0] for row in faults) == sorted(Reason)
+
+
+def test_every_reason_says_what_it_means_what_happens_what_to_do_and_whether_a_replay_helps() -> None:
+    for row in rows(REASONS):
+        if code(row[0])[0] in set(Reason):
+            assert len(row) == 5, row[0]
+            assert all(row), row[0]
+
+
+def test_the_reasons_that_make_the_function_not_ready_are_marked() -> None:
+    world = rows(section(REASONS, "## The world's fault: RETRY"))
+    assert {code(row[0])[0] for row in world if row[2] == "RETRY, not ready"} == WORLD
+
+
+def test_the_outcomes_table_has_every_fate_and_nothing_else() -> None:
+    assert [code(row[0])[0] for row in rows(section(README, "## Outcomes"))] == list(Fate)
+
+
+def test_every_module_of_the_function_is_in_the_layout_and_every_path_there_exists() -> None:
+    listed = [path for row in rows(section(README, "## Layout")) for path in code(row[0])]
+    assert {path for path in listed if path.startswith("function/")} == {f"function/{m.name}" for m in MODULES}
+    assert [path for path in listed if not (ROOT / path).exists()] == []
+
+
+def test_every_command_of_the_command_line_is_in_the_readme_and_no_other() -> None:
+    commands = getattr(get_command(cli), "commands", {})
+    assert commands
+    named = set(re.findall(r"`matrix-account-sync (\w+)`", README))
+    assert named == set(commands)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_make_target_named_in_a_page_exists(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"(?:`|^)make ([a-z-]+)", page.read_text(), re.MULTILINE))
+    assert named <= targets
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose(page.read_text())):
+        if "://" in link:
+            continue
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        if anchor:
+            assert anchor in anchors(target.read_text()), link
+
+
+def test_every_page_is_reachable_from_the_readme() -> None:
+    assert [page.name for page in DOCS if f"(docs/{page.name}" not in README] == []
+
+
+def test_every_logged_event_is_explained_and_no_other() -> None:
+    table = rows(section(OPERATIONS, "### Log lines"))
+    assert {name for row in table for name in code(row[0])} == logged_events() | {"library"}
+
+
+def test_the_health_routes_in_the_docs_are_those_of_the_function() -> None:
+    for page in (README, OPERATIONS):
+        assert set(re.findall(r"GET (/health/\w+)", page)) == {LIVE_ROUTE, READY_ROUTE}
+
+
+def test_the_record_in_the_design_page_is_one_that_the_function_reads_and_writes() -> None:
+    shown = re.search(r"```json\n(.*?)\n```", (ROOT / "docs" / "design.md").read_text())
+    assert shown
+    record = json.loads(shown[1])
+    assert json.loads(dump(load(shown[1]))) == record
+    assert record.keys() - {"v"} == set(Record.__slots__)
+
+
+def test_the_python_in_the_readme_compiles() -> None:
+    snippets = re.findall(r"<<'PYTHON'\n(.*?)\nPYTHON", README, re.DOTALL)
+    assert snippets
+    for snippet in snippets:
+        ast.parse(snippet)
+
+
+def test_the_readme_stays_short() -> None:
+    assert 150 <= len(README.splitlines()) <= 200

@@ -1,0 +1,194 @@
+"""Settings: a wrong one stops the start with one line that names the variable and what it should be."""
+
+import os
+
+import pytest
+from typer.testing import CliRunner
+
+from function.cli import cli
+from function.settings import Settings, WrongSettings, load
+
+RIGHT = {
+    "MATRIX_HOMESERVER_URL": "http://127.0.0.1:8008",
+    "MATRIX_SERVER_NAME": "test.example",
+    "APP_API_TOKEN": "token-of-the-sidecar",
+}
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """The least environment that is right, and nothing of ours beside it."""
+    fields = {name.upper() for name in Settings.model_fields}
+    for name in os.environ:
+        if name.upper() in fields or name.startswith(
+            ("MATRIX_", "KAFKA_", "SECRET_", "STATE_STORE_", "PUBSUB_", "APP_")
+        ):
+            monkeypatch.delenv(name)
+    for name, value in RIGHT.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+def problems() -> list[str]:
+    with pytest.raises(WrongSettings) as caught:
+        load()
+    return caught.value.problems
+
+
+def test_the_least_environment_gives_the_documented_defaults(environment: pytest.MonkeyPatch) -> None:
+    """The seed's names and meanings."""
+    settings = load()
+    assert settings.enabled
+    assert settings.kafka_identity_events_topic == "nova.identity.events"
+    assert settings.dead_letter_topic == "nova.identity.events.matrix.dead"
+    assert settings.replay_topic == "nova.identity.events.matrix.replay"
+    assert (settings.app_host, settings.app_port) == ("127.0.0.1", 18080)
+    assert settings.secret_name == "realtime-chat-service-secret"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("KAFKA_ENABLED", "perhaps"),
+        ("KAFKA_ENABLED", ""),
+        ("MATRIX_ENABLED", "2"),
+        ("MATRIX_HOMESERVER_URL", "synapse"),
+        ("MATRIX_HOMESERVER_URL", "ftp://synapse"),
+        ("MATRIX_HOMESERVER_URL", ""),
+        ("MATRIX_SERVER_NAME", "https://test.example"),
+        ("MATRIX_SERVER_NAME", "@nova:test.example/"),
+        ("MATRIX_SERVER_NAME", ""),
+        ("MATRIX_SERVICE_USER", "service"),
+        ("MATRIX_SERVICE_USER", "@service:elsewhere.example"),
+        ("APP_PORT", "0"),
+        ("APP_PORT", "65536"),
+        ("APP_PORT", "http"),
+        ("APP_API_TOKEN", ""),
+        ("APP_API_TOKEN", "short"),
+        ("LOG_LEVEL", "LOUD"),
+    ],
+)
+def test_a_wrong_value_is_one_line_that_names_the_variable(
+    environment: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """A person reads it in the log of a pod that does not start."""
+    environment.setenv(name, value)
+    [problem] = problems()
+    assert problem.startswith(f"{name}: ")
+    assert "\n" not in problem
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_a_missing_setting_is_named_with_its_meaning(environment: pytest.MonkeyPatch, name: str) -> None:
+    """What to put there is in the line."""
+    environment.delenv(name)
+    assert problems() == [f"{name}: is not set; expected {Settings.model_fields[name.lower()].description}"]
+
+
+def test_all_problems_are_told_at_once(environment: pytest.MonkeyPatch) -> None:
+    """One start, one list, instead of a start for each mistake."""
+    environment.setenv("APP_PORT", "0")
+    environment.setenv("LOG_LEVEL", "LOUD")
+    environment.setenv("KAFKA_ENABLE", "false")
+    environment.delenv("MATRIX_SERVER_NAME")
+    assert sorted(problem.partition(":")[0] for problem in problems()) == [
+        "APP_PORT",
+        "KAFKA_ENABLE",
+        "LOG_LEVEL",
+        "MATRIX_SERVER_NAME",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("MATRIX_HOMESERVER_URI", "MATRIX_HOMESERVER_URL"),
+        ("KAFKA_ENABLE", "KAFKA_ENABLED"),
+        ("KAFKA_IDENTITY_EVENT_TOPIC", "KAFKA_IDENTITY_EVENTS_TOPIC"),
+        ("matrix_server_nam", "MATRIX_SERVER_NAME"),
+        ("STATE_STORE", "STATE_STORE_NAME"),
+        ("LOG_LEVELS", "LOG_LEVEL"),
+    ],
+)
+def test_a_mistyped_variable_is_refused_with_a_suggestion(
+    environment: pytest.MonkeyPatch, name: str, meant: str
+) -> None:
+    """KAFKA_ENABLE=false would consume all the same."""
+    environment.setenv(name, "false")
+    assert problems() == [f"{name}: is not a setting; did you mean {meant}?"]
+
+
+def test_a_variable_that_is_like_none_of_ours_is_refused_under_our_prefix(environment: pytest.MonkeyPatch) -> None:
+    """MATRIX_ is ours alone."""
+    environment.setenv("MATRIX_COLOUR", "green")
+    assert problems() == ["MATRIX_COLOUR: is not a setting; the README lists them"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "KAFKA_PORT",
+        "KAFKA_PORT_9092_TCP",
+        "KAFKA_PORT_9092_TCP_ADDR",
+        "KAFKA_PORT_9092_TCP_PROTO",
+        "KAFKA_SERVICE_HOST",
+        "KAFKA_SERVICE_PORT",
+        "KAFKA_SERVICE_PORT_TCP_CLIENT",
+        "MATRIX_SYNAPSE_SERVICE_HOST",
+        "MATRIX_SYNAPSE_SERVICE_PORT",
+        "MATRIX_SYNAPSE_PORT",
+        "MATRIX_SYNAPSE_PORT_8008_TCP",
+        "MATRIX_SERVICE_HOST",
+        "APP_ID",
+        "APP_PROTOCOL",
+        "APP_HEALTH_CHECK_PATH",
+        "LOG_FORMAT",
+        "KAFKA_HEAP_OPTS",
+    ],
+)
+def test_variables_of_kubernetes_and_of_others_are_let_pass(environment: pytest.MonkeyPatch, name: str) -> None:
+    """A Service named kafka or matrix-synapse puts these into every pod of its namespace."""
+    environment.setenv(name, "tcp://10.0.0.1:9092")
+    load()
+
+
+def test_the_admin_token_in_the_environment_is_refused_without_showing_it(environment: pytest.MonkeyPatch) -> None:
+    """It belongs into the secret store: an environment is shown by too many tools."""
+    environment.setenv("MATRIX_ADMIN_TOKEN", "syt_secret")
+    [problem] = problems()
+    assert problem.startswith("MATRIX_ADMIN_TOKEN: ")
+    assert "SECRET_NAME" in problem
+    assert "syt_secret" not in problem
+
+
+def test_the_sidecars_token_is_not_shown(environment: pytest.MonkeyPatch) -> None:
+    """Neither in a dump of the settings nor in a complaint about it."""
+    assert RIGHT["APP_API_TOKEN"] not in repr(load())
+    environment.setenv("APP_API_TOKEN", "sh0rt")
+    assert "sh0rt" not in problems()[0]
+
+
+@pytest.mark.parametrize("switch", ["KAFKA_ENABLED", "MATRIX_ENABLED"])
+def test_either_switch_turns_consuming_off(environment: pytest.MonkeyPatch, switch: str) -> None:
+    """As the seed has it."""
+    environment.setenv(switch, "false")
+    assert not load().enabled
+
+
+@pytest.mark.parametrize("command", ["serve", "check"])
+def test_the_command_line_ends_with_2_and_no_traceback(environment: pytest.MonkeyPatch, command: str) -> None:
+    """Kubernetes shows the last lines of a pod that fails: they should be the problem."""
+    environment.setenv("APP_PORT", "http")
+    environment.setenv("MATRIX_HOMESERVER_URI", "http://synapse")
+    result = CliRunner().invoke(cli, [command])
+    assert result.exit_code == 2
+    lines = result.stderr.splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith("matrix-account-sync: ") for line in lines)
+    assert "Traceback" not in result.output
+
+
+def test_the_version_is_shown() -> None:
+    """The first thing a report needs."""
+    result = CliRunner().invoke(cli, ["--version"])
+    assert (result.exit_code, len(result.stdout.strip().split("."))) == (0, 3)
