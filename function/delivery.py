@@ -137,6 +137,8 @@ class Delivery:
         try:
             async with asyncio.timeout(BATCH_SECONDS):
                 user.outcome = await reconcile(self._synapse, user.user_id, record, doubtful=doubtful)
+        except Rejected as rejected:  # not even a look at this account succeeds
+            return dict.fromkeys(user.places, Verdict(Fate.DEAD_LETTER, rejected))
         except TryAgain as failure:
             return self._wait(user, failure)
         except TimeoutError:

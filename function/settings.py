@@ -19,7 +19,7 @@ DEAD_SUFFIX, REPLAY_SUFFIX = ".matrix.dead", ".matrix.replay"
 _SERVICE_LINK = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)\w*)?)")
 # The local stack's, for scripts; harmless beside the function.
 _STACK = frozenset({"MATRIX_ADMIN_TOKEN_FILE"})
-_OURS = re.compile(r"(MATRIX|KAFKA|SECRET|STATE_STORE|PUBSUB|APP|LOG)_.*")
+_OURS = re.compile(r"(MATRIX|KAFKA|SECRET|STATE_STORE|PUBSUB|APP|LOG)(_.*)?")
 _NAME = re.compile(r"[A-Za-z0-9.\-\[\]:]{1,255}")
 
 

@@ -51,7 +51,8 @@ def mount(app: FastAPI, settings: Settings, health: Health, delivery: CurrentDel
         if not secrets.compare_digest(token.encode(), settings.app_api_token.get_secret_value().encode()):
             log(logging.WARNING, "caller_refused", detail="dapr-api-token is wrong or missing")
             return JSONResponse({"error": "dapr-api-token is wrong or missing"}, status_code=401)
-        return JSONResponse(await _answer(await request.body(), delivery()))
+        # Not JSONResponse: it can't write every string that JSON can hold, and an error would be a 500 for the batch.
+        return Response(json.dumps(await _answer(await request.body(), delivery())), media_type="application/json")
 
     async def ready() -> Response:
         sick = health.sick if settings.enabled else None

@@ -188,4 +188,6 @@ class World:
         return found
 
     def _consumer(self) -> Consumer:
-        return Consumer({"bootstrap.servers": self._brokers, "group.id": "tests", "enable.auto.commit": False, "log_level": 0})
+        return Consumer(
+            {"bootstrap.servers": self._brokers, "group.id": "tests", "enable.auto.commit": False, "log_level": 0}
+        )
