@@ -7,6 +7,7 @@ from typing import Annotated
 
 import httpx
 import typer
+import yaml
 from rich.console import Console
 
 from dev import tools
@@ -39,10 +40,17 @@ def start_function(stack: Stack) -> None:
         command = [str(tools.dapr_cli(say)), "run", "-f", str(ROOT / "dapr.yaml")]
         began = time.monotonic()
         say("function: starting with `dapr run -f dapr.yaml`")
-        path = f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}"
-        server.start(command, env=os.environ | {"PATH": path}, cwd=ROOT)
+        server.start(command, env=os.environ | sidecar_environment(), cwd=ROOT)
         server.wait_ready(lambda: _ready(ports.app), 90)
         say(f"function: ready on 127.0.0.1:{ports.app} ({time.monotonic() - began:.1f} s)")
+
+
+def sidecar_environment() -> dict[str, str]:
+    """The `env` of dapr.yaml: `dapr run -f` gives it to the function only, and the sidecar needs it too (envRef, tokens).
+    Also written to dev/.run/dapr.env, for a person who starts `dapr run` himself."""
+    environment: dict[str, str] = yaml.safe_load((ROOT / "dapr.yaml").read_text())["apps"][0]["env"]
+    write_private(RUN / "dapr.env", "".join(f"{name}={value}\n" for name, value in environment.items()))
+    return environment
 
 
 def _ready(port: int) -> bool:

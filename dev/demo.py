@@ -21,7 +21,7 @@ from dev.synapse import SERVER_NAME
 
 MXC = f"mxc://{SERVER_NAME}/abcdefghijklmnopqrstuvwx"
 APP_MARK = "== APP - matrix-account-sync == "
-console = Console(highlight=False)
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 130)
 Json = dict[str, Any]
 
 

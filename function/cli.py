@@ -78,7 +78,7 @@ def check_command() -> None:
     for finding in found:
         mark = "[green]ok[/]" if finding.ok else "[red]not ok[/]"
         table.add_row(mark, finding.what, finding.found, "" if finding.ok else finding.advice)
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else 130).print(table)
     raise typer.Exit(0 if all(finding.ok for finding in found) else 1)
 
 

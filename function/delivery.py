@@ -137,7 +137,10 @@ class Delivery:
         try:
             async with asyncio.timeout(BATCH_SECONDS):
                 user.outcome = await reconcile(self._synapse, user.user_id, record, doubtful=doubtful)
-        except Rejected as rejected:  # not even a look at this account succeeds
+        except (
+            Rejected
+        ) as rejected:  # not even a look at this account succeeds; what the events say is kept all the same
+            user.outcome = Outcome(record)
             return dict.fromkeys(user.places, Verdict(Fate.DEAD_LETTER, rejected))
         except TryAgain as failure:
             return self._wait(user, failure)

@@ -59,7 +59,8 @@ def fold(record: Record, event: Event) -> Record:
     """The record after `event`; see the table above."""
     if isinstance(event, UserDeleted):
         if event.erase:
-            return Record(Status.ERASED, known=record.known)
+            known = record.known and replace(record.known, display_name="", avatar="")
+            return Record(Status.ERASED, known=known)
         return record if record.status is Status.ERASED else replace(record, status=Status.DEACTIVATED)
     if record.status is Status.ERASED:
         return record

@@ -74,6 +74,8 @@ def decode(value: bytes, headers: Mapping[str, str]) -> Decoded:
     if value == b"null":
         return Ignored("-")
     headers = {name: text for name, text in headers.items() if "\ufffd" not in text}
+    if (kind := headers.get("event_type")) and kind not in type_names:
+        return Ignored(headers.get("event_id", "-"))  # whatever its body is
     try:
         return _typed(cloud_event(value, headers))
     except Rejected as rejected:

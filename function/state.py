@@ -81,7 +81,9 @@ class StateStore:
             # each other unseen. So the request is built here and sent through the SDK's own stub.
             await self._client._stub.ExecuteStateTransaction(request)  # noqa: SLF001
         except RpcError as error:
-            if error.code() is StatusCode.ABORTED or "etag mismatch" in (error.details() or ""):
+            # No status tells a conflict inside a transaction: SQLite's and PostgreSQL's components say it in words.
+            said = error.details() or ""
+            if error.code() is StatusCode.ABORTED or "etag mismatch" in said or "no item was updated" in said:
                 raise Conflict from None
             raise self._unavailable(error) from None
 

@@ -84,15 +84,15 @@ def mount(app: FastAPI, settings: Settings, health: Health, delivery: CurrentDel
 
 
 async def _answer(body: bytes, delivery: Delivery | None) -> dict[str, Any]:
-    entries = _entries(body)
-    readable = {entry["entryId"]: record for entry in entries if (record := _record(entry))}
+    entries = [(entry["entryId"], _record(entry)) for entry in _entries(body)]
+    records = [record for _, record in entries if record]
     if delivery is None:
-        verdicts = [Verdict(Fate.RETRY, TryAgain(Reason.STARTING))] * len(readable)
+        verdicts = [Verdict(Fate.RETRY, TryAgain(Reason.STARTING))] * len(records)
     else:
-        verdicts = await delivery.deliver(list(readable.values()))
-    statuses = {e["entryId"]: "RETRY" for e in entries}
-    for entry_id, verdict in zip(readable, verdicts, strict=True):
-        statuses[entry_id] = "RETRY" if verdict.fate is Fate.RETRY else "SUCCESS"
+        verdicts = await delivery.deliver(records)
+    fates = iter(verdicts)
+    waiting = {entry_id for entry_id, record in entries if record is None or next(fates).fate is Fate.RETRY}
+    statuses = {entry_id: "RETRY" if entry_id in waiting else "SUCCESS" for entry_id, _ in entries}
     return {"statuses": [{"entryId": entry_id, "status": status} for entry_id, status in statuses.items()]}
 
 

@@ -319,6 +319,18 @@ async def test_a_redelivery_that_fails_for_one_user_only_is_a_dead_letter_too() 
         assert w.letters.reasons == [Reason.SYNAPSE_ERROR]
 
 
+async def test_a_deletion_that_could_not_be_done_is_remembered_all_the_same() -> None:
+    """Its dead letter waits for a person; a later profile must not be written to a deleted user meanwhile. A look
+    comes first here, since the profile in the batch is a redelivery, and the look is what fails."""
+    async with world(ALICE) as w:
+        await w.deliver(profile(second=1))
+        w.homeserver.failing_for.add(w.homeserver.mxid(ALICE))
+        await w.deliver(profile(second=1), deletion(second=2, soft=False))
+        w.homeserver.failing_for.clear()
+        assert await w.deliver(profile(second=3, display_name="Back")) == [Fate.STALE]
+        assert w.account()["displayname"] != "Back"
+
+
 async def test_a_short_fault_of_synapse_is_not_noticed() -> None:
     """A few quick tries are cheaper than a batch that comes again."""
     async with world(ALICE) as w:

@@ -125,8 +125,14 @@ def test_an_unusable_avatar_leaves_the_one_before() -> None:
 def test_what_is_known_of_synapse_is_not_the_folds_affair() -> None:
     """Only a reconciliation learns about Synapse."""
     known = Account(display_name="Ann")
-    for event in (named("Bea"), gone(erase=False), gone(erase=True)):
+    for event in (named("Bea"), gone(erase=False)):
         assert fold(Record(known=known), event).known == known
+
+
+def test_an_erased_record_keeps_no_name_even_of_what_was_known_of_synapse() -> None:
+    """The record is saved also when Synapse refuses the erasure."""
+    known = Account(display_name="Ann", avatar="mxc://test.example/one")
+    assert fold(Record(known=known), gone(erase=True)).known == Account()
 
 
 def test_only_an_older_profile_is_late() -> None:
