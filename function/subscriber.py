@@ -84,7 +84,7 @@ def mount(app: FastAPI, settings: Settings, health: Health, delivery: CurrentDel
 
 
 async def _answer(body: bytes, delivery: Delivery | None) -> dict[str, Any]:
-    entries = [(entry["entryId"], _record(entry)) for entry in _entries(body)]
+    entries = [(entry["entryId"], read_entry(entry)) for entry in _entries(body)]
     records = [record for _, record in entries if record]
     if delivery is None:
         verdicts = [Verdict(Fate.RETRY, TryAgain(Reason.STARTING))] * len(records)
@@ -107,7 +107,7 @@ def _entries(body: bytes) -> list[dict[str, Any]]:
         return []
 
 
-def _record(entry: dict[str, Any]) -> Delivered | None:
+def read_entry(entry: dict[str, Any]) -> Delivered | None:
     """The Kafka record in an entry; None where daprd did not send it as rawPayload does."""
     metadata = entry.get("metadata") or {}
     try:
