@@ -9,40 +9,20 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from function.deadletters import DeadLetters, Delivered
-from function.desired import Status, fold, is_late, may_have_run
-from function.events import Event, Ignored, ProfileUpdated, UserDeleted, decode
+from function.desired import fold, may_have_run
+from function.events import Event, Ignored, decode
 from function.failures import Reason, Rejected, TryAgain
 from function.health import Health
 from function.logs import log, log_failure, plain
-from function.reconcile import Deactivate, Outcome, reconcile
+from function.reconcile import Outcome, reconcile
 from function.state import Conflict, StateStore, Stored
 from function.synapse import Synapse
+from function.verdicts import Fate, Verdict, verdicts_of
 
 BATCH_SECONDS = 30.0  # no user's reconciliation may hold a batch longer: it holds every partition of this pod
 CONFLICT_TRIES = 3
-
-
-class Fate(StrEnum):
-    """What became of one event."""
-
-    APPLIED = "applied"  # at least one call changed Synapse
-    UNCHANGED = "unchanged"  # Synapse was as the event says already
-    STALE = "stale"  # something newer, or a deletion, is known
-    NO_ACCOUNT = "no_account"  # nobody to write to: remembered, not an error
-    IGNORED = "ignored"  # not for this service
-    DEAD_LETTER = "dead_letter"
-    RETRY = "retry"
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """The fate of one record; `reason` for a dead letter and a retry."""
-
-    fate: Fate
-    failure: Rejected | TryAgain | None = None
 
 
 @dataclass(slots=True)
@@ -75,9 +55,14 @@ class Delivery:
             return [Verdict(Fate.RETRY, self._health.sick)] * len(records)
         async with self._turn:
             try:
-                return await self._deliver(records)
+                async with asyncio.timeout(
+                    2 * BATCH_SECONDS
+                ):  # the state store and the dead letters have no bound else
+                    return await self._deliver(records)
             except TryAgain as failure:
                 return self._retry_all(records, failure)
+            except TimeoutError:
+                return self._retry_all(records, TryAgain(Reason.TOO_SLOW, f"over {2 * BATCH_SECONDS:.0f} s"))
             except Exception as error:
                 log_failure("batch_failed", error)
                 return self._retry_all(records, TryAgain(Reason.UNEXPECTED, type(error).__name__))
@@ -149,7 +134,7 @@ class Delivery:
         except Exception as error:
             log_failure("user_failed", error)
             return self._wait(user, TryAgain(Reason.UNEXPECTED, type(error).__name__))
-        return dict(zip(user.places, _verdicts(user.events, user.outcome), strict=True))
+        return dict(zip(user.places, verdicts_of(user.events, user.outcome), strict=True))
 
     def _wait(self, user: _User, failure: TryAgain) -> dict[int, Verdict]:
         self._health.report(failure)
@@ -183,38 +168,6 @@ class Delivery:
             except TryAgain as failure:
                 log(logging.WARNING, "dead_letter_waits", reason=failure.reason.value, detail=failure.detail)
                 verdicts[place] = Verdict(Fate.RETRY, failure)
-
-
-def _verdicts(events: Sequence[Event], outcome: Outcome) -> list[Verdict]:
-    """What one reconciliation means for each of the events that were folded into it."""
-    latest = max((e.at for e in events if isinstance(e, ProfileUpdated)), default=None)
-    last = max((i for i, e in enumerate(events) if isinstance(e, ProfileUpdated) and e.at == latest), default=-1)
-    return [
-        _deletion(outcome) if isinstance(event, UserDeleted) else _profile(event, outcome, newest=place == last)
-        for place, event in enumerate(events)
-    ]
-
-
-def _deletion(outcome: Outcome) -> Verdict:
-    for step, rejected in outcome.refused:
-        if isinstance(step, Deactivate):
-            return Verdict(Fate.DEAD_LETTER, rejected)
-    if not outcome.account.exists:
-        return Verdict(Fate.NO_ACCOUNT)
-    return Verdict(Fate.APPLIED if outcome.done else Fate.UNCHANGED)
-
-
-def _profile(event: ProfileUpdated, outcome: Outcome, *, newest: bool) -> Verdict:
-    record = outcome.record
-    if record.status is not Status.ACTIVE or not newest or is_late(record, event):
-        return Verdict(Fate.STALE)
-    if not outcome.account.exists or outcome.account.deactivated:
-        return Verdict(Fate.NO_ACCOUNT)
-    for _, rejected in outcome.refused:
-        return Verdict(Fate.DEAD_LETTER, rejected)
-    if isinstance(event.avatar, Rejected):
-        return Verdict(Fate.DEAD_LETTER, event.avatar)
-    return Verdict(Fate.APPLIED if outcome.done else Fate.UNCHANGED)
 
 
 def _keep_order(users: Iterable[_User], verdicts: dict[int, Verdict]) -> None:

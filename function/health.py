@@ -10,6 +10,7 @@ from function.logs import log, log_failure
 
 WELL_SECONDS = 10.0  # how often the world is probed while all is well
 SICK_SECONDS = 1.0  # and while it is not
+PROBE_SECONDS = 20.0  # what all the probes may take together
 
 # What a probe can find again. A conflict or a rate limit is one user's affair; a failed publish has no probe.
 WORLD = frozenset({
@@ -37,20 +38,21 @@ class Health:
         """Probes for ever: seldom while all is well, often while it is not."""
         while True:
             try:
-                for probe in probes:
-                    await probe()
+                async with asyncio.timeout(PROBE_SECONDS):
+                    for probe in probes:
+                        await probe()
             except TryAgain as failure:
                 self._become(failure)
+            except TimeoutError:
+                self._become(TryAgain(Reason.TOO_SLOW, f"a probe took over {PROBE_SECONDS:.0f} s"))
             except Exception as error:
                 log_failure("probe_failed", error)
                 self._become(TryAgain(Reason.UNEXPECTED, type(error).__name__))
             else:
                 self._become(None)
-            self._news.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), SICK_SECONDS if self.sick else WELL_SECONDS)
-            if self._news.is_set():
-                self._news.clear()
+            self._news.clear()
 
     def _become(self, failure: TryAgain | None) -> None:
         before = self.sick.reason if self.sick else None

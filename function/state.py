@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from dapr.aio.clients import DaprClient
+from dapr.clients.exceptions import DaprInternalError
 from dapr.proto import api_v1, common_v1
 from grpc import RpcError, StatusCode
 
@@ -64,6 +65,8 @@ class StateStore:
             await self._client.get_state(self._name, PROBE_KEY)
         except RpcError as error:
             raise self._unavailable(error) from None
+        except DaprInternalError:  # what save_state, alone, makes of an RpcError, without its code
+            raise TryAgain(Reason.STATE_UNAVAILABLE, f"{self._name}: not writable or not there") from None
 
     async def _transaction(self, values: Mapping[str, tuple[bytes, str]]) -> None:
         operations = [

@@ -18,11 +18,12 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from function.deadletters import Delivered
-from function.delivery import Delivery, Fate, Verdict
+from function.delivery import Delivery
 from function.failures import Reason, TryAgain
 from function.health import Health
 from function.logs import log
 from function.settings import Settings
+from function.verdicts import Fate, Verdict
 
 EVENTS_ROUTE = "/events/identity"
 LIVE_ROUTE, READY_ROUTE = "/health/live", "/health/ready"

@@ -5,9 +5,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from function.deadletters import Delivered
-from function.delivery import Delivery, Fate
+from function.delivery import Delivery
 from function.health import Health
 from function.synapse import Synapse
+from function.verdicts import Fate
 from tests.fakes.events import ALICE
 from tests.fakes.sidecar import FakeDeadLetters, FakeStateStore, FakeTokens
 from tests.fakes.synapse import ADMIN_TOKEN, FakeSynapse

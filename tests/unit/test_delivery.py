@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from function.deadletters import Delivered
-from function.delivery import CONFLICT_TRIES, Fate
+from function.delivery import CONFLICT_TRIES
 from function.desired import Account, Record, Status
 from function.events import Event, ProfileUpdated, UserDeleted
 from function.failures import Reason
+from function.verdicts import Fate
 from tests.fakes.events import ALICE, BOB, CAROL, EPOCH, deleted_payload, deletion, delivered, profile, profile_payload
 from tests.fakes.strategies import arrivals
 from tests.fakes.world import World, world

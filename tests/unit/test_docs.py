@@ -10,12 +10,12 @@ from pydantic import SecretStr
 from typer.main import get_command
 
 from function.cli import cli
-from function.delivery import Fate
 from function.desired import Record, dump, load
 from function.failures import Reason
 from function.health import WORLD
 from function.settings import Settings
 from function.subscriber import LIVE_ROUTE, READY_ROUTE
+from function.verdicts import Fate
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

@@ -1,0 +1,82 @@
+"""The commands as a person runs them: `check` beside a running function, the README's example, the local stack."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dev.processes import StackError, listens
+from dev.stack import Ports, Stack
+from tests.integration.world import World
+
+ROOT = Path(__file__).parents[2]
+
+
+def check(world: World, **changes: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "function", "check"]
+    environment = os.environ | world.environment | changes
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_check_finds_everything_in_order(world: World) -> None:
+    done = check(world)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = [line for line in done.stdout.splitlines() if "│ ok" in line]
+    assert len(rows) == 7
+    assert "not ok" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"MATRIX_SERVER_NAME": "other.example", "MATRIX_SERVICE_USER": ""}, "server_name_mismatch"),
+        ({"MATRIX_HOMESERVER_URL": "http://127.0.0.1:9"}, "synapse_unavailable"),
+        ({"SECRET_NAME": "another-secret"}, "secret_unavailable"),
+        ({"STATE_STORE_NAME": "no-such-store"}, "state_unavailable"),
+        ({"DAPR_HTTP_PORT": "9"}, "no sidecar yet"),
+        ({"MATRIX_SERVICE_USER": "@somebody:staging.nova.app"}, "does not own the token"),
+    ],
+)
+def test_check_names_what_is_wrong_and_what_to_do(world: World, changes: dict[str, str], said: str) -> None:
+    done = check(world, **changes)
+    assert done.returncode == 1
+    assert said in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_the_example_of_the_readme_works(world: World) -> None:
+    (snippet,) = re.findall(r"<<'PYTHON'\n(.*?)\nPYTHON\n", (ROOT / "README.md").read_text(), re.DOTALL)
+    environment = os.environ | world.environment | {"MATRIX_ADMIN_TOKEN_FILE": str(world.stack.synapse.token_file)}
+    done = subprocess.run(
+        [sys.executable, "-c", snippet], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout == "Ada Lovelace\n", done.stderr
+
+
+def test_starting_what_runs_keeps_it_and_stopping_leaves_nothing(tmp_path: Path) -> None:
+    """Also a stack object of another process, which knows the first one's by its pid files only."""
+    ports = Ports.free()
+    first, second = Stack(tmp_path, ports, partitions=1), Stack(tmp_path, ports, partitions=1)
+    try:
+        first.start()
+        token = first.synapse.token
+        second.start()
+        assert second.synapse.token == token
+        assert second.account("@nova-service:staging.nova.app")
+    finally:
+        second.stop()
+        first.stop()
+    assert not any(listens(port) for port in (ports.kafka, ports.synapse))
+
+
+def test_a_taken_port_is_named_and_nothing_is_left_running(tmp_path: Path) -> None:
+    ports = Ports.free()
+    with socket.create_server(("127.0.0.1", ports.synapse)):
+        stack = Stack(tmp_path, ports, partitions=1)
+        with pytest.raises(StackError, match=f"port {ports.synapse} for Synapse is taken"):
+            stack.start()
+    assert not listens(ports.kafka)
