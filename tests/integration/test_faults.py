@@ -106,12 +106,14 @@ def test_a_wrong_token_from_daprd_is_refused_and_nothing_is_lost(world: World) -
     world.create(user)
     world.sidecar.stop()
     wrong = world.sidecar.with_environment({"APP_API_TOKEN": "not-the-token"})
-    wrong.start()
-    event = profile(user, "Ada", 1)
-    world.send(event)
-    wait_until(lambda: "caller_refused" in {line["event"] for line in world.function.log_lines()}, "a refusal")
-    assert world.lag() > 0
-    wrong.stop()
+    try:
+        wrong.start()
+        event = profile(user, "Ada", 1)
+        world.send(event)
+        wait_until(lambda: "caller_refused" in {line["event"] for line in world.function.log_lines()}, "a refusal")
+        assert world.lag() > 0
+    finally:
+        wrong.stop()
     world.sidecar.start()
     world.settle()
     assert world.account(user)["displayname"] == "Ada"  # type: ignore[index]

@@ -101,7 +101,6 @@ class World:
         self._log_seen = 0
         self._brokers = self.environment["KAFKA_BROKERS"]
         self._producer = Producer({"bootstrap.servers": self._brokers, "linger.ms": 5, "log_level": 0})
-        self._admin = AdminClient({"bootstrap.servers": self._brokers, "log_level": 0})
 
     def start(self) -> None:
         self.function.start()
@@ -140,7 +139,9 @@ class World:
     def lag(self, topics: Iterable[str] = (TOPIC, REPLAY_TOPIC)) -> int:
         """Records of the topics that the group has not committed."""
         group = ConsumerGroupTopicPartitions(self.environment["KAFKA_CONSUMER_GROUP_ID"])
-        offsets = self._admin.list_consumer_group_offsets([group])[group.group_id].result().topic_partitions
+        # A new client each time: one that lived through a broker's death can wait for its answer for ever.
+        admin = AdminClient({"bootstrap.servers": self._brokers, "log_level": 0})
+        offsets = admin.list_consumer_group_offsets([group])[group.group_id].result().topic_partitions
         committed = {(p.topic, p.partition): max(p.offset, 0) for p in offsets or []}
         return sum(high - max(committed.get((topic, partition), 0), low)
                    for topic in topics for partition, low, high in self._watermarks(topic))  # fmt: skip
