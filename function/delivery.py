@@ -9,6 +9,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from function.deadletters import DeadLetters, Delivered
 from function.desired import fold, may_have_run
@@ -16,7 +17,7 @@ from function.events import Event, Ignored, decode
 from function.failures import Reason, Rejected, TryAgain
 from function.health import Health
 from function.logs import log, log_failure, plain
-from function.reconcile import Outcome, reconcile
+from function.reconcile import Outcome, hides_a_step, reconcile
 from function.state import Conflict, StateStore, Stored
 from function.synapse import Synapse
 from function.verdicts import Fate, Verdict, verdicts_of
@@ -55,9 +56,8 @@ class Delivery:
             return [Verdict(Fate.RETRY, self._health.sick)] * len(records)
         async with self._turn:
             try:
-                async with asyncio.timeout(
-                    2 * BATCH_SECONDS
-                ):  # the state store and the dead letters have no bound else
+                # The calls to the sidecar have no bound of their own.
+                async with asyncio.timeout(2 * BATCH_SECONDS):
                     return await self._deliver(records)
             except TryAgain as failure:
                 return self._retry_all(records, failure)
@@ -115,16 +115,14 @@ class Delivery:
     async def _settle_user(self, user: _User, stored: Stored, *, doubtful: bool = False) -> dict[int, Verdict]:
         """One user's verdicts; `user.outcome` stays None where nothing may be saved."""
         user.outcome = None
-        record = stored.record
-        for event in user.events:
-            doubtful = doubtful or may_have_run(stored.record, event)
-            record = fold(record, event)
+        folded = list(accumulate(user.events, fold, initial=stored.record))
+        record = folded[-1]
+        doubtful = doubtful or hides_a_step(folded) or any(may_have_run(stored.record, event) for event in user.events)
         try:
             async with asyncio.timeout(BATCH_SECONDS):
                 user.outcome = await reconcile(self._synapse, user.user_id, record, doubtful=doubtful)
-        except (
-            Rejected
-        ) as rejected:  # not even a look at this account succeeds; what the events say is kept all the same
+        except Rejected as rejected:
+            # Not even a look at this account succeeds; what the events say is remembered all the same.
             user.outcome = Outcome(record)
             return dict.fromkeys(user.places, Verdict(Fate.DEAD_LETTER, rejected))
         except TryAgain as failure:

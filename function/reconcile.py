@@ -84,6 +84,19 @@ def must_look(record: Record, *, doubtful: bool) -> bool:
     return record.status is Status.ACTIVE and (record.known is None or not record.known.exists)
 
 
+def hides_a_step(folded: Sequence[Record]) -> bool:
+    """Whether an earlier one of the records that a batch folded through asks for a step that the last one does not.
+
+    An earlier delivery may have done that step and died before it was remembered: name A, then B, then A again would
+    then look like nothing to do, while Synapse still says B.
+    """
+    *earlier, last = folded
+    if last.known is None or last.status is not Status.ACTIVE:
+        return False
+    kinds = {type(step) for step in plan(last, last.known)}
+    return any(type(step) not in kinds for record in earlier for step in plan(record, last.known))
+
+
 async def reconcile(synapse: Synapse, user_id: str, record: Record, *, doubtful: bool) -> Outcome:
     """Does what `plan` says.
 
