@@ -56,48 +56,37 @@ def test_synapse_stopped_in_the_middle_and_started_again(world: World, tell: Tel
     tell(f"Synapse stopped and started: {world.tally(work.sent)}")
 
 
-def test_the_function_killed_in_the_middle(world: World, tell: Tell) -> None:
-    work = Work(world)
-    world.send(*work.sent)
-    first_applied(world, work)
+def function_killed(world: World) -> None:
     world.function.stop(kill=True)
     world.function.start()
-    world.settle(120)
-    work.check(world)
-    tell(f"function killed: {world.tally(work.sent)}")
 
 
-def test_the_function_terminated_in_the_middle(world: World, tell: Tell) -> None:
-    work = Work(world)
-    world.send(*work.sent)
-    first_applied(world, work)
+def function_terminated(world: World) -> None:
     world.function.stop()
     world.function.start()
-    world.settle(120)
-    work.check(world)
-    tell(f"function terminated: {world.tally(work.sent)}")
 
 
-def test_daprd_killed_in_the_middle(world: World, tell: Tell) -> None:
-    work = Work(world)
-    world.send(*work.sent)
-    first_applied(world, work)
+def daprd_killed(world: World) -> None:
     world.sidecar.stop(kill=True)
     world.sidecar.start()
-    world.settle(120)
-    work.check(world)
-    tell(f"daprd killed: {world.tally(work.sent)}")
 
 
-def test_kafka_killed_in_the_middle(world: World, tell: Tell) -> None:
+def kafka_killed(world: World) -> None:
+    world.stack.kafka.stop(kill=True)
+    world.stack.kafka.start()
+
+
+@pytest.mark.parametrize("interrupt", [function_killed, function_terminated, daprd_killed, kafka_killed])
+def test_a_part_that_dies_in_the_middle_loses_nothing(
+    world: World, tell: Tell, interrupt: Callable[[World], None]
+) -> None:
     work = Work(world)
     world.send(*work.sent)
     first_applied(world, work)
-    world.stack.kafka.stop(kill=True)
-    world.stack.kafka.start()
+    interrupt(world)
     world.settle(120)
     work.check(world)
-    tell(f"Kafka killed: {world.tally(work.sent)}")
+    tell(f"{interrupt.__name__.replace('_', ' ')}: {world.tally(work.sent)}")
 
 
 def test_a_wrong_token_from_daprd_is_refused_and_nothing_is_lost(world: World) -> None:

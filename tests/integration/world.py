@@ -1,7 +1,6 @@
 """The whole system for tests: real Kafka, Synapse, daprd and the function, and what a test asks of them."""
 
 import json
-import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -13,6 +12,7 @@ from typing import Any
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from dev import processes
 from dev.kafka import headers_of
 from dev.sidecar import FunctionProcess, Sidecar
 from dev.stack import Stack
@@ -24,11 +24,8 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
-    """Polls `condition` until it holds; fails with `what` after the deadline."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.1)  # the poll of a wait with a deadline
+    """Waits until `condition` holds; fails with `what` after the deadline."""
+    assert processes.wait_until(condition, seconds), f"not within {seconds:.0f} s: {what}"
 
 
 def mxid(user_id: str) -> str:
