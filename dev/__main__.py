@@ -9,6 +9,7 @@ import httpx
 import typer
 import yaml
 from rich.console import Console
+from rich.text import Text
 
 from dev import tools
 from dev.processes import Server, StackError, listens
@@ -21,7 +22,7 @@ console = Console(highlight=False)
 
 
 def say(line: str) -> None:
-    console.print(f"  {line}")
+    console.print(f"  {line}", markup=False, soft_wrap=True)
 
 
 def run_server() -> Server:
@@ -33,7 +34,8 @@ def start_function(stack: Stack) -> None:
     """Runs the function with `dapr run -f dapr.yaml`, in the background, until it is ready."""
     server, ports = run_server(), stack.ports
     if not server.running():
-        for port in (ports.app, ports.dapr_http, ports.dapr_grpc, ports.dapr_metrics):
+        server.stop()  # daprd and the function outlive a dapr CLI that was killed
+        for port in (ports.app, ports.dapr_http, ports.dapr_grpc, ports.dapr_internal, ports.dapr_metrics):
             if listens(port):
                 raise StackError(f"port {port} is taken: end what listens there (`ss -ltnp 'sport = :{port}'`)")
         tools.daprd(say)
@@ -119,15 +121,11 @@ def make_tools() -> None:
 def run() -> None:
     """Entry point: a person's mistake ends in one clear message, not in a traceback."""
     try:
-        cli(standalone_mode=False)
+        cli()
     except StackError as error:
-        console.print(f"[red]stack:[/] {error}", markup=True)
+        # As Text: the end of a log may hold brackets, which markup would take for its own.
+        console.print(Text.assemble(("stack:", "red"), f" {error}"), soft_wrap=True)
         sys.exit(1)
-    except typer.Exit as end:
-        sys.exit(end.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
-        console.print("\ninterrupted; everything that was started is stopped")
-        sys.exit(130)
 
 
 if __name__ == "__main__":

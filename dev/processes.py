@@ -58,7 +58,7 @@ class Server:
             self._child = subprocess.Popen(
                 command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=env, cwd=cwd, start_new_session=True
             )
-        self._pid_file.write_text(f"{self._child.pid} {_started(self._child.pid)}")
+        self._pid_file.write_text(f"{self._child.pid} {_started(self._child.pid)} {_boot()}")
 
     def running(self) -> bool:
         return self._pid() is not None
@@ -76,7 +76,7 @@ class Server:
             _signal(pid, signal.SIGKILL if kill else signal.SIGTERM)
             if not wait_until(lambda: not _alive(pid), seconds):
                 _signal(pid, signal.SIGKILL)
-        session = pid or self._recorded()[0]
+        session = pid or self._orphaned()
         for left in _session(session):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(left, signal.SIGKILL)
@@ -87,16 +87,22 @@ class Server:
         self._pid_file.unlink(missing_ok=True)
 
     def _recorded(self) -> tuple[int, str]:
+        """Pid and start time; zero when there are none, or when they are of an earlier boot."""
         try:
-            pid, started = self._pid_file.read_text().split()
-            return int(pid), started
+            pid, started, boot = self._pid_file.read_text().split()
         except (OSError, ValueError):
             return 0, ""
+        return (int(pid), started) if boot == _boot() else (0, "")
 
     def _pid(self) -> int | None:
         """The pid, if that process is still the one that was started."""
         pid, started = self._recorded()
         return pid if pid and _alive(pid) and _started(pid) == started else None
+
+    def _orphaned(self) -> int:
+        """The session whose first process has died; zero when the pid went to a stranger, whose session is not ours."""
+        pid, started = self._recorded()
+        return pid if _started(pid) in ("", started) else 0
 
 
 def tail(path: Path, lines: int = 15) -> str:
@@ -117,8 +123,10 @@ def _stat(pid: int) -> list[str]:
 
 
 def _alive(pid: int) -> bool:
+    """Whether it still holds anything. The first thread of a killed process is a zombie (Z) before the others, which
+    keep its ports open, have ended: field 17 is the number of threads."""
     stat = _stat(pid)
-    return bool(stat) and stat[0] != "Z"
+    return bool(stat) and (stat[0] != "Z" or int(stat[17]) > 1)
 
 
 def _started(pid: int) -> str:
@@ -127,9 +135,14 @@ def _started(pid: int) -> str:
     return stat[19] if stat else ""
 
 
+def _boot() -> str:
+    """The id of the running boot: pids and start times begin anew with each."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
 def _session(session: int) -> list[int]:
     """The living processes of a session."""
     if not session:
         return []
     pids = (int(p.name) for p in Path("/proc").iterdir() if p.name.isdecimal())
-    return [pid for pid in pids if (stat := _stat(pid)) and stat[3] == str(session) and stat[0] != "Z"]
+    return [pid for pid in pids if (stat := _stat(pid)) and stat[3] == str(session) and _alive(pid)]

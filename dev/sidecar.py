@@ -47,6 +47,8 @@ class Sidecar:
             "dapr-internal-grpc-port": str(free_port()),
             "metrics-port": str(free_port()),
             "dapr-listen-addresses": "127.0.0.1",
+            "dapr-internal-grpc-listen-address": "127.0.0.1",
+            "metrics-listen-address": "127.0.0.1",
             "resources-path": str(self._components),
             "config": str(CONFIGURATION),
             "app-health-check-path": "/health/ready",

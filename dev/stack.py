@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -71,10 +71,12 @@ class Stack:
     def start(self) -> None:
         """Starts everything. Raises StackError with what a person has to do; then nothing is left running."""
         try:
+            ports = self.ports
             if self._with_postgres:
-                self._step("PostgreSQL", self.postgres.server, self.ports.postgres, self.postgres.start)
-            self._step("Kafka", self.kafka.server, self.ports.kafka, lambda: self.kafka.start(self._say))
-            self._step("Synapse", self.synapse.server, self.ports.synapse, lambda: self.synapse.start(self._say))
+                self._step("PostgreSQL", self.postgres.server, [ports.postgres], self.postgres.start)
+            kafka = [ports.kafka, ports.kafka_controller]
+            self._step("Kafka", self.kafka.server, kafka, lambda: self.kafka.start(self._say))
+            self._step("Synapse", self.synapse.server, [ports.synapse], lambda: self.synapse.start(self._say))
             secrets_file(self.secrets_file, self.synapse.token)
         except BaseException:
             self.stop()
@@ -128,11 +130,13 @@ class Stack:
     def account(self, mxid: str) -> dict[str, Any] | None:
         return self.synapse.account(mxid)
 
-    def _step(self, name: str, server: Server, port: int, start: Callable[[], None]) -> None:
+    def _step(self, name: str, server: Server, ports: Sequence[int], start: Callable[[], None]) -> None:
         began = time.monotonic()
-        if not server.running() and listens(port):
-            raise StackError(f"port {port} for {name} is taken: end what listens there (`ss -ltnp 'sport = :{port}'`)")
         known = server.running()
+        for port in () if known else ports:
+            if listens(port):
+                hint = f"end what listens there (`ss -ltnp 'sport = :{port}'`)"
+                raise StackError(f"port {port} for {name} is taken: {hint}")
         self._say(f"{name}: {'is running' if known else 'starting'}")
         start()
-        self._say(f"{name}: ready on 127.0.0.1:{port} ({time.monotonic() - began:.1f} s)")
+        self._say(f"{name}: ready on 127.0.0.1:{ports[0]} ({time.monotonic() - began:.1f} s)")

@@ -23,8 +23,9 @@ def daprd(say: Say) -> Path:
     """Daprd 1.18 at dev/.tools/.dapr/bin/daprd, where `dapr run` looks for it (runtimePath in dapr.yaml)."""
     target = TOOLS / ".dapr" / "bin" / "daprd"
     found = _on_this_machine("daprd", r"1\.18\.")
-    if found and not target.exists():
+    if found and (target.is_symlink() or not target.exists()):
         target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)  # a link may point at what is no longer there
         target.symlink_to(found)
         return target
     _go("daprd", ["-tags", "stablecomponents", "github.com/dapr/dapr/cmd/daprd"], target, say)
