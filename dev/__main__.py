@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from collections.abc import Callable
 from typing import Annotated
 
 import httpx
@@ -118,10 +119,10 @@ def make_tools() -> None:
         say(f"ready: {make(say)}")
 
 
-def run() -> None:
+def run(command: Callable[[], object] = cli) -> None:
     """Entry point: a person's mistake ends in one clear message, not in a traceback."""
     try:
-        cli()
+        command()
     except StackError as error:
         # As Text: the end of a log may hold brackets, which markup would take for its own.
         console.print(Text.assemble(("stack:", "red"), f" {error}"), soft_wrap=True)

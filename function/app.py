@@ -100,6 +100,7 @@ async def _keep_open(settings: Settings, health: Health, parts: OpenParts, opene
             health.sick = failure
         except Exception as error:
             log_failure("start_failed", error)
+            health.sick = TryAgain(Reason.UNEXPECTED, type(error).__name__)
         finally:
             opened.clear()
         await asyncio.sleep(SICK_SECONDS)

@@ -53,7 +53,7 @@ class Ignored:
     id: str
 
 
-type_names = {
+TYPES = {
     "identity.user.deleted": UserDeleted,
     "UserDeletedEvent": UserDeleted,
     "identity.user.profile_updated": ProfileUpdated,
@@ -74,7 +74,7 @@ def decode(value: bytes, headers: Mapping[str, str]) -> Decoded:
     if value == b"null":
         return Ignored("-")
     headers = {name: text for name, text in headers.items() if "\ufffd" not in text}
-    if (kind := headers.get("event_type")) and kind not in type_names:
+    if (kind := headers.get("event_type")) and kind not in TYPES:
         return Ignored(headers.get("event_id", "-"))  # whatever its body is
     try:
         return _typed(cloud_event(value, headers))
@@ -109,7 +109,7 @@ class _Profile(BaseModel):
 
 
 def _typed(event: BaseCloudEvent) -> Decoded:
-    kind = type_names.get(event.get_type())
+    kind = TYPES.get(event.get_type())
     if kind is None:
         return Ignored(event.get_id())
     data: Any = event.get_data()

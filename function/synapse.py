@@ -189,6 +189,9 @@ class Synapse:
             parsed = response.json()
         except ValueError:
             parsed = None
+        if response.is_success and not isinstance(parsed, dict):
+            # A proxy's page, say: taken for success, it would lose the event.
+            raise TryAgain(Reason.SYNAPSE_UNEXPECTED, f"{response.status_code} without a JSON object")
         return _Answer(response.status_code, parsed if isinstance(parsed, dict) else {})
 
 

@@ -30,6 +30,7 @@ class FakeSynapse:
         refused_names: display names that are answered 400, as a module of the homeserver may.
         limited: how many of the next profile writes are answered 429; they are applied all the same.
         retry_after_ms: what such an answer asks for.
+        stands_in: answers every request instead of Synapse: a proxy, or another service at its address.
         before: awaited before every request is looked at, with method and path; for writers in between.
     """
 
@@ -47,6 +48,7 @@ class FakeSynapse:
         self.refused_names: set[str] = set()
         self.limited = 0
         self.retry_after_ms: object = 1
+        self.stands_in: Response | None = None
         self.before: Callable[[str, str], Awaitable[None]] | None = None
         self.add(self.service_user, admin=True)
 
@@ -83,6 +85,8 @@ class FakeSynapse:
         if self.before:
             await self.before(request.method, path)
         self.requests.append((request.method, path))
+        if self.stands_in:
+            return self.stands_in
         if path == "/health":
             return Response("OK")
         if self.down or any(mxid in path for mxid in self.failing_for):

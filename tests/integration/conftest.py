@@ -1,7 +1,6 @@
 """One stack and one running function for all integration tests; each test uses users of its own."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -34,8 +33,3 @@ def tell(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
             print(f"\n  {line}")
 
     return say
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path

@@ -1,16 +1,13 @@
-"""The commands as a person runs them: `check` beside a running function, the README's example, the local stack."""
+"""The commands as a person runs them: `check` beside a running function, the README's example."""
 
 import os
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from dev.processes import StackError, listens
-from dev.stack import Ports, Stack
 from tests.integration.world import World
 
 ROOT = Path(__file__).parents[2]
@@ -55,28 +52,3 @@ def test_the_example_of_the_readme_works(world: World) -> None:
         [sys.executable, "-c", snippet], env=environment, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.stdout == "Ada Lovelace\n", done.stderr
-
-
-def test_starting_what_runs_keeps_it_and_stopping_leaves_nothing(tmp_path: Path) -> None:
-    """Also a stack object of another process, which knows the first one's by its pid files only."""
-    ports = Ports.free()
-    first, second = Stack(tmp_path, ports, partitions=1), Stack(tmp_path, ports, partitions=1)
-    try:
-        first.start()
-        token = first.synapse.token
-        second.start()
-        assert second.synapse.token == token
-        assert second.account("@nova-service:staging.nova.app")
-    finally:
-        second.stop()
-        first.stop()
-    assert not any(listens(port) for port in (ports.kafka, ports.synapse))
-
-
-def test_a_taken_port_is_named_and_nothing_is_left_running(tmp_path: Path) -> None:
-    ports = Ports.free()
-    with socket.create_server(("127.0.0.1", ports.synapse)):
-        stack = Stack(tmp_path, ports, partitions=1)
-        with pytest.raises(StackError, match=f"port {ports.synapse} for Synapse is taken"):
-            stack.start()
-    assert not listens(ports.kafka)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dev import __main__ as command
+from dev.__main__ import run
 from dev.processes import Server, StackError, listens, wait_until
 from dev.stack import Ports, Stack
 
@@ -73,17 +73,14 @@ def test_a_taken_port_is_named_and_nothing_is_started(tmp_path: Path, taken: int
     assert processes_of(tmp_path) == []
 
 
-def test_a_mistake_ends_in_one_line_and_exit_code_1(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_mistake_ends_in_one_line_and_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
     """Also when it quotes a log with brackets, which rich would take for markup."""
 
     def fail() -> None:
         raise StackError("port 1 is taken: [/127.0.0.1:1] " + "and so on " * 20)
 
-    monkeypatch.setattr(command, "cli", fail)
     with pytest.raises(SystemExit) as end:
-        command.run()
+        run(fail)
     assert end.value.code == 1
     shown = capsys.readouterr().out
     assert shown.startswith("stack: port 1 is taken: [/127.0.0.1:1]")

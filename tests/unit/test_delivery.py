@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from function.deadletters import Delivered
 from function.delivery import CONFLICT_TRIES
@@ -565,6 +566,32 @@ async def test_a_login_in_between_never_finds_a_spoilt_id_and_deletions_hold(
             assert w.account()["deactivated"] is True
 
 
+async def test_a_value_that_came_and_went_within_a_batch_is_not_left_in_synapse() -> None:
+    """The function died after it wrote the middle one: the redelivered batch ends where the record already is."""
+    async with world(ALICE) as w:
+        await w.deliver(profile(second=1, display_name="A"))
+        w.account()["displayname"] = "B"  # the lost delivery's call
+        batch = [profile(second=2, display_name="B"), profile(second=3, display_name="A")]
+        assert await w.deliver(*batch) == [Fate.STALE, Fate.APPLIED]
+        assert w.account()["displayname"] == "A"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [HTMLResponse("<h1>sign in</h1>"), JSONResponse([]), HTMLResponse("not here", 404), Response(status_code=302)],
+)
+async def test_an_answer_that_is_not_synapses_is_never_taken_for_one(answer: Response) -> None:
+    """A proxy's page with status 200 is no success, and its 404 does not mean that there is no account."""
+    async with world(ALICE) as w:
+        w.homeserver.stands_in = answer
+        for record in (profile(), deletion()):
+            assert await w.deliver(record) == [Fate.RETRY]
+            assert w.health.sick
+            assert w.health.sick.reason is Reason.SYNAPSE_UNEXPECTED
+            w.health.sick = None
+        assert w.letters.letters == []
+
+
 # --- hooks of the fake homeserver
 
 
@@ -591,13 +618,3 @@ def test_the_records_of_these_tests_are_as_the_producer_writes_them() -> None:
     record = record_of(UserDeleted("e", ALICE, EPOCH, erase=True), 3)
     assert json.loads(record.value)["soft_delete"] is False
     assert dataclasses.asdict(record)["metadata"]["event_type"] == "identity.user.deleted"
-
-
-async def test_a_value_that_came_and_went_within_a_batch_is_not_left_in_synapse() -> None:
-    """The function died after it wrote the middle one: the redelivered batch ends where the record already is."""
-    async with world(ALICE) as w:
-        await w.deliver(profile(second=1, display_name="A"))
-        w.account()["displayname"] = "B"  # the lost delivery's call
-        batch = [profile(second=2, display_name="B"), profile(second=3, display_name="A")]
-        assert await w.deliver(*batch) == [Fate.STALE, Fate.APPLIED]
-        assert w.account()["displayname"] == "A"
