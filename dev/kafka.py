@@ -95,7 +95,13 @@ class Kafka:
     def _make_topics(self) -> None:
         admin = self._admin()
         present = admin.list_topics(timeout=10).topics
-        wanted = [NewTopic(topic, self._partitions, 1) for topic in TOPICS if topic not in present]
+        # Room for a record of the largest size with the headers of a dead letter: see components/pubsub.yaml.
+        roomy = {"max.message.bytes": "2097152"}
+        wanted = [
+            NewTopic(topic, self._partitions, 1, config=roomy if topic != TOPIC else {})
+            for topic in TOPICS
+            if topic not in present
+        ]
         for future in admin.create_topics(wanted).values() if wanted else ():
             future.result(30)
 

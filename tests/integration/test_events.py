@@ -189,6 +189,17 @@ def test_a_forged_partition_header_does_not_hold_the_dead_letter_up(world: World
     assert [letter.reason for letter in world.letters([poison.event_id])] == ["invalid_payload"]
 
 
+def test_a_poison_record_of_the_largest_size_finds_room_in_the_dead_letters(world: World) -> None:
+    """The reason's headers make it larger than the main topic would take; refused, it would hold its partition up."""
+    user = new_user()
+    world.create(user)
+    poison = replace(typed("identity.user.deleted", user, {}), value=b"\xff" * 1_048_000)
+    world.send(poison, profile(user, "after the poison", 1))
+    world.settle()
+    assert [letter.value for letter in world.letters([poison.event_id])] == [poison.value]
+    assert world.account(user)["displayname"] == "after the poison"  # type: ignore[index]
+
+
 def test_the_replay_topic_is_handled_like_the_main_one(world: World) -> None:
     user = new_user()
     world.create(user)

@@ -9,8 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from dev import processes
 from dev.kafka import headers_of
@@ -97,7 +96,9 @@ class World:
         self.sidecar = Sidecar(self.environment, folder)
         self._log_seen = 0
         self._brokers = self.environment["KAFKA_BROKERS"]
-        self._producer = Producer({"bootstrap.servers": self._brokers, "linger.ms": 5, "log_level": 0})
+        self._producer = Producer(
+            {"bootstrap.servers": self._brokers, "linger.ms": 5, "message.max.bytes": 1_048_588, "log_level": 0}
+        )
 
     def start(self) -> None:
         self.function.start()
@@ -133,28 +134,30 @@ class World:
         except KafkaException:  # the broker is away, or just back
             return False
 
-    def lag(self, topics: Iterable[str] = (TOPIC, REPLAY_TOPIC)) -> int:
-        """Records of the topics that the group has not committed."""
-        group = ConsumerGroupTopicPartitions(self.environment["KAFKA_CONSUMER_GROUP_ID"])
-        # A new client each time: one that lived through a broker's death can wait for its answer for ever.
-        admin = AdminClient({"bootstrap.servers": self._brokers, "log_level": 0})
-        offsets = admin.list_consumer_group_offsets([group])[group.group_id].result().topic_partitions
-        committed = {(p.topic, p.partition): max(p.offset, 0) for p in offsets or []}
-        return sum(high - max(committed.get((topic, partition), 0), low)
-                   for topic in topics for partition, low, high in self._watermarks(topic))  # fmt: skip
+    def lag(self) -> int:
+        """Records of the main and the replay topic that the group has not committed."""
+        consumer = self._consumer(self.environment["KAFKA_CONSUMER_GROUP_ID"])  # asks as a member, without joining
+        lag = 0
+        for topic in (TOPIC, REPLAY_TOPIC):
+            for committed in consumer.committed(_partitions(consumer, topic), timeout=10):
+                low, high = consumer.get_watermark_offsets(committed, timeout=10)
+                lag += high - max(committed.offset, low)
+        consumer.close()
+        return lag
 
     def letters(self, event_ids: Iterable[str] = ()) -> list[Letter]:
         """The dead letters; only those of the given events where some are given."""
         wanted = set(event_ids)
         consumer = self._consumer()
         found: list[Letter] = []
-        for partition, low, high in self._watermarks(DEAD_TOPIC):
+        for partition in _partitions(consumer, DEAD_TOPIC):
+            low, high = consumer.get_watermark_offsets(partition, timeout=10)
             if low == high:
                 continue
-            consumer.assign([TopicPartition(DEAD_TOPIC, partition, low)])
+            consumer.assign([TopicPartition(DEAD_TOPIC, partition.partition, low)])
             for message in consumer.consume(high - low, timeout=30):
                 headers = headers_of(message)
-                letter = Letter(message.key(), message.value() or b"", headers, partition)
+                letter = Letter(message.key(), message.value() or b"", headers, partition.partition)
                 if not wanted or headers.get("event_id", b"").decode() in wanted:
                     found.append(letter)
         consumer.close()
@@ -178,14 +181,15 @@ class World:
         told = ", ".join(f"{count} {name}" for name, count in sorted(final.items()) if count)
         return f"{len(sent)} sent: {told}; {final['dead_letter']} dead-lettered, 0 lost, {repeats} delivered again"
 
-    def _watermarks(self, topic: str) -> list[tuple[int, int, int]]:
-        consumer = self._consumer()
-        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-        found = [(p, *consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=10)) for p in sorted(partitions)]
-        consumer.close()
-        return found
-
-    def _consumer(self) -> Consumer:
+    def _consumer(self, group: str = "tests") -> Consumer:
         return Consumer(
-            {"bootstrap.servers": self._brokers, "group.id": "tests", "enable.auto.commit": False, "log_level": 0}
+            {"bootstrap.servers": self._brokers, "group.id": group, "enable.auto.commit": False, "log_level": 0}
         )
+
+
+def _partitions(consumer: Consumer, topic: str) -> list[TopicPartition]:
+    """A topic's partitions, asked anew: a test may have restarted the broker."""
+    return [
+        TopicPartition(topic, number)
+        for number in sorted(consumer.list_topics(topic, timeout=10).topics[topic].partitions)
+    ]
