@@ -1,12 +1,12 @@
 # Targets for people; `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup up down demo test check lock clean
+.PHONY: help setup up down demo dead-letters replay test replay-drill check lock clean
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.ready ## Make the virtual environment from the locked requirements
 
@@ -28,9 +28,19 @@ down: setup ## Stop what `make up` started
 demo: setup ## Run about twenty events through the real stack and show what became of them
 	@$(RUN)/python -m dev.demo
 
+dead-letters: setup ## Show the local stack's dead letters; ARGS="--help" lists what else it can show
+	@$(RUN)/python -m dev letters dead-letters $(ARGS)
+
+replay: setup ## Put the local stack's dead letters back; ARGS="--dry-run --reason synapse_error"
+	@$(RUN)/python -m dev letters replay $(ARGS)
+
 test: setup ## Set up and run all tests, on real servers
 	@$(RUN)/python -m dev tools
 	@$(RUN)/python -m pytest
+
+replay-drill: setup ## Break 60 of 2,000 events in eight ways, mend the causes, replay, and count (part of `make test`)
+	@$(RUN)/python -m dev tools
+	@$(RUN)/python -m pytest tests/integration/test_replay.py
 
 check: setup ## Lint, types and layers
 	@$(RUN)/ruff check .

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from dev import tools
 from dev.processes import Server, StackError, listens
+from dev.sidecar import TOOLS, Tool
 from dev.stack import RUN, Stack
 from dev.synapse import write_private
 
@@ -117,6 +118,17 @@ def make_tools() -> None:
     """Find or build everything that the stack needs, and start nothing."""
     for make in (tools.daprd, tools.dapr_cli, tools.kafka_jars, tools.synapse_python):
         say(f"ready: {make(say)}")
+
+
+@cli.command("letters", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def letters(context: typer.Context) -> None:
+    """Run `dead-letters` or `replay`, with its options, on the running stack, beside a sidecar of its own."""
+    command, *options = context.args or [""]
+    if command not in TOOLS:
+        raise StackError(f"expected one of {', '.join(TOOLS)}, then its options")
+    if not Stack().kafka.server.running():
+        raise StackError("the local stack is not up: `make up` starts it")
+    raise typer.Exit(Tool(sidecar_environment(), RUN, command).run(*options, capture=False).returncode)
 
 
 def run(command: Callable[[], object] = cli) -> None:

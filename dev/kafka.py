@@ -30,6 +30,8 @@ offsets.topic.replication.factor=1
 offsets.topic.num.partitions=4
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
+# A group without members and offsets is forgotten soon; Kafka's default is to look for such groups each 10 minutes.
+offsets.retention.check.interval.ms=2000
 # A group of one member need not wait for others.
 group.initial.rebalance.delay.ms=0
 """

@@ -8,8 +8,6 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 import httpx
-from dapr.aio.clients import DaprClient
-from dapr.clients.http.helpers import get_api_url
 from fastapi import FastAPI
 from httpx_aiohttp import AiohttpTransport
 
@@ -19,8 +17,10 @@ from function.delivery import Delivery
 from function.failures import Reason, TryAgain
 from function.health import SICK_SECONDS, Health, Probe
 from function.logs import log, log_failure
+from function.publisher import Publisher
 from function.secrets import AdminToken
 from function.settings import Settings
+from function.sidecar import open_client
 from function.state import StateStore
 from function.subscriber import mount
 from function.synapse import Synapse
@@ -42,24 +42,14 @@ OpenParts = Callable[[Settings, Health], AbstractAsyncContextManager[Parts]]
 @contextlib.asynccontextmanager
 async def open_parts(settings: Settings, health: Health) -> AsyncIterator[Parts]:
     """Opens the parts on the real sidecar and the real Synapse. Raises TryAgain while the sidecar does not answer."""
-    await _sidecar_answers()
     http = httpx.AsyncClient(base_url=str(settings.matrix_homeserver_url), transport=AiohttpTransport())
-    async with http, DaprClient() as client:
+    async with open_client() as client, http:
         token = AdminToken(client, settings.secret_store_name, settings.secret_name)
         synapse = Synapse(http, token, settings.matrix_server_name)
         state = StateStore(client, settings.state_store_name)
-        dead_letters = DeadLetters(client, settings.pubsub_name, settings.dead_letter_topic)
+        dead_letters = DeadLetters(Publisher(client, settings.pubsub_name), settings.dead_letter_topic)
         delivery = Delivery(state, synapse, dead_letters, health)
         yield Parts(delivery, state, synapse, [state.probe, synapse.probe])
-
-
-async def _sidecar_answers() -> None:
-    """DaprClient() blocks the event loop until the sidecar answers: so it is built only once that is known."""
-    try:
-        async with httpx.AsyncClient(timeout=2.0) as http:
-            (await http.get(f"{get_api_url()}/healthz/outbound")).raise_for_status()
-    except httpx.HTTPError as error:
-        raise TryAgain(Reason.STARTING, f"no sidecar yet: {type(error).__name__}") from None
 
 
 def create_app(settings: Settings, parts: OpenParts = open_parts) -> FastAPI:

@@ -1,4 +1,5 @@
-"""The command line: `serve` runs the function, `check` says whether everything it needs is there."""
+"""The command line: `serve` runs the function, `check` says whether everything it needs is there; letters_cli.py has
+the commands about dead letters."""
 
 import asyncio
 import sys
@@ -11,7 +12,8 @@ from rich.table import Table
 
 from function import __version__, check, logs
 from function.app import create_app
-from function.settings import Settings, WrongSettings, load
+from function.letters_cli import dead_letters, replay_command, settings_or_exit
+from function.settings import Settings
 
 GRACE_SECONDS = 25  # a batch may finish; below Kubernetes' default grace of 30 s
 
@@ -50,7 +52,7 @@ def serve() -> None:
     Listens on APP_HOST:APP_PORT. GET /health/ready says whether it consumes, and if not, why.
     Exit code 2: a setting is wrong.
     """
-    settings = _settings()
+    settings = settings_or_exit(Settings)
     logs.configure(settings.log_level)
     uvicorn.run(
         create_app(settings),
@@ -71,7 +73,7 @@ def check_command() -> None:
     Run it where the function runs, with the same environment: it uses the same sidecar.
     Exit code 0: all is well. 1: something is not. 2: a setting is wrong.
     """
-    settings = _settings()
+    settings = settings_or_exit(Settings)
     logs.configure("ERROR")
     found = asyncio.run(_collect(settings))
     table = Table("", "checked", "found", "what to do", title="matrix-account-sync check")
@@ -86,10 +88,5 @@ async def _collect(settings: Settings) -> list[check.Finding]:
     return [finding async for finding in check.findings(settings)]
 
 
-def _settings() -> Settings:
-    try:
-        return load()
-    except WrongSettings as wrong:
-        for problem in wrong.problems:
-            print(f"matrix-account-sync: {problem}", file=sys.stderr)
-        raise typer.Exit(2) from None
+cli.command("dead-letters")(dead_letters)
+cli.command("replay")(replay_command)

@@ -11,13 +11,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from function.deadletters import DeadLetters, Delivered
+from function.deadletters import DeadLetters
 from function.desired import fold, may_have_run
 from function.events import Event, Ignored, decode
 from function.failures import Reason, Rejected, TryAgain
 from function.health import Health
 from function.logs import log, log_failure, plain
 from function.reconcile import Outcome, hides_a_step, reconcile
+from function.records import Delivered
 from function.state import Conflict, StateStore, Stored
 from function.synapse import Synapse
 from function.verdicts import Fate, Verdict, verdicts_of
@@ -162,7 +163,9 @@ class Delivery:
             if not isinstance(verdict.failure, Rejected):
                 continue
             try:
-                await self._dead_letters.publish(records[place], verdict.failure, _event_id(decoded[place]))
+                await self._dead_letters.publish(
+                    records[place], verdict.failure, _event_id(decoded[place], records[place])
+                )
             except TryAgain as failure:
                 log(logging.WARNING, "dead_letter_waits", reason=failure.reason.value, detail=failure.detail)
                 verdicts[place] = Verdict(Fate.RETRY, failure)
@@ -178,8 +181,10 @@ def _keep_order(users: Iterable[_User], verdicts: dict[int, Verdict]) -> None:
                 verdicts[place] = waiting
 
 
-def _event_id(event: Event | Ignored | Rejected) -> str:
-    return "-" if isinstance(event, Rejected) else plain(event.id)
+def _event_id(event: Event | Ignored | Rejected, record: Delivered) -> str:
+    """The event's id; where it could not be decoded, what its headers say."""
+    headers = record.headers
+    return plain(headers.get("event_id") or headers.get("ce_id", "-") if isinstance(event, Rejected) else event.id)
 
 
 def _tell(
@@ -194,7 +199,7 @@ def _tell(
             "event",
             outcome=verdict.fate.value,
             event_type=type(event).__name__,
-            event_id=_event_id(event),
+            event_id=_event_id(event, record),
             topic=record.topic,
             partition=plain(record.about("partition")),
             offset=plain(record.about("offset")),

@@ -82,6 +82,26 @@ def decode(value: bytes, headers: Mapping[str, str]) -> Decoded:
         return rejected
 
 
+def type_of(value: bytes, headers: Mapping[str, str]) -> str:
+    """The record's type in its present spelling, whether or not it is one of ours; `unknown` where nothing tells."""
+    kind = headers.get("event_type") or headers.get("ce_type")
+    if not kind:
+        try:
+            kind = cloud_event(value, headers).get_type()
+        except Rejected:
+            return "unknown"
+    return next((name for name, known in TYPES.items() if known is TYPES.get(kind)), kind)
+
+
+def user_of(value: bytes, headers: Mapping[str, str]) -> str:
+    """The user's id that the record's payload names; "" where it can't be read."""
+    try:
+        data: Any = cloud_event(value, headers).get_data()
+        return _user_id(data.get("user_id"))
+    except (Rejected, ValueError, AttributeError):
+        return ""
+
+
 def _user_id(value: object) -> str:
     if not isinstance(value, str) or not (match := _UUID.fullmatch(value)):
         raise ValueError("expected a UUID")

@@ -7,7 +7,7 @@ import difflib
 import os
 import re
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import Field, HttpUrl, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -19,27 +19,20 @@ DEAD_SUFFIX, REPLAY_SUFFIX = ".matrix.dead", ".matrix.replay"
 _SERVICE_LINK = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)\w*)?)")
 # The local stack's, for scripts; harmless beside the function.
 _STACK = frozenset({"MATRIX_ADMIN_TOKEN_FILE"})
-_OURS = re.compile(r"(MATRIX|KAFKA|SECRET|STATE_STORE|PUBSUB|APP|LOG)(_.*)?")
+_OURS = re.compile(r"(MATRIX|KAFKA|SECRET|STATE_STORE|PUBSUB|DEAD_LETTERS|APP|LOG)(_.*)?")
 _NAME = re.compile(r"[A-Za-z0-9.\-\[\]:]{1,255}")
 
 
-class Settings(BaseSettings):
-    """The function's settings; every field is the environment variable of the same name in capitals."""
+class SidecarSettings(BaseSettings):
+    """What each Dapr app of the project needs; every field is the environment variable of the same name in capitals."""
 
     model_config = SettingsConfigDict(frozen=True, case_sensitive=False, extra="ignore")
 
-    kafka_enabled: bool = Field(True, description="false: subscribe to nothing; offsets stay, true resumes there")
-    kafka_brokers: str = Field("", description="read by daprd's pub/sub component, not by the function")
     kafka_identity_events_topic: str = Field("nova.identity.events", description="the topic of the identity service")
-    kafka_consumer_group_id: str = Field("", description="read by daprd's pub/sub component, not by the function")
-    matrix_enabled: bool = Field(True, description="false: the same as KAFKA_ENABLED=false")
-    matrix_homeserver_url: HttpUrl = Field(description="where Synapse's client and admin APIs answer")
-    matrix_server_name: str = Field(description="the part after the colon of a Matrix id")
-    matrix_service_user: str = Field("", description="the Matrix id of the admin account that owns the token")
-    pubsub_name: str = Field("pubsub", description="name of the Dapr pub/sub component")
     state_store_name: str = Field("statestore", description="name of the Dapr state store component")
-    secret_store_name: str = Field("secretstore", description="name of the Dapr secret store component")
-    secret_name: str = Field("realtime-chat-service-secret", description="the secret with the key MATRIX_ADMIN_TOKEN")
+    dead_letters_pubsub_name: str = Field(
+        "pubsub-dead-letters", description="name of the Dapr pub/sub component of `dead-letters` and `replay`"
+    )
     app_host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 where kubelet probes the pod")
     app_port: int = Field(18080, ge=1, le=65535, description="port to listen on; `dapr run` sets it")
     app_api_token: SecretStr = Field(min_length=8, description="what daprd sends as dapr-api-token with each event")
@@ -48,16 +41,31 @@ class Settings(BaseSettings):
     )
 
     @property
-    def enabled(self) -> bool:
-        return self.kafka_enabled and self.matrix_enabled
-
-    @property
     def dead_letter_topic(self) -> str:
         return self.kafka_identity_events_topic + DEAD_SUFFIX
 
     @property
     def replay_topic(self) -> str:
         return self.kafka_identity_events_topic + REPLAY_SUFFIX
+
+
+class Settings(SidecarSettings):
+    """The function's settings."""
+
+    kafka_enabled: bool = Field(True, description="false: subscribe to nothing; offsets stay, true resumes there")
+    kafka_brokers: str = Field("", description="read by daprd's pub/sub component, not by the function")
+    kafka_consumer_group_id: str = Field("", description="read by daprd's pub/sub component, not by the function")
+    matrix_enabled: bool = Field(True, description="false: the same as KAFKA_ENABLED=false")
+    matrix_homeserver_url: HttpUrl = Field(description="where Synapse's client and admin APIs answer")
+    matrix_server_name: str = Field(description="the part after the colon of a Matrix id")
+    matrix_service_user: str = Field("", description="the Matrix id of the admin account that owns the token")
+    pubsub_name: str = Field("pubsub", description="name of the Dapr pub/sub component")
+    secret_store_name: str = Field("secretstore", description="name of the Dapr secret store component")
+    secret_name: str = Field("realtime-chat-service-secret", description="the secret with the key MATRIX_ADMIN_TOKEN")
+
+    @property
+    def enabled(self) -> bool:
+        return self.kafka_enabled and self.matrix_enabled
 
     @field_validator("matrix_server_name")
     @classmethod
@@ -84,15 +92,21 @@ class WrongSettings(Exception):
         self.problems = problems
 
 
-def load() -> Settings:
+Kind = TypeVar("Kind", bound=SidecarSettings)
+
+
+def load(kind: type[Kind]) -> Kind:
     """Reads the environment of the process.
+
+    Args:
+        kind: which settings: the function needs all of them, its tools fewer.
 
     Raises:
         WrongSettings: a value is wrong, missing, or a variable of ours is mistyped.
     """
     problems = _mistyped(os.environ)
     try:
-        settings = Settings()  # type: ignore[call-arg]  # the environment fills it
+        settings = kind()  # type: ignore[call-arg]  # the environment fills it
     except ValidationError as error:
         raise WrongSettings(problems + [_problem(dict(e)) for e in error.errors(include_input=False)]) from None
     if problems:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 from dapr.aio.clients import DaprClient
 from dapr.clients.exceptions import DaprInternalError
@@ -13,6 +14,8 @@ from function.failures import Reason, TryAgain
 
 FIRST_WRITE = common_v1.StateOptions(concurrency=common_v1.StateOptions.StateConcurrency.CONCURRENCY_FIRST_WRITE)
 PROBE_KEY = "health"
+
+Value = tuple[bytes, str]  # and its etag, "" when there is none
 
 
 class Conflict(Exception):
@@ -40,14 +43,19 @@ class StateStore:
 
     async def read(self, user_ids: Iterable[str]) -> dict[str, Stored]:
         """The record of each user; a new one for a user not seen before. Raises TryAgain."""
-        keys = list(user_ids)
+        found = await self.read_values(user_ids)
+        return {key: Stored(load(value), etag) if value else Stored(Record()) for key, (value, etag) in found.items()}
+
+    async def read_values(self, wanted: Iterable[str]) -> dict[str, Value]:
+        """The bytes and the etag of each key; empty ones for a key that is not there. Raises TryAgain."""
+        keys = list(wanted)
         try:
             found = await self._client.get_bulk_state(self._name, keys, parallelism=10)
         except RpcError as error:
             raise self._unavailable(error) from None
         if any(item.error for item in found.items) or {item.key for item in found.items} != set(keys):
             raise TryAgain(Reason.STATE_UNAVAILABLE, "a bulk read was answered in part")
-        return {item.key: Stored(load(item.data), item.etag) if item.data else Stored(Record()) for item in found.items}
+        return {item.key: (cast("bytes", item.data), item.etag) for item in found.items}
 
     async def write(self, records: Mapping[str, Stored]) -> None:
         """Writes all of the records or none of them, each only over the etag that it was read with.
@@ -56,19 +64,10 @@ class StateStore:
             Conflict: at least one of them was changed meanwhile.
             TryAgain: the store did not take them.
         """
-        await self._transaction({user_id: (dump(stored.record), stored.etag) for user_id, stored in records.items()})
+        await self.write_values({user_id: (dump(stored.record), stored.etag) for user_id, stored in records.items()})
 
-    async def probe(self) -> None:
-        """Writes and reads a key of its own, so that a full or read-only store is noticed. Raises TryAgain."""
-        try:
-            await self._client.save_state(self._name, PROBE_KEY, b"{}")
-            await self._client.get_state(self._name, PROBE_KEY)
-        except RpcError as error:
-            raise self._unavailable(error) from None
-        except DaprInternalError:  # what save_state, alone, makes of an RpcError, without its code
-            raise TryAgain(Reason.STATE_UNAVAILABLE, f"{self._name}: not writable or not there") from None
-
-    async def _transaction(self, values: Mapping[str, tuple[bytes, str]]) -> None:
+    async def write_values(self, values: Mapping[str, Value]) -> None:
+        """What `write` does, with bytes of any meaning."""
         operations = [
             api_v1.TransactionalStateOperation(
                 operationType="upsert",
@@ -89,6 +88,16 @@ class StateStore:
             if error.code() is StatusCode.ABORTED or "etag mismatch" in said or "no item was updated" in said:
                 raise Conflict from None
             raise self._unavailable(error) from None
+
+    async def probe(self) -> None:
+        """Writes and reads a key of its own, so that a full or read-only store is noticed. Raises TryAgain."""
+        try:
+            await self._client.save_state(self._name, PROBE_KEY, b"{}")
+            await self._client.get_state(self._name, PROBE_KEY)
+        except RpcError as error:
+            raise self._unavailable(error) from None
+        except DaprInternalError:  # what save_state, alone, makes of an RpcError, without its code
+            raise TryAgain(Reason.STATE_UNAVAILABLE, f"{self._name}: not writable or not there") from None
 
     def _unavailable(self, error: RpcError) -> TryAgain:
         return TryAgain(Reason.STATE_UNAVAILABLE, f"{self._name}: {error.code().name}")

@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from function.deadletters import Delivered
+from function.records import Delivered
 
 ALICE = "0b5e1f9c-7d43-4c52-9f0e-2a6d1c8b7e10"
 BOB = "5f2b8c1a-3e64-4d7b-8a90-6c1d2e3f4a5b"

@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from function.deadletters import DeadLetters, Delivered
+from function.deadletters import DeadLetters
 from function.desired import Record, dump, load
 from function.failures import Reason, Rejected, TryAgain
-from function.state import Conflict, StateStore, Stored
+from function.records import Delivered
+from function.state import Conflict, StateStore, Value
 
 
 class FakeStateStore(StateStore):
@@ -25,42 +26,41 @@ class FakeStateStore(StateStore):
         self.reads = self.writes = 0
         self._values: dict[str, tuple[bytes, int]] = {}
 
-    async def read(self, user_ids: Iterable[str]) -> dict[str, Stored]:
+    async def read_values(self, wanted: Iterable[str]) -> dict[str, Value]:
         self._up()
         self.reads += 1
-        return {user_id: self._stored(user_id) for user_id in user_ids}
+        return {key: self._value(key) for key in wanted}
 
-    async def write(self, records: Mapping[str, Stored]) -> None:
+    async def write_values(self, values: Mapping[str, Value]) -> None:
         self._up()
         if self.losing:
             self.losing -= 1
             raise TryAgain(Reason.STATE_UNAVAILABLE, "lost")
         self.writes += 1
         if self.rivals:
-            self._put(self.rivals.pop(0))
-        if any(stored.etag != self._stored(user_id).etag for user_id, stored in records.items()):
+            self._put({user_id: dump(record) for user_id, record in self.rivals.pop(0).items()})
+        if any(etag != self._value(key)[1] for key, (_, etag) in values.items()):
             raise Conflict
-        self._put({user_id: stored.record for user_id, stored in records.items()})
+        self._put({key: value for key, (value, _) in values.items()})
 
     async def probe(self) -> None:
         self._up()
 
     def record(self, user_id: str) -> Record:
-        return self._stored(user_id).record
+        value, _ = self._value(user_id)
+        return load(value) if value else Record()
 
-    def bytes(self, user_id: str) -> bytes:
+    def stored_bytes(self, user_id: str) -> bytes:
         return self._values[user_id][0]
 
-    def _put(self, records: Mapping[str, Record]) -> None:
-        for user_id, record in records.items():
-            _, version = self._values.get(user_id, (b"", 0))
-            self._values[user_id] = (dump(record), version + 1)
+    def _put(self, values: Mapping[str, bytes]) -> None:
+        for key, value in values.items():
+            _, version = self._values.get(key, (b"", 0))
+            self._values[key] = (value, version + 1)
 
-    def _stored(self, user_id: str) -> Stored:
-        if user_id not in self._values:
-            return Stored(Record())
-        value, version = self._values[user_id]
-        return Stored(load(value), str(version))
+    def _value(self, key: str) -> Value:
+        value, version = self._values.get(key, (b"", 0))
+        return value, str(version or "")
 
     def _up(self) -> None:
         if self.down:

@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from function.deadletters import Delivered
 from function.delivery import Delivery
 from function.health import Health
+from function.records import Delivered
 from function.synapse import Synapse
 from function.verdicts import Fate
 from tests.fakes.events import ALICE

@@ -1,6 +1,7 @@
 """The whole system for tests: real Kafka, Synapse, daprd and the function, and what a test asks of them."""
 
 import json
+import subprocess
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -10,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from dev import processes
 from dev.kafka import headers_of
-from dev.sidecar import FunctionProcess, Sidecar
+from dev.sidecar import FunctionProcess, Sidecar, Tool
 from dev.stack import Stack
 
 TOPIC = "nova.identity.events"
@@ -94,7 +96,7 @@ class World:
         self.environment = stack.env() | {"LOG_LEVEL": "DEBUG"} | dict(environment or {})
         self.function = FunctionProcess(self.environment, folder)
         self.sidecar = Sidecar(self.environment, folder)
-        self._log_seen = 0
+        self._folder = folder
         self._brokers = self.environment["KAFKA_BROKERS"]
         self._producer = Producer(
             {"bootstrap.servers": self._brokers, "linger.ms": 5, "message.max.bytes": 1_048_588, "log_level": 0}
@@ -145,23 +147,48 @@ class World:
         consumer.close()
         return lag
 
-    def letters(self, event_ids: Iterable[str] = ()) -> list[Letter]:
-        """The dead letters; only those of the given events where some are given."""
-        wanted = set(event_ids)
+    def records(self, topic: str) -> list[Letter]:
+        """Everything that Kafka holds of a topic."""
         consumer = self._consumer()
         found: list[Letter] = []
-        for partition in _partitions(consumer, DEAD_TOPIC):
+        for partition in _partitions(consumer, topic):
             low, high = consumer.get_watermark_offsets(partition, timeout=10)
             if low == high:
                 continue
-            consumer.assign([TopicPartition(DEAD_TOPIC, partition.partition, low)])
-            for message in consumer.consume(high - low, timeout=30):
-                headers = headers_of(message)
-                letter = Letter(message.key(), message.value() or b"", headers, partition.partition)
-                if not wanted or headers.get("event_id", b"").decode() in wanted:
-                    found.append(letter)
+            consumer.assign([TopicPartition(topic, partition.partition, low)])
+            found += [
+                Letter(message.key(), message.value() or b"", headers_of(message), partition.partition)
+                for message in consumer.consume(high - low, timeout=30)
+            ]
         consumer.close()
         return found
+
+    def letters(self, event_ids: Iterable[str] = ()) -> list[Letter]:
+        """The dead letters; only those of the given events where some are given."""
+        wanted = set(event_ids)
+        return [
+            letter
+            for letter in self.records(DEAD_TOPIC)
+            if not wanted or letter.headers.get("event_id", b"").decode() in wanted
+        ]
+
+    def tool(self, command: str, *options: str) -> subprocess.CompletedProcess[str]:
+        """Runs `dead-letters` or `replay` to its end, beside a sidecar of its own."""
+        return Tool(self.environment, self._folder, command).run("--quiet", "2", *options)
+
+    def listed(self, *options: str) -> list[dict[str, str]]:
+        """The letters that `dead-letters` lists."""
+        done = self.tool("dead-letters", "--json", *options)
+        assert done.returncode == 0, done.stderr
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        letters = [line["letter"] for line in lines if "letter" in line]
+        assert lines[-1]["summary"]["letters"] == len(letters)
+        return letters
+
+    def groups(self) -> set[str]:
+        """The consumer groups that Kafka knows."""
+        admin = AdminClient({"bootstrap.servers": self._brokers, "log_level": 0})
+        return {group.group_id for group in admin.list_consumer_groups().result().valid}
 
     def outcomes(self, sent: Iterable[Sent]) -> dict[str, list[str]]:
         """The outcomes that the function logged for each event, in order, by event id."""

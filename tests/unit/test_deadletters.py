@@ -20,10 +20,11 @@ from function.deadletters import (
     TOPIC,
     VERSION,
     DeadLetters,
-    Delivered,
     letter,
 )
 from function.failures import Reason, Rejected, TryAgain
+from function.publisher import Publisher
+from function.records import Delivered
 from tests.fakes.events import ALICE
 
 NOW = datetime(2025, 11, 1, 12, tzinfo=UTC)
@@ -70,19 +71,11 @@ def test_the_producers_headers_come_along() -> None:
     assert not any(name.startswith("__") for name in headers)
 
 
-def test_the_key_is_the_letters_key() -> None:
-    """One user, one partition, in the dead letters too."""
-    assert written(record())["partitionKey"] == ALICE
-
-
-def test_a_record_without_a_key_gives_a_letter_without_one() -> None:
-    """An empty key would put all of them on one partition."""
-    assert "partitionKey" not in written(Delivered(b"{}", "nova.identity.events", {}))
-
-
-def test_the_value_goes_out_as_it_came() -> None:
-    """Without the word daprd would wrap it into a CloudEvent."""
-    assert written(record())["rawPayload"] == "true"
+def test_a_strangers_word_of_a_replay_is_not_believed() -> None:
+    """Only the replay topic's records were replayed: a forged count would make a letter stuck."""
+    headers = written(record(**{REPLAYS: "99", "X-Dead-Letter-Partition": "5"}))
+    assert (headers[REPLAYS], headers[PARTITION]) == ("0", "3")
+    assert "X-Dead-Letter-Partition" not in headers
 
 
 def test_a_replayed_record_keeps_its_first_origin_and_its_count() -> None:
@@ -154,7 +147,7 @@ class Sidecar:
 
 
 def publisher(sidecar: Any) -> DeadLetters:
-    return DeadLetters(sidecar, "pubsub", "events.dead")
+    return DeadLetters(Publisher(sidecar, "pubsub"), "events.dead")
 
 
 @pytest.mark.anyio
@@ -165,6 +158,24 @@ async def test_a_letter_goes_to_its_origins_partition() -> None:
     [(pubsub, topic, value, metadata)] = sidecar.published
     assert (pubsub, topic, value) == ("pubsub", "events.dead", b"{}")
     assert (metadata["partitionNumber"], metadata["partitionKey"]) == ("3", ALICE)
+
+
+@pytest.mark.anyio
+async def test_the_value_goes_out_as_it_came() -> None:
+    """Without the word daprd would wrap it into a CloudEvent."""
+    sidecar = Sidecar()
+    await publisher(sidecar).publish(record(), WHY, "event-1")
+    [(_, _, _, metadata)] = sidecar.published
+    assert metadata["rawPayload"] == "true"
+
+
+@pytest.mark.anyio
+async def test_a_record_without_a_key_gives_a_letter_without_one() -> None:
+    """An empty key would put all of them on one partition."""
+    sidecar = Sidecar()
+    await publisher(sidecar).publish(Delivered(b"{}", "nova.identity.events", {}), WHY, "event-1")
+    [(_, _, _, metadata)] = sidecar.published
+    assert "partitionKey" not in metadata
 
 
 @pytest.mark.anyio

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from function.deadletters import Delivered
 from function.delivery import CONFLICT_TRIES
 from function.desired import Account, Record, Status
 from function.events import Event, ProfileUpdated, UserDeleted
 from function.failures import Reason
+from function.records import Delivered
 from function.verdicts import Fate
 from tests.fakes.events import ALICE, BOB, CAROL, EPOCH, deleted_payload, deletion, delivered, profile, profile_payload
 from tests.fakes.strategies import arrivals
@@ -185,7 +185,7 @@ async def test_a_record_that_is_no_event_is_a_dead_letter() -> None:
         broken = delivered(b"{not json", "identity.user.deleted", offset=7)
         assert await w.deliver(broken, deletion()) == [Fate.DEAD_LETTER, Fate.APPLIED]
         [letter] = w.letters.letters
-        assert (letter.record, letter.reason, letter.event_id) == (broken, Reason.NOT_JSON, "-")
+        assert (letter.record, letter.reason, letter.event_id) == (broken, Reason.NOT_JSON, "event-7")
 
 
 async def test_an_avatar_that_cannot_be_shown_is_a_dead_letter_and_the_name_is_applied() -> None:
@@ -449,7 +449,7 @@ async def test_a_deletion_of_another_writer_wins() -> None:
         w.state.rivals = [{ALICE: Record(Status.ERASED, known=Account(deactivated=True, erased=True))}]
         assert await w.deliver(profile(second=2, display_name="Second")) == [Fate.STALE]
         assert (w.account()["erased"], w.account()["displayname"]) == (True, None)
-        assert b"Second" not in w.state.bytes(ALICE)
+        assert b"Second" not in w.state.stored_bytes(ALICE)
 
 
 async def test_an_older_record_of_another_writer_loses() -> None:
@@ -488,7 +488,7 @@ async def test_an_erased_record_holds_nothing_personal() -> None:
     async with world(ALICE) as w:
         await w.deliver(profile(second=1, avatar_url="mxc://test.example/face"))
         await w.deliver(deletion(second=2, soft=False))
-        kept = w.state.bytes(ALICE)
+        kept = w.state.stored_bytes(ALICE)
         assert b"Alice" not in kept
         assert b"face" not in kept
 

@@ -31,13 +31,13 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 def problems() -> list[str]:
     with pytest.raises(WrongSettings) as caught:
-        load()
+        load(Settings)
     return caught.value.problems
 
 
 def test_the_least_environment_gives_the_documented_defaults(environment: pytest.MonkeyPatch) -> None:
     """The seed's names and meanings."""
-    settings = load()
+    settings = load(Settings)
     assert settings.enabled
     assert settings.kafka_identity_events_topic == "nova.identity.events"
     assert settings.dead_letter_topic == "nova.identity.events.matrix.dead"
@@ -149,7 +149,7 @@ def test_a_variable_that_is_like_none_of_ours_is_refused_under_our_prefix(enviro
 def test_variables_of_kubernetes_and_of_others_are_let_pass(environment: pytest.MonkeyPatch, name: str) -> None:
     """A Service named kafka or matrix-synapse puts these into every pod of its namespace."""
     environment.setenv(name, "tcp://10.0.0.1:9092")
-    load()
+    load(Settings)
 
 
 def test_the_admin_token_in_the_environment_is_refused_without_showing_it(environment: pytest.MonkeyPatch) -> None:
@@ -163,7 +163,7 @@ def test_the_admin_token_in_the_environment_is_refused_without_showing_it(enviro
 
 def test_the_sidecars_token_is_not_shown(environment: pytest.MonkeyPatch) -> None:
     """Neither in a dump of the settings nor in a complaint about it."""
-    assert RIGHT["APP_API_TOKEN"] not in repr(load())
+    assert RIGHT["APP_API_TOKEN"] not in repr(load(Settings))
     environment.setenv("APP_API_TOKEN", "sh0rt")
     assert "sh0rt" not in problems()[0]
 
@@ -172,7 +172,7 @@ def test_the_sidecars_token_is_not_shown(environment: pytest.MonkeyPatch) -> Non
 def test_either_switch_turns_consuming_off(environment: pytest.MonkeyPatch, switch: str) -> None:
     """As the seed has it."""
     environment.setenv(switch, "false")
-    assert not load().enabled
+    assert not load(Settings).enabled
 
 
 @pytest.mark.parametrize("command", ["serve", "check"])

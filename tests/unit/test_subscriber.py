@@ -15,11 +15,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from function.app import Parts, create_app
-from function.deadletters import Delivered
+from function.bulk import BATCH_MS, BATCH_SIZE
 from function.failures import Reason, TryAgain
 from function.health import Health
+from function.records import Delivered
 from function.settings import Settings
-from function.subscriber import BATCH_MS, BATCH_SIZE, EVENTS_ROUTE, LIVE_ROUTE, READY_ROUTE, mount
+from function.subscriber import EVENTS_ROUTE, LIVE_ROUTE, READY_ROUTE, mount
 from tests.fakes.events import ALICE, BOB, TOPIC, deletion, profile
 from tests.fakes.world import World, world
 

@@ -8,7 +8,7 @@ import pytest
 
 from function.events import decode
 from function.failures import Rejected
-from function.subscriber import read_entry
+from function.records import read_entry
 from tests.wire.capture import CAPTURES
 from tests.wire.records import RECORDS, USER
 

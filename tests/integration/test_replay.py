@@ -1,0 +1,327 @@
+"""Dead letters and their replay on the real servers: `make replay-drill` runs these and prints their counts."""
+
+import json
+import signal
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+from dapr.proto import api_service_v1, api_v1
+
+from dev.sidecar import Sidecar, Tool
+from dev.stack import Stack
+from function.deadletters import DETAIL, OFFSET, PARTITION, REASON, REPLAYS, TIME, VERSION
+from function.deadletters import TOPIC as ORIGIN_TOPIC
+from tests.integration.world import (
+    DEAD_TOPIC,
+    REPLAY_TOPIC,
+    TOPIC,
+    Sent,
+    World,
+    deleted,
+    deleted_payload,
+    mxid,
+    new_user,
+    profile,
+    profile_payload,
+    typed,
+    wait_until,
+)
+
+Tell = Callable[[str], None]
+DELETED, UPDATED = "identity.user.deleted", "identity.user.profile_updated"
+
+
+# --- the drill: 2,000 events, 60 of them broken in eight ways
+
+
+class Drill:
+    """1,940 good events for 100 users, of which most change nothing, and 60 broken ones."""
+
+    def __init__(self) -> None:
+        self.users = [new_user() for _ in range(100)]
+        self.unlucky = [new_user() for _ in range(8)]  # Synapse fails on these, until it is mended
+        rounds = range(1, 20)
+        self.good = [profile(user, "A" if minute < 10 else "B", minute) for minute in rounds for user in self.users]
+        self.good += [profile(user, "B", 19) for user in self.users[:20]]
+        self.good += [deleted(user, soft=True) for user in self.users[:20]]
+        self.late = self.unlucky[0]  # gets a newer profile, which Synapse takes
+        self.healable = [profile(user, "unlucky", 1) for user in self.unlucky[:4]]
+        self.healable += [deleted(user) for user in self.unlucky[4:]]
+        self.hopeless = list(_hopeless())
+
+    @property
+    def sent(self) -> list[Sent]:
+        return self.good + self.healable + self.hopeless
+
+
+def _hopeless() -> Iterator[Sent]:
+    for number in range(52):
+        user = new_user()
+        yield [
+            lambda u: _raw(u, b"\xff{broken", UPDATED),
+            lambda u: _raw(u, b'{"something": "else"}', ""),
+            lambda u: _raw(u, json.dumps({"specversion": "1.0", "data": {}}).encode(), UPDATED),
+            lambda u: typed(DELETED, u, deleted_payload(u) | {"soft_delete": "perhaps"}),
+            lambda u: typed(UPDATED, u, profile_payload(u, "n" * 300)),
+            lambda u: profile(u, "Ada", 1, "ftp://example.org/a.png"),
+            lambda u: profile(u, "Ada", 1, "https://cdn.example.org/a.png"),
+        ][number % 7](user)
+
+
+def _raw(user: str, value: bytes, kind: str) -> Sent:
+    headers = {"event_id": new_user().encode()} | ({"event_type": kind.encode()} if kind else {})
+    return Sent(user, value, headers)
+
+
+@contextmanager
+def broken_for(stack: Stack, users: list[str]) -> Iterator[None]:
+    """Synapse's database refuses the users' changes: 500 for them, while all is well for others."""
+    names = ", ".join(f"'{mxid(user)}'" for user in users)
+    bare = ", ".join(f"'nova-{user}'" for user in users)
+    refuse = "BEGIN SELECT RAISE(ABORT, 'broken on purpose'); END"
+    database = sqlite3.connect(stack.folder / "synapse" / "homeserver.db", timeout=30)
+    database.executescript(f"""
+        CREATE TRIGGER broken_profile BEFORE UPDATE ON profiles
+            WHEN NEW.user_id IN ({bare}) AND NEW.displayname = 'unlucky' {refuse};
+        CREATE TRIGGER broken_user BEFORE UPDATE ON users WHEN NEW.name IN ({names}) AND NEW.deactivated = 1 {refuse};
+    """)
+    try:
+        yield
+    finally:
+        database.executescript("DROP TRIGGER broken_profile; DROP TRIGGER broken_user;")
+        database.close()
+
+
+def test_what_is_mended_is_replayed_and_what_is_hopeless_stays(world: World, tell: Tell) -> None:
+    """2,000 events, 60 broken in eight ways: look, mend the cause, replay by reason; nothing is lost."""
+    drill = Drill()
+    world.create(*drill.users, *drill.unlucky, *(event.user_id for event in drill.hopeless))
+    started = time.time()
+    with broken_for(world.stack, drill.unlucky):
+        world.send(*drill.sent)
+        world.settle(180)
+        newer = profile(drill.late, "newer", 2)
+        world.send(newer)
+        world.settle()
+        listed = _mine(world, drill.healable + drill.hopeless)
+        tell(f"{len(drill.sent)} events, {len(listed)} dead letters: {_told(listed)}")
+        assert {letter["event_id"] for letter in listed} == {e.event_id for e in drill.healable + drill.hopeless}
+        assert len({letter["reason"] for letter in listed}) == 8
+        failed = [letter for letter in listed if letter["reason"] == "synapse_error"]
+        assert {letter["event_id"] for letter in failed} == {event.event_id for event in drill.healable}
+
+    done = world.tool("replay", "--yes", "--reason", "synapse_error")
+    assert done.returncode == 0, done.stdout + done.stderr
+    tell(f"mended and replayed: {done.stdout.splitlines()[0]}")
+    world.settle()
+
+    for user in drill.users[:20]:
+        assert world.account(user)["deactivated"]  # type: ignore[index]
+    for user in drill.users[20:]:
+        assert world.account(user)["displayname"] == "B"  # type: ignore[index]
+    assert world.account(drill.late)["displayname"] == "newer"  # type: ignore[index]
+    for user in drill.unlucky[1:4]:
+        assert world.account(user)["displayname"] == "unlucky"  # type: ignore[index]
+    for user in drill.unlucky[4:]:
+        assert world.account(user)["erased"]  # type: ignore[index]
+    assert world.outcomes([drill.healable[0]])[drill.healable[0].event_id] == ["dead_letter", "stale"]
+
+    left = _mine(world, drill.sent)
+    assert Counter(letter["event_id"] for letter in left) == Counter(event.event_id for event in drill.hopeless)
+    tell(f"left in the dead letters: {len(left)}, exactly the hopeless ones: {_told(left)}")
+    tell(world.tally([*drill.sent, newer]) + f"; {time.time() - started:.0f} s in all")
+
+
+def _mine(world: World, events: list[Sent]) -> list[dict[str, str]]:
+    ids = {event.event_id for event in events}
+    return [letter for letter in world.listed() if letter["event_id"] in ids]
+
+
+def _told(letters: list[dict[str, str]]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in Counter(one["reason"] for one in letters).most_common())
+
+
+# --- letters made by hand: what the tools do with them
+
+
+def letter(user: str, reason: str = "synapse_error", replays: int = 0, partition: int = 0) -> Sent:
+    """A dead letter as the function writes it, of a profile event."""
+    event = profile(user, "Ada", 1)
+    why = {REASON: reason, DETAIL: "by hand", TIME: "2026-01-01T00:00:00+00:00", VERSION: "0", REPLAYS: str(replays)}
+    where = {ORIGIN_TOPIC: "nova.identity.events", PARTITION: str(partition), OFFSET: "0"}
+    headers = {name: text.encode() for name, text in (why | where).items()}
+    return Sent(user, event.value, dict(event.headers) | headers, DEAD_TOPIC)
+
+
+STEPS = [
+    "before lease 1", "after lease 1", "before replayed 1", "after replayed 1", "after replayed 3", "after put-back 1",
+    "before bookmark 1", "after bookmark 1", "before release 1", "after release 1",
+]  # fmt: skip
+
+
+def test_a_replay_killed_at_any_step_loses_no_letter(world: World, tmp_path: Path, tell: Tell) -> None:
+    """Each time six letters, three of them chosen; killed at each step in turn, then run to its end."""
+    chosen: list[Sent] = []
+    kept: list[Sent] = []
+    for step in STEPS:
+        chosen += (new := [letter(new_user()) for _ in range(3)])
+        kept += (others := [letter(new_user(), "avatar_invalid") for _ in range(3)])
+        world.send(*new, *others)
+        tool = Tool(world.environment, tmp_path, "replay")
+        tool.words = [tool.words[0].replace("matrix-account-sync", "python"), "-m", "tests.integration.dying"]
+        assert tool.run(step).returncode == -signal.SIGKILL, step
+    assert world.tool("replay", "--yes", "--reason", "synapse_error").returncode == 0
+    world.settle()
+    times = Counter(record.headers["event_id"].decode() for record in world.records(REPLAY_TOPIC))
+    assert all(times[event.event_id] >= 1 for event in chosen)
+    left = Counter(one["event_id"] for one in _mine(world, chosen + kept))
+    assert set(left) == {event.event_id for event in kept}
+    twice = sum(times[event.event_id] - 1 for event in chosen)
+    copies = sum(count - 1 for count in left.values())
+    tell(f"killed at {len(STEPS)} steps: {len(chosen)} chosen, 0 lost, {twice} replayed again; "
+         f"{len(kept)} others, 0 lost, {copies} there twice")  # fmt: skip
+
+
+def test_a_letter_that_was_replayed_too_often_is_stuck(world: World) -> None:
+    """It stays, is counted, and the exit code says so."""
+    user = new_user()
+    stuck = letter(user, replays=5)
+    world.send(stuck)
+    done = world.tool("replay", "--yes", "--user", user)
+    assert done.returncode == 1
+    assert "stuck: 1 synapse_error" in done.stdout
+    assert [one["replays"] for one in _mine(world, [stuck])] == ["5"]
+
+
+def test_a_letter_that_fails_again_comes_back_with_its_count(world: World) -> None:
+    """So that a person sees that the replay did not help."""
+    user = new_user()
+    world.create(user)
+    event = profile(user, "Ada", 1, "https://cdn.example.org/a.png")
+    world.send(event)
+    world.settle()
+    for count in ("1", "2"):
+        assert world.tool("replay", "--yes", "--user", user).returncode == 0
+        world.settle()
+        [back] = _mine(world, [event])
+        assert (back["replays"], back["reason"]) == (count, "avatar_host_not_allowed")
+
+
+def test_a_dry_run_says_what_would_move_and_moves_nothing(world: World) -> None:
+    user = new_user()
+    one = letter(user)
+    world.send(one)
+    before = len(world.records(DEAD_TOPIC))
+    done = world.tool("replay", "--dry-run", "--user", user)
+    assert done.returncode == 0
+    assert f"event_id={one.event_id}" in done.stdout
+    assert done.stdout.count("would replay") == 1
+    assert len(world.records(DEAD_TOPIC)) == before
+    assert one.event_id not in {record.headers["event_id"].decode() for record in world.records(REPLAY_TOPIC)}
+
+
+def test_at_most_so_many_are_replayed_and_the_rest_stay(world: World) -> None:
+    user = new_user()
+    letters = [letter(user) for _ in range(5)]
+    world.send(*letters)
+    assert world.tool("replay", "--yes", "--user", user, "--max", "2").returncode == 0
+    assert len(_mine(world, letters)) == 3
+
+
+def test_the_tools_leave_no_consumer_group_behind(world: World) -> None:
+    """Kafka forgets a group that has neither members nor offsets."""
+    world.listed()
+    wait_until(lambda: world.groups() == {world.environment["KAFKA_CONSUMER_GROUP_ID"]}, "only the function's group")
+
+
+def test_a_second_replay_is_refused_while_one_is_at_work(world: World, tmp_path: Path) -> None:
+    """Its letters would go out twice."""
+    user = new_user()
+    letters = [letter(user) for _ in range(40)]
+    world.send(*letters)
+    first = Tool(world.environment, tmp_path, "replay")
+    first.sidecar.start()
+    try:
+        process = first.launch("--yes", "--user", user, "--rate", "2")
+        wait_until(lambda: any(r.headers["event_id"].decode() == letters[0].event_id
+                               for r in world.records(REPLAY_TOPIC)), "the first letter replayed")  # fmt: skip
+        second = world.tool("replay", "--yes", "--user", user)
+        assert second.returncode == 3
+        assert "another replay is at work" in second.stderr
+        process.terminate()
+        process.communicate(timeout=30)
+    finally:
+        first.sidecar.stop()
+    assert world.tool("replay", "--yes", "--user", user).returncode == 0
+    assert _mine(world, letters) == []
+
+
+def test_a_letter_of_daprds_own_is_recognised(world: World) -> None:
+    """It has the record's place in headers named like daprd's own words, and no reason."""
+    event = profile(new_user(), "Ada", 1)
+    forged = {"__topic": b"nova.identity.events", "__partition": b"5", "__offset": b"0", "pubsubName": b"pubsub"}
+    world.send(Sent(event.user_id, event.value, dict(event.headers) | forged, DEAD_TOPIC))
+    [found] = _mine(world, [event])
+    assert (found["reason"], found["type"]) == ("delivery", UPDATED)
+    done = world.tool("dead-letters", "--show", found["letter"])
+    assert json.loads(done.stdout)["body"]["display_name"] == "<3 characters>"
+    assert event.user_id not in done.stdout
+    assert event.user_id in world.tool("dead-letters", "--show", found["letter"], "--raw").stdout
+    assert world.tool("replay", "--yes", "--reason", "delivery").returncode == 0
+    assert _mine(world, [event]) == []
+
+
+def test_the_main_topic_is_replayed_from_a_time_and_stays_as_it_is(world: World) -> None:
+    """The events of one user, for a state store that was lost, say; other groups notice nothing."""
+    user = new_user()
+    world.create(user)
+    event = profile(user, "Ada", 1)
+    world.send(event)
+    world.settle()
+    done = world.tool("replay", "--from", "events", "--since", "1h", "--user", user, "--yes")
+    assert (done.returncode, done.stdout.splitlines()[0].split(",")[0]) == (0, "1 replayed")
+    world.settle()
+    assert world.outcomes([event])[event.event_id] == ["applied", "unchanged"]
+
+
+@pytest.mark.parametrize(
+    ("command", "pubsub", "allowed"),
+    [
+        ("", "pubsub", {DEAD_TOPIC}),
+        ("dead-letters", "pubsub-dead-letters", set()),
+        ("replay", "pubsub-dead-letters", {DEAD_TOPIC, REPLAY_TOPIC}),
+    ],
+)
+def test_each_app_publishes_only_where_it_may(
+    world: World, tmp_path: Path, command: str, pubsub: str, allowed: set[str]
+) -> None:
+    """Only the replay tool reaches the replay topic, and nobody the main one."""
+    sidecar = Tool(world.environment, tmp_path, command).sidecar if command else world.sidecar
+    if command:
+        sidecar.start()
+    try:
+        assert {topic for topic in (TOPIC, DEAD_TOPIC, REPLAY_TOPIC) if _publishes(sidecar, pubsub, topic)} == allowed
+    finally:
+        if command:
+            sidecar.stop()
+
+
+def _publishes(sidecar: Sidecar, pubsub: str, topic: str) -> bool:
+    """Tries with a record that every reader ignores: a type that is nobody's."""
+    metadata = {"rawPayload": "true", "event_type": "tests.scope"}
+    request = api_v1.PublishEventRequest(pubsub_name=pubsub, topic=topic, data=b"{}", metadata=metadata)
+    with grpc.insecure_channel(f"127.0.0.1:{sidecar.environment['DAPR_GRPC_PORT']}") as channel:
+        try:
+            token = (("dapr-api-token", sidecar.environment["DAPR_API_TOKEN"]),)
+            api_service_v1.DaprStub(channel).PublishEvent(request, metadata=token)  # type: ignore[no-untyped-call]
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.PERMISSION_DENIED:
+                return False
+            raise
+    return True
