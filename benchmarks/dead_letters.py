@@ -50,7 +50,10 @@ def main(letters: int = 200_000) -> None:
     with tempfile.TemporaryDirectory() as folder, Stack.beside(Path(folder)) as stack:
         for count in (letters // 100, letters):
             produce(stack, count)
-            for command, *options in (["dead-letters"], ["replay", "--yes", "--reason", "synapse_error"]):
+            for command, *options in (
+                ["dead-letters", "--newest", "2"],
+                ["replay", "--yes", "--reason", "synapse_error"],
+            ):
                 tool = Tool(stack.env(), Path(folder), command)
                 seconds, memory, code = measure(tool, *options)
                 print(f"{count:>9} letters: {command}: {seconds:.1f} s, {memory:.0f} MB at most, exit code {code}")

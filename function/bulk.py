@@ -31,15 +31,16 @@ class Subscriptions:
     topics: Sequence[str]
     route: str
     dead_letter_topic: str | None = None
+    batch_ms: int = BATCH_MS
 
 
 class _BulkDaprApp(DaprApp):
     """DaprApp, whose `subscribe` has no bulk argument: daprd reads it from the same declaration."""
 
-    def declare_bulk(self) -> None:
+    def declare_bulk(self, batch_ms: int) -> None:
         for subscription in self._subscriptions:
             subscription["bulkSubscribe"] = {
-                "enabled": True, "maxMessagesCount": BATCH_SIZE, "maxAwaitDurationMs": BATCH_MS,
+                "enabled": True, "maxMessagesCount": BATCH_SIZE, "maxAwaitDurationMs": batch_ms,
             }  # fmt: skip
 
 
@@ -71,4 +72,4 @@ def mount_bulk(app: FastAPI, subscriptions: Subscriptions, token: SecretStr, tak
         )(receive)
     if not subscriptions.topics:
         app.add_api_route(subscriptions.route, receive, methods=["POST"])
-    dapr_app.declare_bulk()
+    dapr_app.declare_bulk(subscriptions.batch_ms)

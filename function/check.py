@@ -8,16 +8,6 @@ from function.failures import Reason, TryAgain
 from function.health import Health
 from function.settings import SECRET_KEY, Settings
 
-ADVICE = {
-    Reason.STARTING: "start the sidecar; DAPR_HTTP_PORT and DAPR_GRPC_PORT must be its ports",
-    Reason.SECRET_UNAVAILABLE: f"the secret must have the key {SECRET_KEY}, and the Configuration must allow it",
-    Reason.TOKEN_REFUSED: "the token must be valid and belong to a server admin: see docs/operations.md",
-    Reason.SERVER_NAME_MISMATCH: "set MATRIX_SERVER_NAME to the server_name of homeserver.yaml",
-    Reason.SYNAPSE_UNAVAILABLE: "is MATRIX_HOMESERVER_URL right, and Synapse with its database up?",
-    Reason.SYNAPSE_UNEXPECTED: "MATRIX_HOMESERVER_URL must reach Synapse's /_matrix and /_synapse/admin",
-    Reason.STATE_UNAVAILABLE: "is STATE_STORE_NAME a component of this app id, and its database writable?",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -73,4 +63,4 @@ def _rate_limit(override: dict[str, object]) -> Finding:
 
 
 def _failed(what: str, failure: TryAgain) -> Finding:
-    return Finding(what, False, f"{failure.reason}: {failure.detail}", ADVICE.get(failure.reason, ""))
+    return Finding(what, False, f"{failure.reason}: {failure.detail}", failure.reason.todo)

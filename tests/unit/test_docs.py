@@ -9,6 +9,7 @@ import pytest
 from pydantic import SecretStr
 from typer.main import get_command
 
+from function import deadletters
 from function.cli import cli
 from function.desired import Record, dump, load
 from function.failures import Reason
@@ -85,16 +86,18 @@ def test_the_settings_table_has_every_setting_with_its_default_and_nothing_else(
 
 
 def test_every_reason_is_explained_once_and_nothing_else_is() -> None:
-    faults = rows(section(REASONS, "## The event's fault: dead letter").partition("###")[0])
+    faults = rows(section(REASONS, "## The event's fault: dead letter"))
     faults += rows(section(REASONS, "## The world's fault: RETRY"))
     assert sorted(code(row[0])[0] for row in faults) == sorted(Reason)
 
 
-def test_every_reason_says_what_it_means_what_happens_what_to_do_and_whether_a_replay_helps() -> None:
-    for row in rows(REASONS):
-        if code(row[0])[0] in set(Reason):
-            assert len(row) == 5, row[0]
-            assert all(row), row[0]
+def test_every_reason_says_the_same_in_the_docs_and_on_the_command_line() -> None:
+    """What it means, what to do, whether a replay helps; the docs may link."""
+    table = {code(row[0])[0]: row for row in rows(REASONS)}
+    for reason in Reason:
+        _, means, happens, todo, replay = (re.sub(r"\[(.+?)\]\(.+?\)", r"\1", cell) for cell in table[reason])
+        assert (means, todo, replay) == (reason.means, reason.todo, reason.replay)
+        assert happens
 
 
 def test_the_reasons_that_make_the_function_not_ready_are_marked() -> None:
@@ -107,7 +110,7 @@ def test_the_outcomes_table_has_every_fate_and_nothing_else() -> None:
 
 
 def test_every_module_of_the_function_is_in_the_layout_and_every_path_there_exists() -> None:
-    listed = [path for row in rows(section(README, "## Layout")) for path in code(row[0])]
+    listed = [path for row in rows((ROOT / "docs" / "architecture.md").read_text()) for path in code(row[0])]
     assert {path for path in listed if path.startswith("function/")} == {f"function/{m.name}" for m in MODULES}
     assert [path for path in listed if not (ROOT / path).exists()] == []
 
@@ -115,7 +118,7 @@ def test_every_module_of_the_function_is_in_the_layout_and_every_path_there_exis
 def test_every_command_of_the_command_line_is_in_the_readme_and_no_other() -> None:
     commands = getattr(get_command(cli), "commands", {})
     assert commands
-    named = set(re.findall(r"`matrix-account-sync (\w+)`", README))
+    named = set(re.findall(r"`matrix-account-sync ([\w-]+)`", README))
     assert named == set(commands)
 
 
@@ -169,3 +172,21 @@ def test_the_python_in_the_readme_compiles() -> None:
 
 def test_the_readme_stays_short() -> None:
     assert 150 <= len(README.splitlines()) <= 200
+
+
+def test_every_header_of_a_dead_letter_is_explained() -> None:
+    """A person may read them with a Kafka tool of his own."""
+    page = (ROOT / "docs" / "dead-letters.md").read_text()
+    table = {name for row in rows(section(page, "## What a letter holds")) for name in code(row[0])}
+    names = {
+        value for value in vars(deadletters).values() if isinstance(value, str) and value.startswith("x-dead-letter-")
+    }
+    assert table == names - {deadletters.PREFIX}
+
+
+@pytest.mark.parametrize("command", ["dead-letters", "replay"])
+def test_every_option_of_the_tools_is_explained_and_no_other(command: str) -> None:
+    page = (ROOT / "docs" / "dead-letters.md").read_text()
+    listed = {name for row in rows(section(page, "## Options")) if row[1] in (command, "both") for name in code(row[0])}
+    options = {option for one in getattr(get_command(cli), "commands", {})[command].params for option in one.opts}
+    assert listed == options
