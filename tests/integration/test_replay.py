@@ -240,6 +240,20 @@ def test_the_tools_leave_no_consumer_group_behind(world: World) -> None:
     wait_until(lambda: world.groups() == {world.environment["KAFKA_CONSUMER_GROUP_ID"]}, "only the function's group")
 
 
+def test_a_tool_can_end_its_sidecar(world: World, tmp_path: Path) -> None:
+    """A Kubernetes Job is over only when all of its containers are."""
+    tool = Tool(world.environment, tmp_path, "dead-letters")
+    tool.sidecar.start()
+    try:
+        process = tool.launch("--quiet", "2", "--end-sidecar")
+        output, errors = process.communicate()
+        assert process.returncode == 0, errors
+        assert "dead letter" in output
+        wait_until(lambda: not tool.sidecar.server.running(), "the sidecar ended", 20)
+    finally:
+        tool.sidecar.stop()
+
+
 def test_a_second_replay_is_refused_while_one_is_at_work(world: World, tmp_path: Path) -> None:
     """Its letters would go out twice."""
     user = new_user()
