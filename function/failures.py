@@ -22,6 +22,12 @@ class Reason(StrEnum):
     AVATAR_HOST_NOT_ALLOWED = "avatar_host_not_allowed"  # an https image whose host is not allowed; the name is applied
     SYNAPSE_REFUSED = "synapse_refused"  # a healthy Synapse answered this call with a 4xx of its own
     SYNAPSE_ERROR = "synapse_error"  # a healthy Synapse failed on this call again and again
+    AVATAR_ADDRESS_REFUSED = "avatar_address_refused"  # the image's host leads into a network, not to the internet
+    AVATAR_REDIRECTS = "avatar_redirects"  # the image's host redirects too often, or to somewhere not allowed
+    AVATAR_NOT_FOUND = "avatar_not_found"  # the image's host has no such image, or does not give it to us
+    AVATAR_TOO_LARGE = "avatar_too_large"  # the image has more bytes or pixels than allowed
+    AVATAR_NOT_AN_IMAGE = "avatar_not_an_image"  # by its content neither PNG, JPEG, GIF nor WebP, or it is corrupt
+    AVATAR_UNAVAILABLE = "avatar_unavailable"  # the image's host is down or too slow; nothing waits for it
 
     # The world's fault: RETRY.
     STARTING = "starting"  # the function is not connected to its sidecar, its token or Synapse yet
