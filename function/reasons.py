@@ -71,11 +71,65 @@ class Reason(StrEnum):
     AVATAR_HOST_NOT_ALLOWED = (
         "avatar_host_not_allowed",
         (
-            "The avatar is an `https://` address, and no host is allowed in this version. The name is applied, the avatar "
-            "stays as it was."
+            "The avatar is an `https://` address whose host is not among `AVATAR_ALLOWED_HOSTS`. The name is applied, "
+            "the avatar stays as it was."
         ),
-        "Nothing; keep the letter.",
-        "not with this version: it copies no images",
+        "Add the host, if it is trusted.",
+        "yes, once the host is allowed",
+    )
+    AVATAR_ADDRESS_REFUSED = (
+        "avatar_address_refused",
+        (
+            "The image's host resolves to an address that is not on the internet: private, loopback, link-local, shared"
+            " or reserved. The name is applied, the avatar stays as it was."
+        ),
+        "Ask why that name leads into a network; an image must come from a public address.",
+        "yes, once the name resolves to a public address",
+    )
+    AVATAR_REDIRECTS = (
+        "avatar_redirects",
+        (
+            "The image's host redirects more than 3 times, or to a host that is not allowed or not https. The name is "
+            "applied, the avatar stays as it was."
+        ),
+        "Allow the host that it redirects to, if it is trusted.",
+        "yes, once that host is allowed",
+    )
+    AVATAR_NOT_FOUND = (
+        "avatar_not_found",
+        (
+            "The image's host answered with a 4xx, or with another status that brings no image; the detail has it. The "
+            "name is applied, the avatar stays as it was."
+        ),
+        "Look whether the image can be read without logging in.",
+        "yes, once it can",
+    )
+    AVATAR_TOO_LARGE = (
+        "avatar_too_large",
+        (
+            "The image has over 8 MiB, over 8192 pixels a side, or over 32 Mi pixels in all. The name is applied, the "
+            "avatar stays as it was."
+        ),
+        "Have the identity service store a smaller one.",
+        "yes, once the address has a smaller one",
+    )
+    AVATAR_NOT_AN_IMAGE = (
+        "avatar_not_an_image",
+        (
+            "The content is neither PNG, JPEG, GIF nor WebP, has a corrupt header, or is compressed in transit. The "
+            "name is applied, the avatar stays as it was."
+        ),
+        "Look at what the address gives.",
+        "yes, once it gives an image",
+    )
+    AVATAR_UNAVAILABLE = (
+        "avatar_unavailable",
+        (
+            "The image's host can't be reached, has no valid certificate, fails, or takes over 5 s. It is then left "
+            "alone for 30 s, in which this is the answer at once. The name is applied, the avatar stays as it was."
+        ),
+        "Look at the image's host.",
+        "yes, once the host works",
     )
     SYNAPSE_REFUSED = (
         "synapse_refused",
@@ -91,6 +145,27 @@ class Reason(StrEnum):
         "Synapse works for others but failed on this call again and again, with 5xx or a timeout.",
         "Look for the traceback in Synapse's log.",
         "yes, once Synapse is mended",
+    )
+    DELETION_BRAKE = (
+        "deletion_brake",
+        (
+            "More accounts were deleted within an hour than `MATRIX_MAX_DELETIONS_PER_HOUR`. Nothing was done for this "
+            "one, and nothing is remembered of it."
+        ),
+        (
+            "Ask the identity service whether the deletions are meant. If so, raise the limit and replay; if not, leave"
+            " the letters."
+        ),
+        "yes, once the limit allows it",
+    )
+    EXTERNAL_ID_TAKEN = (
+        "external_id_taken",
+        (
+            "The account was created, but its identity belongs to another account at `MATRIX_OIDC_PROVIDER`: the "
+            "person's login leads there. The header `x-dead-letter-ids` has both."
+        ),
+        "Decide which account is the person's; deactivate the other or take the identity from it.",
+        "yes, once the identity is free",
     )
     DELIVERY = (
         "delivery",

@@ -1,0 +1,119 @@
+"""Which hosts may be asked and which IP addresses connected to when somebody else chose the address, and a session that
+makes its connections so.
+
+There is one parser of addresses: what is judged is the very object that the request is made with. There is one place
+where sockets are made: for the very address that is connected to next. So it does not matter what a name resolved to
+before, or resolves to later.
+"""
+
+import re
+import socket
+import ssl
+from collections.abc import Callable, Mapping
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+import aiohttp
+from aiohttp.abc import AbstractResolver
+from yarl import URL
+
+Origin = tuple[str, int]  # a host in lower case, in its ASCII form, without a trailing dot; and a port
+
+_ENTRY = re.compile(r"[^\s/?#@*\\]+")
+_HOST = re.compile(r"[a-z0-9._\-]+|[0-9a-f:.]+")
+_UNICAST, _NAT64 = ip_network("2000::/3"), ip_network("64:ff9b::/96")
+_NEVER = tuple(
+    ip_network(network)
+    for network in (
+        "168.63.129.16/32",  # Azure's own services, on every virtual machine
+        "192.0.0.0/24",  # protocol assignments; Oracle's metadata
+        "192.88.99.0/24",  # relays of 6to4
+        "2001::/23",  # protocol assignments; Teredo, which embeds an IPv4 address
+        "2002::/16",  # 6to4, likewise
+        "3fff::/20",  # documentation
+    )
+)
+
+
+def is_global(address: IPv4Address | IPv6Address) -> bool:
+    """Whether it is a host's on the internet: not private, loopback, link-local, shared (CGNAT), multicast, reserved or
+    for documentation, and no IPv6 form of an IPv4 address, but for NAT64 of a global one, which some networks need."""
+    if isinstance(address, IPv6Address):
+        if address in _NAT64:
+            return is_global(IPv4Address(int(address) & 0xFFFFFFFF))
+        if address not in _UNICAST:
+            return False
+    return address.is_global and not address.is_multicast and not any(address in network for network in _NEVER)
+
+
+def https(address: str | URL) -> URL:
+    """An https address in its normal form.
+
+    Raises:
+        ValueError: something else, without a host, or with credentials. The error's text may hold the address.
+    """
+    url = URL(address)
+    host = (url.raw_host or "").removesuffix(".")
+    if url.scheme != "https" or not _HOST.fullmatch(host) or url.raw_user is not None or url.raw_password is not None:
+        raise ValueError("expected https:// and a host, without credentials")
+    return url if host == url.raw_host else url.with_host(host)
+
+
+def origin(url: URL) -> Origin:
+    """Host and port of an address from `https`."""
+    assert url.raw_host is not None
+    assert url.port is not None
+    return url.raw_host, url.port
+
+
+def allowed_origin(entry: str) -> Origin:
+    """What an entry of the allow-list stands for: `host` for port 443, or `host:port`, IPv6 in brackets.
+
+    Raises:
+        ValueError: neither of them; there are no wildcards.
+    """
+    if not _ENTRY.fullmatch(entry):
+        raise ValueError("expected a host, or host:port")
+    return origin(https(f"https://{entry}"))
+
+
+class Refused(OSError):
+    """The name led to an address that must not be connected to. An OSError, so that the next address gets its turn;
+    it is the cause of the ClientConnectorError that a request ends with."""
+
+
+def session(
+    tls: ssl.SSLContext,
+    resolver: AbstractResolver | None,
+    permitted: Callable[[IPv4Address | IPv6Address], bool],
+    headers: Mapping[str, str],
+) -> aiohttp.ClientSession:
+    """A session that connects to permitted addresses only, verifies who answers, and adds nothing of its own: no proxy,
+    cookie, password, decompression, timeout or connection kept from before.
+
+    Raises:
+        ValueError: `tls` does not verify certificates and host names.
+    """
+    if not tls.check_hostname or tls.verify_mode is not ssl.CERT_REQUIRED:
+        raise ValueError("the TLS context must verify certificates and host names")
+
+    def checked_socket(info: aiohttp.AddrInfoType) -> socket.socket:
+        family, kind, protocol, _, target = info
+        if not permitted(ip_address(str(target[0]))):
+            raise Refused
+        return socket.socket(family, kind, protocol)
+
+    connector = aiohttp.TCPConnector(
+        ssl=tls,
+        resolver=resolver or aiohttp.ThreadedResolver(),
+        use_dns_cache=False,
+        force_close=True,
+        socket_factory=checked_socket,
+    )
+    return aiohttp.ClientSession(
+        connector=connector,
+        headers=headers,
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(),
+        trust_env=False,
+    )
