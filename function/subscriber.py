@@ -33,6 +33,8 @@ def mount(app: FastAPI, settings: Settings, health: Health, delivery: CurrentDel
             body |= {"reason": sick.reason.value, "detail": sick.detail}
         elif not settings.enabled:
             body["detail"] = "switched off by KAFKA_ENABLED or MATRIX_ENABLED"
+        if (current := delivery()) and current.braking:
+            body["brake"] = "on: deletions go to the dead letters as deletion_brake"
         return JSONResponse(body, status_code=503 if sick else 200)
 
     async def live() -> Response:

@@ -4,10 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from function.deadletters import DeadLetters
-from function.desired import Record, dump, load
+from function.desired import Record
 from function.failures import Reason, Rejected, TryAgain
 from function.records import Delivered
 from function.state import Conflict, StateStore, Value
+from function.stored import dump, load
 
 
 class FakeStateStore(StateStore):
