@@ -41,6 +41,8 @@ class Parts:
     probes: Sequence[Probe]
 
 
+AGENT = f"matrix-account-sync/{__version__}"  # what Synapse's log says of our calls
+
 OpenAvatars = Callable[[Settings], AbstractAsyncContextManager[AvatarSource]]
 OpenParts = Callable[[Settings, Health], AbstractAsyncContextManager[Parts]]
 
@@ -54,7 +56,9 @@ def open_avatars(settings: Settings) -> AbstractAsyncContextManager[AvatarSource
 async def open_parts(settings: Settings, health: Health, avatars: OpenAvatars = open_avatars) -> AsyncIterator[Parts]:
     """Opens the parts on the real sidecar and the real Synapse. Raises TryAgain while the sidecar does not answer."""
     dry = settings.matrix_dry_run
-    http = httpx.AsyncClient(base_url=str(settings.matrix_homeserver_url), transport=AiohttpTransport())
+    http = httpx.AsyncClient(
+        base_url=str(settings.matrix_homeserver_url), transport=AiohttpTransport(), headers={"User-Agent": AGENT}
+    )
     async with open_client() as client, http, avatars(settings) as source:
         token = AdminToken(client, settings.secret_store_name, settings.secret_name)
         synapse = (DrySynapse if dry else Synapse)(http, token, settings.matrix_server_name, writes=not dry)

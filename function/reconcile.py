@@ -145,7 +145,7 @@ class Reconciler:
                 await self._synapse.delete_media(mxc)
                 if self._uploads.get(user_id, ("", ""))[1] == mxc:
                     del self._uploads[user_id]
-                work.record = replace(work.record, uploads=tuple(u for u in work.record.uploads if u != mxc))
+                work.record = _without(work.record, mxc)
         work.account = after(work.account, step)
         return True
 
@@ -194,3 +194,9 @@ class Reconciler:
         if not work.fresh and (seen is None or self._clock() - seen >= KNOWN_FOR):
             work.account, work.fresh = await self._look(work.user_id), True
         return work.account.exists and not work.account.deactivated and not work.account.erased
+
+
+def _without(record: Record, mxc: str) -> Record:
+    """The record once the upload is deleted: it is no copy to be shown again."""
+    copy = None if record.copy and record.copy.mxc == mxc else record.copy
+    return replace(record, copy=copy, uploads=tuple(upload for upload in record.uploads if upload != mxc))

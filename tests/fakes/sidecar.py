@@ -76,6 +76,7 @@ class Letter:
     reason: Reason
     detail: str
     event_id: str
+    ids: str = ""
 
 
 class FakeDeadLetters(DeadLetters):
@@ -88,7 +89,7 @@ class FakeDeadLetters(DeadLetters):
     async def publish(self, record: Delivered, rejected: Rejected, event_id: str) -> None:
         if self.down:
             raise TryAgain(Reason.PUBLISH_FAILED, "down")
-        self.letters.append(Letter(record, rejected.reason, rejected.detail, event_id))
+        self.letters.append(Letter(record, rejected.reason, rejected.detail, event_id, rejected.ids))
 
     @property
     def reasons(self) -> list[Reason]:

@@ -28,6 +28,7 @@ class FakeSynapse:
         down: 500 on everything but /health, as when the database is away.
         failing_for: Matrix ids for which every call answers 500.
         refused_names: display names that are answered 400, as a module of the homeserver may.
+        forbidden_creations: creating is answered 403, as under Matrix Authentication Service.
         limited: how many of the next profile writes are answered 429; they are applied all the same.
         retry_after_ms: what such an answer asks for.
         stands_in: answers every request instead of Synapse: a proxy, or another service at its address.
@@ -50,6 +51,7 @@ class FakeSynapse:
         self.down = False
         self.failing_for: set[str] = set()
         self.refused_names: set[str] = set()
+        self.forbidden_creations = False
         self.limited = 0
         self.retry_after_ms: object = 1
         self.stands_in: Response | None = None
@@ -131,6 +133,8 @@ class FakeSynapse:
 
     def _put_user(self, mxid: str, words: dict[str, Any], _requester: str) -> Response:
         body, status = words["body"], 200
+        if mxid not in self.accounts and self.forbidden_creations:
+            return _error(403, "M_FORBIDDEN")
         if mxid not in self.accounts:
             if mxid in self.poisoned and body.get("displayname") != "":
                 return _error(500, "M_UNKNOWN")

@@ -576,6 +576,8 @@ async def test_any_order_repetition_batching_and_crash_end_in_the_same_account(
         assert Fate.RETRY not in await w.deliver(*(record_of(event, 0) for event in happened))
         assert end_state(w, expected) == expected
         assert set(w.homeserver.media) <= {w.account()["avatar_url"]}
+        shown = w.account()["avatar_url"]
+        assert not str(shown).startswith("mxc://test.example/media") or shown in w.homeserver.media
 
 
 @given(arrivals(), st.integers(0, 6))
