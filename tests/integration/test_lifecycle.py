@@ -55,13 +55,6 @@ def answer(cdn: tuple[Cdn, Path], path: str, content: bytes) -> None:
     cdn[0].answers[path] = content
 
 
-def in_turn(world: World, *events: object) -> None:
-    """One after the other, each settled."""
-    for event in events:
-        world.send(event)  # type: ignore[arg-type]
-        world.settle()
-
-
 def test_an_avatar_from_creation_to_erasure(living: World, cdn: tuple[Cdn, Path], tell: Tell) -> None:
     """Every step of one life, and the requests that it costs."""
     user = new_user()
@@ -83,7 +76,7 @@ def test_an_avatar_from_creation_to_erasure(living: World, cdn: tuple[Cdn, Path]
     for what, event in steps.items():
         if what == "profile: another image there":
             answer(cdn, f"/{user}.png", image(GIF, "two"))
-        in_turn(living, event)
+        living.in_turn(event)
         calls = living.calls(user)
         costs[what] = [call for call in calls[seen:] if call != ROOMS]
         seen = len(calls)
@@ -136,7 +129,7 @@ def test_an_erased_person_has_left_twenty_rooms(living: World, tell: Tell) -> No
         return total
 
     assert rooms() == 20
-    in_turn(living, profile(user, "Ada", 1), deleted(user))
+    living.in_turn(profile(user, "Ada", 1), deleted(user))
     tell(f"rooms right after the deletion was answered: {rooms()}")
     wait_until(lambda: living.calls(user).count(ROOMS) >= 3, "three looks at the rooms", 120)
     wait_until(lambda: rooms() == 0, "no room left", 60)
@@ -158,12 +151,12 @@ def test_a_clients_session_ends_when_the_password_changes(living: World, tell: T
         old = await logged_in()
         assert isinstance(await old.whoami(), nio.WhoamiResponse)
         event = password_changed(user, 5)
-        await anyio.to_thread.run_sync(in_turn, living, event)
+        await anyio.to_thread.run_sync(living.in_turn, event)
         ended = await old.whoami()
         assert isinstance(ended, nio.WhoamiError)
         tell(f"before: logged in; after: {ended.status_code}")
         new = await logged_in()
-        await anyio.to_thread.run_sync(in_turn, living, event, password_changed(user, 1))
+        await anyio.to_thread.run_sync(living.in_turn, event, password_changed(user, 1))
         assert isinstance(await new.whoami(), nio.WhoamiResponse)
         tell("a new session after a redelivery and an old event: still logged in")
         for client in (old, new):
@@ -176,11 +169,11 @@ def test_a_clients_session_ends_when_the_password_changes(living: World, tell: T
 def test_a_soft_deletion_is_upgraded_by_a_hard_one(living: World) -> None:
     user = new_user()
     living.create(user)
-    in_turn(living, deleted(user, soft=True))
+    living.in_turn(deleted(user, soft=True))
     account = living.account(user)
     assert account
     assert (account["deactivated"], account["erased"], account["displayname"]) == (True, False, "before")
-    in_turn(living, deleted(user))
+    living.in_turn(deleted(user))
     account = living.account(user)
     assert account
     assert (account["erased"], account["displayname"]) == (True, None)
@@ -196,17 +189,17 @@ def test_a_locked_or_suspended_account_is_kept_in_step(living: World, how: str) 
         admin("PUT", f"/_synapse/admin/v2/users/{mxid(user)}", {"locked": True}).raise_for_status()
     else:
         admin("PUT", f"/_synapse/admin/v1/suspend/{mxid(user)}", {"suspend": True}).raise_for_status()
-    in_turn(living, profile(user, "Ada", 1), deleted(user))
+    living.in_turn(profile(user, "Ada", 1), deleted(user))
     assert living.account(user)["erased"]  # type: ignore[index]
 
 
 def test_an_account_that_somebody_else_reactivated_is_ended_again(living: World) -> None:
     user = new_user()
     living.create(user)
-    in_turn(living, profile(user, "Ada", 1), deleted(user))
+    living.in_turn(profile(user, "Ada", 1), deleted(user))
     again = {"deactivated": False, "displayname": "back"}
     living.stack.synapse.admin("PUT", f"/_synapse/admin/v2/users/{mxid(user)}", again).raise_for_status()
-    in_turn(living, profile(user, "Ada", 2))
+    living.in_turn(profile(user, "Ada", 2))
     account = living.account(user)
     assert account
     assert (account["deactivated"], account["erased"], account["displayname"]) == (True, True, None)

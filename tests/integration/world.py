@@ -143,6 +143,12 @@ class World:
             self._producer.poll(0)
         assert self._producer.flush(30) == 0
 
+    def in_turn(self, *events: Sent) -> None:
+        """Sends one after the other, each once the one before has settled."""
+        for event in events:
+            self.send(event)
+            self.settle()
+
     def settle(self, seconds: float = 90.0) -> None:
         """Waits until the group has committed everything that the topics hold."""
         wait_until(self._caught_up, "all records committed by the consumer group", seconds)
@@ -211,11 +217,21 @@ class World:
         """The requests about the user that the function made, by the real server's own log: method and path, the id as
         `USER`."""
         found = []
-        for line in self.stack.synapse.server.log.read_text(errors="replace").splitlines():
-            if user_id in line and "Processed request" in line and f'"{AGENT}' in line:
+        for line in self._requests():
+            if user_id in line:
                 method, path, _ = line.partition('"')[2].split(" ", 2)
                 found.append(f"{method} {unquote(path).replace(mxid(user_id), 'USER').partition('?')[0]}")
         return found
+
+    def refusals(self, user_ids: Iterable[str]) -> int:
+        """How many of the function's requests about the users the rate limiter refused."""
+        users = set(user_ids)
+        return sum(" 429 " in line and any(user in line for user in users) for line in self._requests())
+
+    def _requests(self) -> list[str]:
+        """The function's own requests, as the server logged them."""
+        lines = self.stack.synapse.server.log.read_text(errors="replace").splitlines()
+        return [line for line in lines if "Processed request" in line and f'"{AGENT}' in line]
 
     def outcomes(self, sent: Iterable[Sent]) -> dict[str, list[str]]:
         """The outcomes that the function logged for each event, in order, by event id."""
