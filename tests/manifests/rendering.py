@@ -29,34 +29,45 @@ KUBECTL = Path(sys.executable).parent / "kubectl"
 
 @functools.cache
 def _rendered(variant: str) -> list[Document]:
-    return list(yaml.load_all(_kustomized(variant), Loader=yaml.CSafeLoader))
+    return _documents(_kustomized(variant, {}))
 
 
-def _kustomized(variant: str) -> str:
+def _documents(text: str) -> list[Document]:
+    return list(yaml.load_all(text, Loader=yaml.CSafeLoader))
+
+
+def _kustomized(variant: str, settings: Mapping[str, str]) -> str:
     overlay, _, component = variant.partition("+")
     folder = K8S / "overlays" / overlay
-    if not component:
+    if not component and not settings:
         return _kustomize(folder)
-    # The overlay as it would be after one more line in its `components`; kustomize wants relative paths, and compares
-    # them after it followed symbolic links.
+    # The overlay as it would be after one more line in its `components`, and with other values in its config.yaml.
+    # kustomize wants relative paths, and compares them after it followed symbolic links.
     with tempfile.TemporaryDirectory() as made:
         home = Path(made).resolve()
         kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
-        kustomization["components"].append(f"../../components/{component}")
+        kustomization["components"] += [f"../../components/{component}"] if component else []
+        kustomization["resources"].remove("config.yaml")
         for kind in ("resources", "components"):
             kustomization[kind] = [os.path.relpath((folder / entry).resolve(), home) for entry in kustomization[kind]]
+        kustomization["resources"].append("config.yaml")
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        config["data"] |= settings
+        (home / "config.yaml").write_text(yaml.safe_dump(config))
         (home / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
-        return _kustomize(home, "--load-restrictor", "LoadRestrictionsNone")
+        return _kustomize(home)
 
 
-def _kustomize(folder: Path, *options: str) -> str:
-    done = subprocess.run([KUBECTL, "kustomize", folder, *options], capture_output=True, text=True, check=False)
+def _kustomize(folder: Path) -> str:
+    done = subprocess.run([KUBECTL, "kustomize", folder], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def render(variant: str) -> "Manifests":
-    """A fresh copy of what `kubectl apply -k` would send."""
+def render(variant: str, settings: Mapping[str, str] | None = None) -> "Manifests":
+    """A fresh copy of what `kubectl apply -k` would send; `settings` replace values of the overlay's ConfigMap."""
+    if settings:
+        return Manifests(_documents(_kustomized(variant, settings)))
     return Manifests(copy.deepcopy(_rendered(variant)))
 
 

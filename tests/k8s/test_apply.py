@@ -1,0 +1,138 @@
+"""The API server takes every variant, and the pods that come out of them have the sidecar that was meant."""
+
+import json
+import time
+from collections.abc import Callable
+
+import pytest
+
+from dev.k8s.control_plane import VALUES, ControlPlane
+from dev.k8s.pod import daprd_of, flags
+from tests.k8s.namespace import Namespace
+from tests.manifests.names import APP, NAMESPACE
+from tests.manifests.rendering import OVERLAYS, VARIANTS, dig, render
+from tests.manifests.workload import TOKEN_FOLDER
+
+DAPRD = {
+    "mode": "kubernetes",
+    "app-id": APP,
+    "app-port": "18080",
+    "app-protocol": "http",
+    "config": APP,
+    "enable-mtls": "true",
+    "enable-app-health-check": "true",
+    "app-health-check-path": "/health/ready",
+    "app-health-probe-interval": "1",
+    "app-health-probe-timeout": "500",
+    "app-health-threshold": "3",
+    "dapr-graceful-shutdown-seconds": "5",
+    "dapr-listen-addresses": "[::1],127.0.0.1",
+    "disable-builtin-k8s-secret-store": "true",
+    "log-as-json": "true",
+    "log-level": "info",
+    "enable-metrics": "true",
+    "metrics-port": "9090",
+    "scheduler-host-address": "",
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_is_applied_as_it_is(variant: str, namespace: Namespace) -> None:
+    """With strict validation: an unknown field is an error. Applied again, nothing changes."""
+    namespace.create_secrets()
+    lines = namespace.apply(variant).splitlines()
+    assert len(lines) == len(render(variant).documents)
+    assert {line.split()[-1] for line in lines} == {"created"}
+    assert {line.split()[-1] for line in namespace.apply(variant).splitlines()} == {"unchanged"}
+
+
+def test_a_mistyped_field_is_refused(namespace: Namespace) -> None:
+    """The control of the test above: strict validation is on."""
+    deployment = render("staging").function
+    deployment["spec"]["template"]["spec"]["terminationGracePeriod"] = 40
+    done = namespace.cluster.run("apply", "--validate=strict", "-f", "-", text=json.dumps(deployment))
+    assert done.returncode == 1
+    assert 'unknown field "spec.template.spec.terminationGracePeriod"' in done.stderr
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_pods_come_out_with_the_sidecar_that_was_meant(
+    overlay: str, namespace: Namespace, control_plane: ControlPlane, tell: Callable[[str], None]
+) -> None:
+    """In a namespace that admits confined pods only."""
+    namespace.create_secrets()
+    log = control_plane.injector.log
+    seen = len(log.read_text())
+    began = time.monotonic()
+    namespace.apply(overlay)
+    pods = namespace.wait_for_pods(render(overlay).function["spec"]["replicas"])
+    took = time.monotonic() - began
+    for pod in pods:
+        daprd = daprd_of(pod)
+        assert pod["metadata"]["labels"].items() >= {"dapr.io/sidecar-injected": "true", "dapr.io/app-id": APP}.items()
+        found = flags(daprd)
+        assert {name: found.get(name) for name in DAPRD} == DAPRD
+        assert not found.keys() & {"placement-host-address", "actors-service", "reminders-service"}
+        assert daprd in pod["spec"]["initContainers"]
+        assert daprd["restartPolicy"] == "Always"
+    # The injector warns of every annotation or volume that it ignores.
+    warnings = [line for line in log.read_text()[seen:].splitlines() if "level=warn" in line or "level=error" in line]
+    assert warnings == []
+    tell(f"{overlay}: {len(pods)} pods with a sidecar {took:.1f} s after `kubectl apply`")
+    if overlay == "production":
+        tell(json.dumps(daprd_of(pods[0]) | {"env": _short(daprd_of(pods[0])["env"])}, indent=1))
+
+
+def test_the_sidecar_is_confined_and_has_its_secrets(namespace: Namespace) -> None:
+    namespace.create_secrets()
+    namespace.apply("staging")
+    pod = namespace.wait_for_pods(2)[0]
+    daprd = daprd_of(pod)
+    assert daprd["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
+        "runAsNonRoot": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    assert daprd["resources"] == {"limits": {"memory": "768Mi"}, "requests": {"cpu": "100m", "memory": "128Mi"}}
+    env = {variable["name"]: variable for variable in daprd["env"]}
+    assert env["GOMEMLIMIT"]["value"] == "690MiB"
+    for variable, secret in (("APP_API_TOKEN", "app"), ("DAPR_API_TOKEN", "api")):
+        reference = {"name": f"{APP}-{secret}-token", "key": "token"}
+        assert env[variable]["valueFrom"]["secretKeyRef"] == reference
+    mounts = {mount["mountPath"]: mount for mount in daprd["volumeMounts"]}
+    assert mounts.keys() == {TOKEN_FOLDER, "/var/run/secrets/dapr.io/sentrytoken"}
+    assert all(mount["readOnly"] for mount in mounts.values())
+
+
+def test_only_the_sidecar_has_a_token_of_the_account(namespace: Namespace) -> None:
+    namespace.create_secrets()
+    namespace.apply("staging")
+    (function,) = namespace.wait_for_pods(2)[0]["spec"]["containers"]
+    assert function["name"] == "function"
+    assert "volumeMounts" not in function
+    added = {variable["name"] for variable in function["env"]}
+    assert added == {"APP_HOST", "APP_API_TOKEN", "DAPR_API_TOKEN", "DAPR_HTTP_PORT", "DAPR_GRPC_PORT", "APP_PROTOCOL"}
+
+
+def test_the_chart_values_of_the_deploy_page_are_needed(namespace: Namespace, control_plane: ControlPlane) -> None:
+    """Without the dropped capabilities no pod would come up in a confined namespace: daprd shown to the API server as
+    the chart's default makes it is refused."""
+    assert VALUES["dapr_sidecar_injector.sidecarDropALLCapabilities"] == "true"
+    namespace.create_secrets()
+    namespace.apply("staging")
+    pod = namespace.wait_for_pods(2)[0]
+    del daprd_of(pod)["securityContext"]["capabilities"]
+    bare = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "bare", "namespace": NAMESPACE}, "spec": pod["spec"]}
+    done = namespace.cluster.run("create", "--dry-run=server", "-f", "-", text=json.dumps(bare))
+    assert done.returncode == 1
+    assert 'unrestricted capabilities (container "daprd"' in done.stderr
+    daprd_of(bare)["securityContext"]["capabilities"] = {"drop": ["ALL"]}
+    namespace.cluster.kubectl("create", "--dry-run=server", "-f", "-", text=json.dumps(bare))
+
+
+def _short(env: list[dict[str, object]]) -> list[dict[str, object]]:
+    """Without the certificate's text."""
+    return [variable if not str(dig(variable, "value")).startswith("-----") else {"name": variable["name"], "value": "..."}
+            for variable in env]  # fmt: skip
