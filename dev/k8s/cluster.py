@@ -124,7 +124,15 @@ class Cluster:
         """The key that signs service accounts' tokens."""
         command = ["openssl", "genrsa", "-out", str(self._keys / "accounts.key"), "2048"]
         subprocess.run(command, capture_output=True, check=True)
-        public = ["openssl", "rsa", "-pubout", "-in", str(self._keys / "accounts.key"), "-out", str(self._keys / "accounts.pub")]
+        public = [
+            "openssl",
+            "rsa",
+            "-pubout",
+            "-in",
+            str(self._keys / "accounts.key"),
+            "-out",
+            str(self._keys / "accounts.pub"),
+        ]
         subprocess.run(public, capture_output=True, check=True)
 
     def _start_api(self, etcd: str) -> None:

@@ -83,9 +83,20 @@ class ControlPlane:
         chart = tools.dapr_source() / "charts" / "dapr"
         settings = values | {"global.tag": tools.DAPR, "global.mtls.sentryAddress": f"127.0.0.1:{self.sentry_port}"}
         options = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
-        command = [str(tools.helm(self._say)), "template", "dapr", str(chart), "-n", NAMESPACE, "--include-crds", *options]
+        command = [
+            str(tools.helm(self._say)),
+            "template",
+            "dapr",
+            str(chart),
+            "-n",
+            NAMESPACE,
+            "--include-crds",
+            *options,
+        ]
         # Its own folders: helm keeps caches in the home otherwise.
-        environment = os.environ | {f"HELM_{what}_HOME": str(self.folder / "helm") for what in ("CACHE", "CONFIG", "DATA")}
+        environment = os.environ | {
+            f"HELM_{what}_HOME": str(self.folder / "helm") for what in ("CACHE", "CONFIG", "DATA")
+        }
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
         if done.returncode:
             raise StackError(f"Dapr's chart can't be rendered: {done.stderr}")

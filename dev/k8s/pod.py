@@ -2,7 +2,6 @@
 projected volumes that the API server has for the pod. Only addresses and ports differ, since all pods share loopback."""
 
 import base64
-import json
 import os
 import sys
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ import httpx
 from dev.k8s import rooms
 from dev.k8s.cluster import Cluster
 from dev.k8s.control_plane import ControlPlane
-from dev.processes import Server, free_port
+from dev.processes import Server, free_port, listens
 from dev.tools import DEV, Say, daprd
 
 Container = dict[str, Any]
@@ -29,7 +28,7 @@ def daprd_of(pod: dict[str, Any]) -> Container:
 
 
 def flags(container: Container) -> dict[str, str]:
-    """daprd's arguments by name; those without a value as "true"."""
+    """Daprd's arguments by name; those without a value as "true"."""
     words, found = container["args"][1:], {}
     for word, following in zip(words, [*words[1:], "--"], strict=True):
         if word.startswith("--"):
@@ -66,13 +65,6 @@ class Pod:
         """The function first: kubelet ends init containers that stay after the others."""
         self.function.stop(seconds=35)
         self.sidecar.stop()
-
-    def report_ready(self) -> None:
-        """Tells the controllers what kubelet would: the pod runs and its probes succeed."""
-        ready = [{"type": kind, "status": "True"} for kind in ("Ready", "ContainersReady")]
-        status = json.dumps({"status": {"phase": "Running", "conditions": ready}})
-        scope = ["-n", self.namespace, "--subresource=status", "--type=merge", "-p", status]
-        self._cluster.kubectl("patch", "pod", self.name, *scope)
 
     def account_token(self) -> str:
         """A token as the one in the pod: of its service account, bound to it."""
@@ -121,10 +113,16 @@ class Pod:
         }
         arguments = [f"--{name}={value}" for name, value in (flags(container) | moved).items()]
         # What kubelet adds to every container.
-        own = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(self._cluster.port)}
+        own = {
+            "KUBERNETES_SERVICE_HOST": "127.0.0.1",
+            "KUBERNETES_SERVICE_PORT": str(self._cluster.port),
+            # Its image runs as another user; here it runs as who started it.
+            "DAPR_UNSAFE_SKIP_CONTAINER_UID_GID_CHECK": "true",
+        }
         room = rooms.furnish(self._folder / "room", self._volumes(container))
         command = rooms.inside(room, [str(daprd(self._say)), *arguments])
         self.sidecar.start(command, env=_inherited() | self.environment(container) | own)
+        self.sidecar.wait_ready(lambda: listens(self.http_port), 60)
 
     def _volumes(self, container: Container) -> dict[str, str]:
         """The files of the projected volumes that a container mounts."""

@@ -12,8 +12,6 @@ from dev.k8s.control_plane import ControlPlane
 from dev.stack import Stack
 from tests.k8s.namespace import Namespace
 
-RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
-
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
@@ -61,13 +59,20 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 @pytest.fixture
 def namespace(cluster: Cluster, control_plane: ControlPlane, tmp_path: Path) -> Iterator[Namespace]:
     """An empty namespace `infrastructure` in which only confined pods are admitted; removed afterwards."""
-    made = Namespace(cluster, control_plane, tmp_path)
-    cluster.kubectl("create", "namespace", made.name)
-    cluster.kubectl("label", "namespace", made.name, RESTRICTED)
-    try:
+    with Namespace(cluster, control_plane, tmp_path) as made:
         yield made
-    finally:
-        made.remove()
+
+
+@pytest.fixture(scope="module")
+def staging(
+    cluster: Cluster, control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Namespace]:
+    """Staging as it is, applied, with its pods; for tests that only look."""
+    with Namespace(cluster, control_plane, tmp_path_factory.mktemp("staging")) as made:
+        made.create_secrets()
+        made.apply("staging")
+        made.wait_for_pods(2)
+        yield made
 
 
 def foreign_definitions() -> list[Path]:

@@ -48,7 +48,6 @@ def volumes_hold_nothing_but_the_token_for_daprd(manifests: Manifests) -> Iterat
         wanted = {
             "name": "kube-api-access",
             "projected": {
-                "defaultMode": 0o444,
                 "sources": [
                     {"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}},
                     {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
