@@ -1,12 +1,12 @@
 # Targets for people; `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup up down demo test check lock clean
+.PHONY: help setup up down demo test k8s-test check lock clean
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.ready ## Make the virtual environment from the locked requirements
 
@@ -31,6 +31,11 @@ demo: setup ## Run about twenty events through the real stack and show what beca
 test: setup ## Set up and run all tests, on real servers
 	@$(RUN)/python -m dev tools
 	@$(RUN)/python -m pytest
+
+k8s-test: setup ## Apply the manifests to a real API server with Dapr on it, and run the function there
+	@$(RUN)/python -m dev tools
+	@$(RUN)/python -m dev.k8s
+	@$(RUN)/python -m pytest tests/k8s
 
 check: setup ## Lint, types and layers
 	@$(RUN)/ruff check .

@@ -63,18 +63,6 @@ def namespace(cluster: Cluster, control_plane: ControlPlane, tmp_path: Path) -> 
         yield made
 
 
-@pytest.fixture(scope="module")
-def staging(
-    cluster: Cluster, control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Namespace]:
-    """Staging as it is, applied, with its pods; for tests that only look."""
-    with Namespace(cluster, control_plane, tmp_path_factory.mktemp("staging")) as made:
-        made.create_secrets()
-        made.apply("staging")
-        made.wait_for_pods(2)
-        yield made
-
-
 def foreign_definitions() -> list[Path]:
     keda = tools.module_folder("crds", "github.com/kedacore/keda/v2") / "config" / "crd" / "bases"
     vault = tools.module_folder("crds", "github.com/external-secrets/external-secrets") / "config" / "crds" / "bases"

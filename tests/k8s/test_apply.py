@@ -7,12 +7,11 @@ from collections.abc import Callable
 import pytest
 import yaml
 
-from dev.k8s.control_plane import VALUES, ControlPlane
+from dev.k8s.control_plane import ControlPlane
 from dev.k8s.pod import daprd_of, flags
 from tests.k8s.namespace import Namespace
-from tests.manifests.names import APP, NAMESPACE
+from tests.manifests.names import APP
 from tests.manifests.rendering import OVERLAYS, VARIANTS, dig, render
-from tests.manifests.workload import TOKEN_FOLDER
 
 DAPRD = {
     "mode": "kubernetes",
@@ -84,53 +83,6 @@ def test_the_pods_come_out_with_the_sidecar_that_was_meant(
     tell(f"{overlay}: {len(pods)} pods with a sidecar {took:.1f} s after `kubectl apply`")
     if overlay == "production":
         tell(json.dumps(daprd_of(pods[0]) | {"env": _short(daprd_of(pods[0])["env"])}, indent=1))
-
-
-def test_the_sidecar_is_confined_and_has_its_secrets(staging: Namespace) -> None:
-    daprd = daprd_of(staging.pods()[0])
-    assert daprd["securityContext"] == {
-        "allowPrivilegeEscalation": False,
-        "capabilities": {"drop": ["ALL"]},
-        "readOnlyRootFilesystem": True,
-        "runAsNonRoot": True,
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
-    assert daprd["resources"] == {"limits": {"memory": "768Mi"}, "requests": {"cpu": "100m", "memory": "128Mi"}}
-    env = {variable["name"]: variable for variable in daprd["env"]}
-    assert env["GOMEMLIMIT"]["value"] == "690MiB"
-    for variable, secret in (("APP_API_TOKEN", "app"), ("DAPR_API_TOKEN", "api")):
-        reference = {"name": f"{APP}-{secret}-token", "key": "token"}
-        assert env[variable]["valueFrom"]["secretKeyRef"] == reference
-    mounts = {mount["mountPath"]: mount for mount in daprd["volumeMounts"]}
-    assert mounts.keys() == {TOKEN_FOLDER, "/var/run/secrets/dapr.io/sentrytoken"}
-    assert all(mount["readOnly"] for mount in mounts.values())
-
-
-def test_only_the_sidecar_has_a_token_of_the_account(staging: Namespace) -> None:
-    (function,) = staging.pods()[0]["spec"]["containers"]
-    assert function["name"] == "function"
-    assert "volumeMounts" not in function
-    added = {variable["name"] for variable in function["env"]}
-    assert added == {"APP_HOST", "APP_API_TOKEN", "DAPR_API_TOKEN", "DAPR_HTTP_PORT", "DAPR_GRPC_PORT", "APP_PROTOCOL"}
-
-
-def test_the_chart_values_of_the_deploy_page_are_needed(staging: Namespace) -> None:
-    """Without the dropped capabilities no pod would come up in a confined namespace: daprd shown to the API server as
-    the chart's default makes it is refused."""
-    assert VALUES["dapr_sidecar_injector.sidecarDropALLCapabilities"] == "true"
-    pod = staging.pods()[0]
-    del daprd_of(pod)["securityContext"]["capabilities"]
-    bare = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": "bare", "namespace": NAMESPACE},
-        "spec": pod["spec"],
-    }
-    done = staging.cluster.run("create", "--dry-run=server", "-f", "-", text=json.dumps(bare))
-    assert done.returncode == 1
-    assert 'unrestricted capabilities (container "daprd"' in done.stderr
-    daprd_of(bare)["securityContext"]["capabilities"] = {"drop": ["ALL"]}
-    staging.cluster.kubectl("create", "--dry-run=server", "-f", "-", text=json.dumps(bare))
 
 
 def _short(env: list[dict[str, object]]) -> list[dict[str, object]]:

@@ -124,3 +124,21 @@ def test_the_account_may_do_nothing_else(
     assert done.returncode == 1
     assert f'User "system:serviceaccount:infrastructure:{APP}" cannot' in done.stderr
     tell(done.stderr.strip())
+
+
+def test_the_api_server_refuses_even_what_dapr_would_allow(
+    deployed: Namespace, monkeypatch: pytest.MonkeyPatch, tell: Tell
+) -> None:
+    """The second fence holds without the first: the Configuration of the second pod's daprd allows every secret."""
+    open_scopes = '{"spec":{"secrets":{"scopes":[]}}}'
+    deployed.cluster.kubectl(
+        "patch", "configuration.dapr.io", APP, "-n", deployed.name, "--type=merge", "-p", open_scopes
+    )
+    second = deployed.run(deployed.pods()[1])
+    assert asked(second, TOKEN_SECRET, monkeypatch).keys() == {"MATRIX_ADMIN_TOKEN"}
+    with pytest.raises(grpc.RpcError) as refused:
+        asked(second, f"{APP}-app-token", monkeypatch)
+    assert f'User "system:serviceaccount:infrastructure:{APP}" cannot get resource "secrets"' in str(
+        refused.value.details()
+    )
+    tell(f"daprd without scopes: {refused.value.details()}")
