@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # The function's image: locked dependencies, no compiler, no shell needed, nobody's user.
 
 # Another distribution's Python will do as well, as long as it has a shell to build with.

@@ -47,6 +47,7 @@ LOCK := uv pip compile -q --generate-hashes --no-emit-index-url --universal --py
 lock: ## Renew the lock files (needs uv)
 	@$(LOCK) pyproject.toml -o requirements.txt
 	@$(LOCK) pyproject.toml --group dev -o requirements-dev.txt
+	@$(LOCK) --group pyproject.toml:build -o requirements-build.txt
 	@$(LOCK) dev/synapse/requirements.in -o dev/synapse/requirements.txt
 
 clean: ## Stop the stack and remove everything that was made

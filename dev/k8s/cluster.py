@@ -2,11 +2,13 @@
 live, controllers act, admission judges; no pod runs, since there is no kubelet (pod.py plays one)."""
 
 import json
+import os
 import secrets
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +91,14 @@ class Cluster:
         if done.returncode:
             raise StackError(f"kubectl {' '.join(arguments)} failed: {done.stderr.strip()}")
         return done.stdout
+
+    def script(self, text: str, variables: Mapping[str, str]) -> None:
+        """Runs shell commands, in which `kubectl` is this cluster's and its administrator's."""
+        path = f"{tools.KUBECTL.parent}:{os.environ['PATH']}"
+        environment = os.environ | {"PATH": path, "KUBECONFIG": str(self.folder / "admin.kubeconfig")} | dict(variables)
+        done = subprocess.run(["sh", "-euc", text], env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise StackError(f"a script failed: {done.stderr.strip()}")
 
     def get(self, kind: str, name: str, namespace: str = "") -> dict[str, Any]:
         scope = ["-n", namespace] if namespace else []

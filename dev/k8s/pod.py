@@ -3,6 +3,7 @@ projected volumes that the API server has for the pod. Only addresses and ports 
 
 import base64
 import os
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -87,12 +88,27 @@ class Pod:
             return {}
         return found
 
-    def _start_function(self) -> None:
-        (container,) = [c for c in self.manifest["spec"]["containers"] if c["name"] == "function"]
+    def in_function(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """`kubectl exec -c function -- matrix-account-sync ...`."""
+        command = [sys.executable, "-m", "function", *arguments]
+        environment = self._function_environment()
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, cwd=DEV.parent, timeout=120, check=False
+        )
+
+    def _function_container(self) -> Container:
+        found: Container
+        (found,) = [c for c in self.manifest["spec"]["containers"] if c["name"] == "function"]
+        return found
+
+    def _function_environment(self) -> dict[str, str]:
         ports = {"DAPR_HTTP_PORT": self.http_port, "DAPR_GRPC_PORT": self.grpc_port, "APP_PORT": self.app_port}
         moved = {"APP_HOST": "127.0.0.1"} | {name: str(port) for name, port in ports.items()}
-        command = [sys.executable, "-m", "function", *container["args"]]
-        self.function.start(command, env=_inherited() | self.environment(container) | moved, cwd=DEV.parent)
+        return _inherited() | self.environment(self._function_container()) | moved
+
+    def _start_function(self) -> None:
+        command = [sys.executable, "-m", "function", *self._function_container()["args"]]
+        self.function.start(command, env=self._function_environment(), cwd=DEV.parent)
         self.function.wait_ready(lambda: bool(self.ready()), 60)
 
     def _start_sidecar(self) -> None:

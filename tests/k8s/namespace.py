@@ -12,11 +12,11 @@ from dev.k8s.control_plane import ControlPlane
 from dev.k8s.pod import Pod
 from dev.processes import wait_until
 from dev.stack import Stack
-from tests.manifests.names import APP, CONFIG_MAP, NAMESPACE
+from tests.manifests.deploy_page import scripts
+from tests.manifests.names import APP, NAMESPACE
 from tests.manifests.rendering import render
 
 DEPLOYMENT = f"deployment/{APP}"
-RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
 SELECTOR = f"app.kubernetes.io/name={APP}"
 
 
@@ -47,16 +47,13 @@ class Namespace:
         documents = yaml.safe_dump_all(manifests.documents)
         return self.cluster.kubectl("apply", "--validate=strict", "-f", "-", text=documents)
 
-    def create_secret(self, name: str, **values: str) -> None:
-        literals = [f"--from-literal={key}={value}" for key, value in values.items()]
-        self.cluster.kubectl("create", "secret", "generic", name, "-n", self.name, *literals)
-
     def create_secrets(self, admin_token: str = "syt_token", statestore: str = "host=127.0.0.1") -> None:
-        """What docs/deploy.md has a person create."""
-        self.create_secret("realtime-chat-service-secret", MATRIX_ADMIN_TOKEN=admin_token)
-        self.create_secret(f"{APP}-app-token", token="app-token-of-a-test")
-        self.create_secret(f"{APP}-api-token", token="api-token-of-a-test")
-        self.create_secret(f"{APP}-statestore", connectionString=statestore)
+        """As the deploy page has it; Kafka's credentials are not asked for before a pod runs."""
+        self.follow("7. Secrets", 0, TOKEN=admin_token, STATE_STORE=statestore)
+
+    def follow(self, title: str, block: int, **variables: str) -> None:
+        """Runs a shell block of docs/deploy.md, as the administrator."""
+        self.cluster.script(scripts(title)[block], variables)
 
     def pods(self) -> list[dict[str, Any]]:
         """The function's pods that nobody has asked to end."""
@@ -99,14 +96,11 @@ class Namespace:
         return pod
 
     def switch(self, *, enabled: bool) -> None:
-        """The two commands of the rollback."""
-        patch = f'{{"data":{{"KAFKA_ENABLED":"{str(enabled).lower()}"}}}}'
-        self.cluster.kubectl("patch", "configmap", CONFIG_MAP, "-n", self.name, "--type=merge", "-p", patch)
-        self.cluster.kubectl("rollout", "restart", DEPLOYMENT, "-n", self.name)
+        """The rollback of the deploy page, and the way back."""
+        self.follow("Rolling back", int(enabled))
 
     def __enter__(self) -> Self:
-        self.cluster.kubectl("create", "namespace", self.name)
-        self.cluster.kubectl("label", "namespace", self.name, RESTRICTED)
+        self.follow("2. Namespace", 0)
         return self
 
     def __exit__(

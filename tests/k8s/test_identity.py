@@ -11,11 +11,12 @@ from dapr.aio.clients import DaprClient
 
 from dev.k8s.cluster import Cluster
 from dev.k8s.control_plane import ControlPlane
-from dev.k8s.pod import Pod
+from dev.k8s.pod import Pod, daprd_of
 from dev.stack import Stack
 from tests.integration.world import new_user, profile, wait_until
 from tests.k8s.events import Events
 from tests.k8s.namespace import Namespace, settings_for
+from tests.manifests.deploy_page import scripts
 from tests.manifests.names import APP
 
 TOKEN_SECRET = "realtime-chat-service-secret"
@@ -51,7 +52,7 @@ def asked(pod: Pod, secret: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, s
         async with DaprClient(f"127.0.0.1:{pod.grpc_port}") as client:
             return dict((await client.get_secret("secretstore", secret)).secret)
 
-    monkeypatch.setenv("DAPR_API_TOKEN", "api-token-of-a-test")
+    monkeypatch.setenv("DAPR_API_TOKEN", pod.environment(daprd_of(pod.manifest))["DAPR_API_TOKEN"])
     monkeypatch.setenv("DAPR_HTTP_PORT", str(pod.http_port))
     return asyncio.run(ask())
 
@@ -61,6 +62,13 @@ def test_the_function_becomes_ready(pod: Pod) -> None:
     its Secret; the function found all of them, and Synapse."""
     wait_until(lambda: pod.ready().get("ready") is True, f"ready: {pod.ready()}")
     assert pod.ready() == {"ready": True, "consuming": True}
+
+
+def test_check_says_that_everything_is_there(pod: Pod) -> None:
+    """What the deploy page has a person run in the container."""
+    done = pod.in_function("check")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "not ok" not in done.stdout
 
 
 def test_daprd_loaded_the_components_and_policies(pod: Pod) -> None:
@@ -94,6 +102,18 @@ def test_the_secret_store_refuses_any_other(secret: str, pod: Pod, monkeypatch: 
         asked(pod, secret, monkeypatch)
     assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
     tell(f"daprd: {refused.value.details()}")
+
+
+def test_a_rotated_token_is_taken_up_without_a_restart(
+    deployed: Namespace, pod: Pod, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the deploy page has it: the Secret is patched, and daprd gives the new value at once."""
+    (script,) = scripts("Rotating")
+    patch = script.partition("\ncurl")[0]
+    deployed.cluster.script(patch, {"TOKEN": "syt_new"})
+    assert asked(pod, TOKEN_SECRET, monkeypatch) == {"MATRIX_ADMIN_TOKEN": "syt_new"}
+    deployed.cluster.script(patch, {"TOKEN": stack.synapse.token})
+    assert pod.ready() == {"ready": True, "consuming": True}
 
 
 def test_the_account_may_get_the_one_secret(deployed: Namespace, account: Path) -> None:
