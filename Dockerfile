@@ -19,7 +19,7 @@ COPY function function
 # the file system of the pod is read-only; with the hash of its source instead of its time, it is the same in every build.
 RUN tools/bin/pip wheel --no-deps --no-index --no-build-isolation -w dist . \
  && /app/bin/pip install --no-deps --no-index dist/*.whl \
- && /app/bin/pip uninstall -y pip \
+ && /app/bin/pip uninstall -y setuptools pip \
  && python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /app/lib
 
 FROM ${PYTHON}

@@ -33,15 +33,15 @@ test: setup ## Set up and run all tests, on real servers
 	@$(RUN)/python -m pytest
 
 k8s-test: setup ## Apply the manifests to a real API server with Dapr on it, and run the function there
-	@$(RUN)/python -m dev tools
 	@$(RUN)/python -m dev.k8s
 	@$(RUN)/python -m pytest tests/k8s
 
-check: setup ## Lint, types and layers
+check: setup ## Lint, types, layers and the Dockerfile
 	@$(RUN)/ruff check .
 	@$(RUN)/ruff format --check .
 	@$(RUN)/mypy
 	@$(RUN)/lint-imports
+	@$(RUN)/hadolint Dockerfile
 
 LOCK := uv pip compile -q --generate-hashes --no-emit-index-url --universal --python-version 3.11 --custom-compile-command "make lock"
 lock: ## Renew the lock files (needs uv)

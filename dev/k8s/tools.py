@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from dev.processes import StackError
-from dev.tools import DEV, TOOLS, Say, go_program, need
+from dev.tools import DEV, TOOLS, Say, daprd, go_program, kafka_jars, need, synapse_python
 
 KUBECTL = Path(sys.executable).parent / "kubectl"
 KUBERNETES = "1.37.2"  # as in dev/go/kubernetes/go.mod
@@ -58,7 +58,9 @@ def module_folder(pinned_by: str, module: str) -> Path:
 
 
 def everything(say: Say) -> None:
-    """All of it, one after the other: each build uses every core."""
+    """All of it, one after the other: each build uses every core. Also what the function works with: daprd, Kafka, Synapse."""
+    for make in (daprd, kafka_jars, synapse_python):
+        make(say)
     etcd(say)
     for program in ("kube-apiserver", "kube-controller-manager"):
         kubernetes(program, say)

@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -165,6 +166,13 @@ def test_the_python_in_the_readme_compiles() -> None:
     assert snippets
     for snippet in snippets:
         ast.parse(snippet)
+
+
+def test_every_folder_of_tests_is_run_by_a_make_target() -> None:
+    """`make test` runs pyproject's testpaths; a folder that is in neither is never run, and nobody notices."""
+    tested = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]["testpaths"])
+    tested |= set(re.findall(r"pytest (tests/\w+)", (ROOT / "Makefile").read_text()))
+    assert {f"tests/{file.parent.name}" for file in (ROOT / "tests").rglob("test_*.py")} == tested
 
 
 def test_the_readme_stays_short() -> None:
