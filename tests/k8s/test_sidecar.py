@@ -6,10 +6,12 @@ from collections.abc import Iterator
 import pytest
 
 from dev.k8s.cluster import Cluster
+from dev.k8s.control_plane import NAMESPACE as DAPR
 from dev.k8s.control_plane import VALUES, ControlPlane
 from dev.k8s.pod import daprd_of
-from tests.k8s.namespace import Namespace
+from tests.k8s.namespace import Namespace, Warnings
 from tests.manifests.names import APP, NAMESPACE
+from tests.manifests.rendering import dig, render
 from tests.manifests.workload import TOKEN_FOLDER
 
 
@@ -43,6 +45,40 @@ def test_the_sidecar_is_confined_and_has_its_secrets(staging: Namespace) -> None
     mounts = {mount["mountPath"]: mount for mount in daprd["volumeMounts"]}
     assert mounts.keys() == {TOKEN_FOLDER, "/var/run/secrets/dapr.io/sentrytoken"}
     assert all(mount["readOnly"] for mount in mounts.values())
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "said"),
+    [
+        ("app-port", "http", "Failed to parse int value from annotation dapr.io/app-port"),
+        ("sidecar-cpu-request", "fast", "couldn't set container resource requirements"),
+        ("volume-mounts", "no-such:/x", "Volume no-such is not present in pod"),
+    ],
+)
+def test_what_the_injector_ignores_is_a_warning_in_its_log(
+    annotation: str, value: str, said: str, staging: Namespace, control_plane: ControlPlane
+) -> None:
+    """The control of the test that looks for none."""
+    template = render("staging").pod
+    template["metadata"]["annotations"][f"dapr.io/{annotation}"] = value
+    named = template["metadata"] | {"name": "mistyped", "namespace": NAMESPACE}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": named, "spec": template["spec"]}
+    warnings = Warnings(control_plane)
+    staging.cluster.kubectl("create", "--dry-run=server", "-f", "-", text=json.dumps(pod))
+    (line,) = warnings.new()
+    assert said in line
+
+
+def test_the_network_policy_lets_daprd_reach_the_control_plane(staging: Namespace) -> None:
+    """By the labels and ports that the chart gives to the pods behind the addresses in daprd's arguments."""
+    (peer,) = [rule for rule in render("production").one("NetworkPolicy")["spec"]["egress"]
+               if dig(rule, "to", 0, "namespaceSelector", "matchLabels", "kubernetes.io/metadata.name") == DAPR]  # fmt: skip
+    (allowed,) = peer["to"][0]["podSelector"]["matchExpressions"]
+    for service in ("dapr-api", "dapr-sentry"):
+        spec = staging.cluster.get("service", service, DAPR)["spec"]
+        assert spec["selector"]["app"] in allowed["values"]
+        (target,) = {port["targetPort"] for port in spec["ports"] if port["port"] == 443}
+        assert {"protocol": "TCP", "port": target} in peer["ports"]
 
 
 def test_only_the_sidecar_has_a_token_of_the_account(staging: Namespace) -> None:
