@@ -92,11 +92,12 @@ class Cluster:
             raise StackError(f"kubectl {' '.join(arguments)} failed: {done.stderr.strip()}")
         return done.stdout
 
-    def script(self, text: str, variables: Mapping[str, str]) -> None:
-        """Runs shell commands, in which `kubectl` is this cluster's and its administrator's."""
+    def script(self, text: str, variables: Mapping[str, str], folder: Path | None = None) -> None:
+        """Runs shell commands in a folder; `kubectl` in them is this cluster's and its administrator's."""
         path = f"{tools.KUBECTL.parent}:{os.environ['PATH']}"
         environment = os.environ | {"PATH": path, "KUBECONFIG": str(self.folder / "admin.kubeconfig")} | dict(variables)
-        done = subprocess.run(["sh", "-euc", text], env=environment, capture_output=True, text=True, check=False)
+        command = ["sh", "-euc", text]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=folder, check=False)
         if done.returncode:
             raise StackError(f"a script failed: {done.stderr.strip()}")
 

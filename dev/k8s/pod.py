@@ -59,7 +59,8 @@ class Pod:
         self.app_port, self.http_port, self.grpc_port = free_port(), free_port(), free_port()
 
     def start(self) -> None:
-        self._start_sidecar()
+        self.start_sidecar()
+        self.sidecar.wait_ready(lambda: listens(self.http_port), 60)
         self._start_function()
 
     def stop(self) -> None:
@@ -111,7 +112,8 @@ class Pod:
         self.function.start(command, env=self._function_environment(), cwd=DEV.parent)
         self.function.wait_ready(lambda: bool(self.ready()), 60)
 
-    def _start_sidecar(self) -> None:
+    def start_sidecar(self) -> None:
+        """Starts daprd and waits for nothing."""
         container = daprd_of(self.manifest)
         loopback = dict.fromkeys(
             ("dapr-listen-addresses", "dapr-internal-grpc-listen-address", "dapr-public-listen-address",
@@ -138,7 +140,6 @@ class Pod:
         room = rooms.furnish(self._folder / "room", self._volumes(container))
         command = rooms.inside(room, [str(daprd(self._say)), *arguments])
         self.sidecar.start(command, env=_inherited() | self.environment(container) | own)
-        self.sidecar.wait_ready(lambda: listens(self.http_port), 60)
 
     def _volumes(self, container: Container) -> dict[str, str]:
         """The files of the projected volumes that a container mounts."""

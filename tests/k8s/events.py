@@ -9,11 +9,11 @@ from tests.integration.world import TOPIC, Sent, mxid, wait_until
 
 
 class Events:
-    """A producer, as the identity service is one."""
+    """A producer, as the identity service is one; on the stack's broker where no other is given."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, brokers: str = "") -> None:
         self._stack = stack
-        self._producer = Producer({"bootstrap.servers": stack.kafka.brokers, "log_level": 0})
+        self._producer = Producer({"bootstrap.servers": brokers or stack.kafka.brokers, "log_level": 0})
 
     def send(self, event: Sent) -> None:
         self._producer.produce(event.topic, event.value, event.user_id, headers=dict(event.headers))

@@ -65,9 +65,9 @@ class Namespace:
         """As the deploy page has it; Kafka's credentials are not asked for before a pod runs."""
         self.follow("7. Secrets", 0, TOKEN=admin_token, STATE_STORE=statestore)
 
-    def follow(self, title: str, block: int, **variables: str) -> None:
-        """Runs a shell block of docs/deploy.md, as the administrator."""
-        self.cluster.script(scripts(title)[block], variables)
+    def follow(self, title: str, block: int, folder: Path | None = None, **variables: str) -> None:
+        """Runs a shell block of docs/deploy.md, as the administrator, in a folder with the files that it names."""
+        self.cluster.script(scripts(title)[block], variables, folder)
 
     def pods(self) -> list[dict[str, Any]]:
         """The function's pods that nobody has asked to end."""
@@ -102,10 +102,15 @@ class Namespace:
         assert wait_until(lambda: len(self.pods()) == count, 60), self.cluster.kubectl("get", "events", "-n", self.name)
         return self.pods()
 
-    def run(self, manifest: dict[str, Any]) -> Pod:
-        """Runs a pod's daprd and function; they end with the namespace."""
+    def prepare(self, manifest: dict[str, Any]) -> Pod:
+        """A pod whose processes end with the namespace."""
         pod = Pod(self.cluster, self._control_plane, manifest, self._folder)
         self._run.append(pod)
+        return pod
+
+    def run(self, manifest: dict[str, Any]) -> Pod:
+        """Runs a pod's daprd and function."""
+        pod = self.prepare(manifest)
         pod.start()
         return pod
 
