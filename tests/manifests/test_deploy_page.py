@@ -60,7 +60,7 @@ def test_every_kubectl_command_is_about_what_is_there() -> None:
         assert set(re.findall(r"(?:-n|namespace) (infra\w+)", command)) <= {NAMESPACE}
         assert set(re.findall(r"deployment/([\w-]+)", command)) <= {APP}
         assert set(re.findall(r"configmap ([\w-]+)", command)) <= {CONFIG_MAP}
-        assert set(re.findall(r" -c ([\w-]+) ", command)) <= {"function"}
+        assert set(re.findall(r" -c ([\w-]+) ", command)) <= {"function", "daprd"}
         for folder in re.findall(r" -k (\S+)", command):
             assert (K8S.parent / folder / "kustomization.yaml").exists()
 
