@@ -1,12 +1,12 @@
 # Targets for people; `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup up down demo dead-letters replay test replay-drill check lock clean
+.PHONY: help setup up down demo dead-letters replay test replay-drill k8s-test check lock clean
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.ready ## Make the virtual environment from the locked requirements
 
@@ -42,16 +42,22 @@ replay-drill: setup ## Break 60 of 2,000 events in eight ways, mend the causes, 
 	@$(RUN)/python -m dev tools
 	@$(RUN)/python -m pytest tests/integration/test_replay.py
 
-check: setup ## Lint, types and layers
+k8s-test: setup ## Apply the manifests to a real API server with Dapr on it, and run the function there
+	@$(RUN)/python -m dev.k8s
+	@$(RUN)/python -m pytest tests/k8s
+
+check: setup ## Lint, types, layers and the Dockerfile
 	@$(RUN)/ruff check .
 	@$(RUN)/ruff format --check .
 	@$(RUN)/mypy
 	@$(RUN)/lint-imports
+	@$(RUN)/hadolint Dockerfile
 
 LOCK := uv pip compile -q --generate-hashes --no-emit-index-url --universal --python-version 3.11 --custom-compile-command "make lock"
 lock: ## Renew the lock files (needs uv)
 	@$(LOCK) pyproject.toml -o requirements.txt
 	@$(LOCK) pyproject.toml --group dev -o requirements-dev.txt
+	@$(LOCK) --group pyproject.toml:build -o requirements-build.txt
 	@$(LOCK) dev/synapse/requirements.in -o dev/synapse/requirements.txt
 
 clean: ## Stop the stack and remove everything that was made
