@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pydantic import ValidationError
 
 from function.settings import SECRET_KEY, Settings
-from tests.manifests.rendering import Manifests, dig
+from tests.manifests.rendering import TOOLS_PUBSUB, Manifests, dig
 
 NAMESPACE = "infrastructure"  # of the staging environment that this service was made for
 APP = "matrix-account-sync"
@@ -65,11 +65,11 @@ def every_document_is_known_and_in_its_place(manifests: Manifests) -> Iterator[s
     if missing:
         yield f"missing: {sorted(missing)}"
     for kind, wanted in (
-        ("Component", {"pubsub", "statestore", "secretstore"}), ("ConfigMap", {CONFIG_MAP}), ("Resiliency", {"resiliency"}),
+        ("Component", {"pubsub", "statestore", "secretstore", TOOLS_PUBSUB}), ("Configuration", {APP, f"{APP}-dead-letters"}), ("ConfigMap", {CONFIG_MAP}), ("Resiliency", {"resiliency"}),
     ):  # fmt: skip
         if manifests.names(kind) != wanted:
             yield f"{kind}: {sorted(manifests.names(kind))}"
-    for kind in ("ServiceAccount", "Role", "RoleBinding", "Deployment", "PodDisruptionBudget", "Configuration",
+    for kind in ("ServiceAccount", "Role", "RoleBinding", "Deployment", "PodDisruptionBudget",
                  "NetworkPolicy", "ScaledObject"):  # fmt: skip
         if manifests.of(kind) and manifests.names(kind) != {APP}:
             yield f"{kind}: {sorted(manifests.names(kind))}"

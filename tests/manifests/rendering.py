@@ -23,6 +23,8 @@ ALWAYS = {"settings"}
 # Each overlay, and each optional component on the plainest overlay.
 VARIANTS = [*OVERLAYS, *(f"staging+{component}" for component in COMPONENTS if component not in ALWAYS)]
 
+TOOLS_PUBSUB = "pubsub-dead-letters"
+
 Document = dict[str, Any]
 KUBECTL = Path(sys.executable).parent / "kubectl"
 
@@ -89,8 +91,13 @@ class Manifests:
         return {str(document["metadata"].get("name")) for document in self.of(kind)}
 
     def component(self, building_block: str) -> Document:
-        """The one Dapr component of a building block, such as `pubsub`."""
-        found = [c for c in self.of("Component") if str(dig(c, "spec", "type")).startswith(f"{building_block}.")]
+        """The one Dapr component of a building block, such as `pubsub`, that is not the tools' alone."""
+        found = [
+            c
+            for c in self.of("Component")
+            if str(dig(c, "spec", "type")).startswith(f"{building_block}.")
+            and dig(c, "metadata", "name") != TOOLS_PUBSUB
+        ]
         return found[0] if len(found) == 1 else {}
 
     @property

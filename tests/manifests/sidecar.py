@@ -9,7 +9,7 @@ import yaml
 
 from function.subscriber import READY_ROUTE
 from tests.manifests.names import APP, settings_of
-from tests.manifests.rendering import ROOT, Document, Manifests, dig, metadata
+from tests.manifests.rendering import ROOT, TOOLS_PUBSUB, Document, Manifests, dig, metadata
 from tests.manifests.workload import TOKEN_FOLDER, bounds
 
 # Each annotation with the values that it may have, as a regular expression. An annotation that is not here is refused:
@@ -43,6 +43,7 @@ ANNOTATIONS = {
     "env": r"GOMEMLIMIT=\d+MiB",
     "sidecar-seccomp-profile-type": "RuntimeDefault",
 }
+TOOL_IDS = [f"{APP}-dead-letters", f"{APP}-replay"]
 NAMED = r"[\w.,=-]+"
 _PUBSUB = {
     "brokers": r"[\w.-]+:\d+(,[\w.-]+:\d+)*",
@@ -106,14 +107,16 @@ def the_sidecar_calls_the_function(manifests: Manifests) -> Iterator[str]:
         yield f"the function listens on {settings.app_port}, the container has {ports}"
     if manifests.annotations.get("dapr.io/app-port") not in {str(port) for port in ports}:
         yield "daprd calls another port"
-    if manifests.names("Configuration") != {manifests.annotations.get("dapr.io/config")}:
+    if not manifests.one("Configuration", str(manifests.annotations.get("dapr.io/config"))):
         yield "daprd asks for another Configuration"
 
 
 def resources_are_for_this_app_only(manifests: Manifests) -> Iterator[str]:
     for kind in ("Component", "Resiliency"):
         for document in manifests.of(kind):
-            if document.get("scopes") != [manifests.annotations.get("dapr.io/app-id")]:
+            name, own = document["metadata"].get("name"), [manifests.annotations.get("dapr.io/app-id")]
+            wanted = {TOOLS_PUBSUB: TOOL_IDS, "statestore": own + TOOL_IDS}.get(name, own)
+            if document.get("scopes") != wanted:
                 yield f"{kind} {document['metadata'].get('name')} is for {document.get('scopes')}"
 
 
@@ -168,7 +171,7 @@ def policies_are_those_of_the_local_stack(manifests: Manifests) -> Iterator[str]
     """Tried there under every fault. The tests of components/ hold those to their own rules."""
     if manifests.one("Resiliency").get("spec") != _local("resiliency.yaml")["spec"]:
         yield "the Resiliency differs from components/resiliency.yaml"
-    spec = dict(manifests.one("Configuration").get("spec") or {})
+    spec = dict(manifests.one("Configuration", APP).get("spec") or {})
     local = _local("config/config.yaml")["spec"]
     builtin = {"storeName": "kubernetes", "defaultAccess": "deny"}
     secrets = {"scopes": [*local["secrets"]["scopes"], builtin]}
@@ -178,6 +181,25 @@ def policies_are_those_of_the_local_stack(manifests: Manifests) -> Iterator[str]
     values = metadata(manifests.component("pubsub"))
     if differing := {n for n, v in shared.items() if n != "authType" and values.get(n) != v}:
         yield f"pubsub differs from components/pubsub.yaml in {differing}"
+
+
+def the_tools_read_and_write_as_on_the_local_stack(manifests: Manifests) -> Iterator[str]:
+    local = metadata(_local("dead-letters.yaml"))
+    component = manifests.one("Component", TOOLS_PUBSUB)
+    function, values = metadata(manifests.component("pubsub")), metadata(component)
+    if (dig(component, "spec", "type"), dig(component, "spec", "version")) != ("pubsub.kafka", "v1"):
+        yield f"{TOOLS_PUBSUB} is no Kafka component"
+    auth = {name: value for name, value in function.items() if name not in _PUBSUB}
+    shared = {name: function.get(name) for name in ("brokers", "allowedTopics")}
+    wanted_values = local | shared | auth
+    if values != wanted_values:
+        differing = {name for name in values | wanted_values if values.get(name) != wanted_values.get(name)}
+        yield f"{TOOLS_PUBSUB} differs from components/dead-letters.yaml in {sorted(differing, key=str)}"
+    spec = dict(manifests.one("Configuration", f"{APP}-dead-letters").get("spec") or {})
+    wanted = _local("config/dead-letters.yaml")["spec"]
+    closed = {"scopes": [*wanted["secrets"]["scopes"], {"storeName": "kubernetes", "defaultAccess": "deny"}]}
+    if spec != wanted | {"secrets": closed}:
+        yield "the tools' Configuration differs from components/config/dead-letters.yaml"
 
 
 @functools.cache
@@ -197,5 +219,6 @@ def _matches(component: str, names: set[str], values: Document, allowed: dict[st
 RULES = (
     annotations_are_known_and_readable, the_sidecar_has_resources, the_sidecar_calls_the_function,
     resources_are_for_this_app_only, components_have_the_names_that_the_function_asks_for,
-    kafka_is_read_as_the_function_expects, state_is_kept_where_all_pods_see_it, policies_are_those_of_the_local_stack,
+    kafka_is_read_as_the_function_expects, state_is_kept_where_all_pods_see_it,
+    the_tools_read_and_write_as_on_the_local_stack, policies_are_those_of_the_local_stack,
 )  # fmt: skip
