@@ -97,6 +97,10 @@ class Pod:
             command, env=environment, capture_output=True, text=True, cwd=DEV.parent, timeout=120, check=False
         )
 
+    def arguments(self) -> list[str]:
+        """What the pod's function is started with."""
+        return list(self._function_container()["args"])
+
     def _function_container(self) -> Container:
         found: Container
         (found,) = [c for c in self.manifest["spec"]["containers"] if c["name"] == "function"]

@@ -66,7 +66,7 @@ def test_every_kubectl_command_is_about_what_is_there() -> None:
 
 
 def test_every_folder_of_the_manifests_is_explained() -> None:
-    named = set(re.findall(r"`k8s/((?:base|overlays|components)[\w/-]*)`", PAGE))
+    named = set(re.findall(r"`k8s/((?:base|overlays|components|jobs)[\w/-]*)`", PAGE))
     folders = {file.parent.relative_to(K8S).as_posix() for file in K8S.rglob("kustomization.yaml")}
     assert named == folders
 
