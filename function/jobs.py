@@ -54,15 +54,18 @@ async def look(settings: SidecarSettings, wanted: Wanted, how: Look, reading_as:
     async with _ending(reading_as), open_client(SIDECAR_SECONDS) as client:
         bookmark = Bookmark(StateStore(client, settings.state_store_name), "look")
         await bookmark.read()
+        read = 0
         with _progress("dead letters") as saw:
             async with reading(settings, settings.dead_letter_topic, reading_as.quiet) as pages:
                 async for page in pages:
+                    read += len(page)
                     letters = [read_letter(record) for record in page if not bookmark.covers(record)]
                     if how.place and _shown(letters, how):
                         return True
                     for letter in letters if not how.place else ():
                         _add(summary, letter, wanted, how)
                     saw(len(page))
+    _warn_of_nothing(settings.dead_letter_topic, read)
     if how.place:
         print(f"no dead letter {how.place}: its number changes when a replay puts it back", file=sys.stderr)
     elif how.as_json:
@@ -110,15 +113,25 @@ async def replay(
             publisher, None if from_events else bookmark, settings.dead_letter_topic, settings.replay_topic, options,
             _tell if options.dry_run else lambda _: None,
         )  # fmt: skip
+        read = 0
         async with _leased(bookmark, needed=not options.dry_run and not from_events):
             with _progress("records" if from_events else "dead letters") as saw:
                 async with reading(settings, topic, reading_as.quiet) as pages:
                     async for page in pages:
                         await work.take(page)
+                        read += len(page)
                         saw(len(page))
                         if work.enough:
                             break
+    _warn_of_nothing(topic, read)
     return _report(work, from_events=from_events, dry_run=options.dry_run)
+
+
+def _warn_of_nothing(topic: str, read: int) -> None:
+    """An empty topic, and one that daprd may not or can not read, look the same from here."""
+    if not read:
+        hint = "if there should be some, look for `Failed to start subscription` in the sidecar's log"
+        print(f"nothing was read from {topic}: {hint}", file=sys.stderr)
 
 
 def _tell(letter: Letter) -> None:

@@ -31,7 +31,9 @@ class SidecarSettings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, case_sensitive=False, extra="ignore")
 
-    kafka_identity_events_topic: str = Field("nova.identity.events", description="the topic of the identity service")
+    kafka_identity_events_topic: str = Field(
+        "nova.identity.events", min_length=1, description="the topic of the identity service"
+    )
     state_store_name: str = Field("statestore", description="name of the Dapr state store component")
     dead_letters_pubsub_name: str = Field(
         "pubsub-dead-letters", description="name of the Dapr pub/sub component of `dead-letters` and `replay`"

@@ -68,10 +68,8 @@ def test_it_is_confined_like_the_function(command: str) -> None:
     for key in ("name", "image", "imagePullPolicy", "securityContext"):
         assert container[key] == STAGING.container[key]
     tokens = [variable for variable in STAGING.container["env"] if variable["name"].endswith("_API_TOKEN")]
-    topic = {"name": "matrix-account-sync-config", "key": "KAFKA_IDENTITY_EVENTS_TOPIC"}
-    assert container["env"] == [
-        {"name": "KAFKA_IDENTITY_EVENTS_TOPIC", "valueFrom": {"configMapKeyRef": topic}}, *tokens,
-    ]  # fmt: skip
+    assert container["env"] == tokens
+    assert container["envFrom"] == STAGING.container["envFrom"]
     assert container["resources"]["limits"]["memory"]
 
 
