@@ -1,6 +1,6 @@
 # Targets for people; `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup up down demo dead-letters replay test replay-drill check lock clean
+.PHONY: help setup up down demo dead-letters replay test replay-drill alerts-test dashboard dashboard-picture check lock clean
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
@@ -41,6 +41,12 @@ test: setup ## Set up and run all tests, on real servers
 replay-drill: setup ## Break 60 of 2,000 events in eight ways, mend the causes, replay, and count (part of `make test`)
 	@$(RUN)/python -m dev tools
 	@$(RUN)/python -m pytest tests/integration/test_replay.py
+
+alerts-test: setup ## Have Prometheus' own tool show that each alert fires when it should, and only then
+	@$(RUN)/python -m dev.alerts
+
+dashboard: setup ## Write the Grafana dashboard anew from dev/dashboard.py
+	@$(RUN)/python -m dev.dashboard
 
 check: setup ## Lint, types and layers
 	@$(RUN)/ruff check .

@@ -17,6 +17,8 @@ from function.delivery import Delivery
 from function.failures import Reason, TryAgain
 from function.health import SICK_SECONDS, Health, Probe
 from function.logs import log, log_failure
+from function.measured import Measured
+from function.metrics import Metrics
 from function.publisher import Publisher
 from function.secrets import AdminToken
 from function.settings import Settings
@@ -36,15 +38,16 @@ class Parts:
     probes: Sequence[Probe]
 
 
-OpenParts = Callable[[Settings, Health], AbstractAsyncContextManager[Parts]]
+OpenParts = Callable[[Settings, Health, Metrics], AbstractAsyncContextManager[Parts]]
 
 
 @contextlib.asynccontextmanager
-async def open_parts(settings: Settings, health: Health) -> AsyncIterator[Parts]:
+async def open_parts(settings: Settings, health: Health, metrics: Metrics) -> AsyncIterator[Parts]:
     """Opens the parts on the real sidecar and the real Synapse. Raises TryAgain while the sidecar does not answer."""
-    http = httpx.AsyncClient(base_url=str(settings.matrix_homeserver_url), transport=AiohttpTransport())
+    transport = Measured(AiohttpTransport(), metrics)
+    http = httpx.AsyncClient(base_url=str(settings.matrix_homeserver_url), transport=transport)
     async with open_client() as client, http:
-        token = AdminToken(client, settings.secret_store_name, settings.secret_name)
+        token = AdminToken(client, settings.secret_store_name, settings.secret_name, metrics)
         synapse = Synapse(http, token, settings.matrix_server_name)
         state = StateStore(client, settings.state_store_name)
         dead_letters = DeadLetters(Publisher(client, settings.pubsub_name), settings.dead_letter_topic)
@@ -59,7 +62,7 @@ def create_app(settings: Settings, parts: OpenParts = open_parts) -> FastAPI:
         settings: as the environment has them.
         parts: the seam for tests.
     """
-    health = Health()
+    health, metrics = Health(), Metrics()
     opened: list[Parts] = []
 
     @contextlib.asynccontextmanager
@@ -67,7 +70,7 @@ def create_app(settings: Settings, parts: OpenParts = open_parts) -> FastAPI:
         log(logging.INFO, "started", version=__version__, port=settings.app_port)
         if not settings.enabled:
             log(logging.WARNING, "switched_off", detail="KAFKA_ENABLED or MATRIX_ENABLED is false: consuming nothing")
-        work = asyncio.create_task(_keep_open(settings, health, parts, opened)) if settings.enabled else None
+        work = asyncio.create_task(_keep_open(settings, health, metrics, parts, opened)) if settings.enabled else None
         yield
         if work:
             work.cancel()
@@ -75,15 +78,17 @@ def create_app(settings: Settings, parts: OpenParts = open_parts) -> FastAPI:
         log(logging.INFO, "stopped")
 
     app = FastAPI(lifespan=lifespan, openapi_url=None)
-    mount(app, settings, health, lambda: opened[0].delivery if opened else None)
+    mount(app, settings, health, metrics, lambda: opened[0].delivery if opened else None)
     return app
 
 
-async def _keep_open(settings: Settings, health: Health, parts: OpenParts, opened: list[Parts]) -> None:
+async def _keep_open(
+    settings: Settings, health: Health, metrics: Metrics, parts: OpenParts, opened: list[Parts]
+) -> None:
     """Opens the parts as soon as the sidecar is there, beside the server: liveness and readiness answer meanwhile."""
     while True:
         try:
-            async with parts(settings, health) as found:
+            async with parts(settings, health, metrics) as found:
                 opened.append(found)
                 await health.watch(found.probes)
         except TryAgain as failure:

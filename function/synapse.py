@@ -15,6 +15,7 @@ import stamina
 
 from function.desired import Account
 from function.failures import Reason, Rejected, TryAgain
+from function.measured import verb
 from function.secrets import TokenSource
 
 IN_FLIGHT = 16  # Synapse is one process: beyond this its throughput falls
@@ -65,6 +66,7 @@ class Synapse:
         """The Matrix id of a user (a lower-case UUID with dashes)."""
         return f"@nova-{user_id}:{self._server_name}"
 
+    @verb
     async def account(self, user_id: str) -> Account | None:
         """The account, or None when there is none. `GET /_synapse/admin/v2/users/{mxid}`."""
         answer = await self._call("GET", f"/_synapse/admin/v2/users/{self._quoted(user_id)}")
@@ -78,23 +80,27 @@ class Synapse:
             avatar=body.get("avatar_url") or "",
         )
 
+    @verb
     async def deactivate(self, user_id: str, *, erase: bool) -> bool:
         """Ends the account; False when there is none. Idempotent. `POST /_synapse/admin/v1/deactivate/{mxid}`."""
         answer = await self._call("POST", f"/_synapse/admin/v1/deactivate/{self._quoted(user_id)}", {"erase": erase})
         return answer.status != 404
 
+    @verb
     async def set_display_name(self, user_id: str, name: str) -> None:
         """Sets the name; "" unsets it. The account must be known to exist: Synapse answers 200 for any id, and the
         id is then spoilt for ever. `PUT /_matrix/client/v3/profile/{mxid}/displayname`."""
         path = f"/_matrix/client/v3/profile/{self._quoted(user_id)}/displayname"
         await self._call("PUT", path, {"displayname": name})
 
+    @verb
     async def set_avatar(self, user_id: str, address: str) -> None:
         """Sets the avatar to an mxc:// address; "" unsets it. As `set_display_name` else.
         `PUT /_matrix/client/v3/profile/{mxid}/avatar_url`."""
         path = f"/_matrix/client/v3/profile/{self._quoted(user_id)}/avatar_url"
         await self._call("PUT", path, {"avatar_url": address})
 
+    @verb
     async def probe(self) -> str:
         """Whether Synapse can do its work for us: knows the token, reads as an admin may, and writes.
 
@@ -122,6 +128,7 @@ class Synapse:
             raise TryAgain(Reason.SYNAPSE_UNAVAILABLE, f"probe: {passing.what}") from None
         return user
 
+    @verb
     async def rate_limit(self, mxid: str) -> dict[str, Any]:
         """The account's rate limit override; empty when it has none."""
         path = f"/_synapse/admin/v1/users/{quote(mxid, safe='')}/override_ratelimit"
