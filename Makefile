@@ -48,6 +48,9 @@ alerts-test: setup ## Have Prometheus' own tool show that each alert fires when 
 dashboard: setup ## Write the Grafana dashboard anew from dev/dashboard.py
 	@$(RUN)/python -m dev.dashboard
 
+dashboard-picture: setup ## Draw the dashboard from two minutes of a real run (builds Prometheus)
+	@$(RUN)/python -m benchmarks.dashboard
+
 check: setup ## Lint, types and layers
 	@$(RUN)/ruff check .
 	@$(RUN)/ruff format --check .

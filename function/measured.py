@@ -51,11 +51,8 @@ class Measured(httpx.AsyncBaseTransport):
             response = await self._transport.handle_async_request(request)
             status = _class(response.status_code)
             return response
-        except (httpx.TimeoutException, asyncio.CancelledError):  # cancelled when the batch has no more time for it
-            status = "timeout"
-            raise
-        except httpx.TransportError:
-            status = "unreachable"
+        except (httpx.TransportError, asyncio.CancelledError) as error:
+            status = _kind(error)
             raise
         finally:
             self._metrics.synapse_call(_verb.get(), status, time.monotonic() - began)
@@ -63,6 +60,12 @@ class Measured(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Closes the other transport."""
         await self._transport.aclose()
+
+
+def _kind(error: httpx.TransportError | asyncio.CancelledError) -> str:
+    """httpx-aiohttp calls a refused connection a ConnectTimeout; a batch that has no more time cancels its calls."""
+    late = isinstance(error, httpx.TimeoutException | asyncio.CancelledError)
+    return "timeout" if late and not isinstance(error, httpx.ConnectTimeout) else "unreachable"
 
 
 def _class(status: int) -> str:

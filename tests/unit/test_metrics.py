@@ -1,7 +1,9 @@
 """What is measured, that it is shown at /metrics, and that no label can hold anything that came from outside."""
 
+import asyncio
 import contextlib
 import inspect
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
+from httpx_aiohttp import AiohttpTransport
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
@@ -203,7 +206,8 @@ def test_every_method_that_calls_synapse_is_a_verb() -> None:
     [
         (200, "2xx"), (302, "3xx"), (404, "4xx"), (429, "429"), (503, "5xx"),
         (httpx.ReadTimeout("t"), "timeout"), (httpx.PoolTimeout("t"), "timeout"),
-        (httpx.ConnectError("c"), "unreachable"), (httpx.RemoteProtocolError("r"), "unreachable"),
+        (httpx.ConnectError("c"), "unreachable"),
+        (httpx.ConnectTimeout("c"), "unreachable"), (httpx.RemoteProtocolError("r"), "unreachable"),
         (RuntimeError("bug"), "other"),
     ],
 )  # fmt: skip
@@ -218,6 +222,31 @@ async def test_an_answer_counts_by_its_class_and_a_failure_by_its_kind(answer: i
         with contextlib.suppress(httpx.HTTPError, RuntimeError):
             await http.get("http://synapse.test/_matrix")
     assert value(metrics, "synapse_calls_total", verb="other", status=status) == 1
+
+
+async def test_a_real_homeserver_that_is_away_is_unreachable() -> None:
+    """The transport that is used has words of its own for it."""
+    metrics = Metrics()
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        async with httpx.AsyncClient(base_url=url, transport=Measured(AiohttpTransport(), metrics)) as http:
+            with pytest.raises(httpx.TransportError):
+                await http.get("/")
+    assert value(metrics, "synapse_calls_total", verb="other", status="unreachable") == 1
+
+
+async def test_a_call_that_is_cancelled_for_want_of_time_is_a_timeout() -> None:
+    async def never(_: httpx.Request) -> httpx.Response:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    metrics = Metrics()
+    async with httpx.AsyncClient(transport=Measured(httpx.MockTransport(never), metrics)) as http:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await http.get("http://synapse.test/")
+    assert value(metrics, "synapse_calls_total", verb="other", status="timeout") == 1
 
 
 class _SecretStore:
