@@ -69,8 +69,8 @@ class Prometheus:
 def some_events(people: list[str], gone: set[str], minute: int) -> list[Sent]:
     """What a second brings."""
     here = [user for user in people if user not in gone]
-    events = [profile(user, f"name {minute}", minute) for user in random.choices(here, k=random.randint(3, 9))]  # noqa: S311
-    events += [profile(new_user(), "nobody yet", minute) for _ in range(random.randint(0, 3))]  # noqa: S311
+    events = [profile(user, f"name {minute}", minute) for user in random.choices(here, k=random.randint(3, 9))]
+    events += [profile(new_user(), "nobody yet", minute) for _ in range(random.randint(0, 3))]
     events.append(profile(here[0], f"name {minute - 7}", minute - 7))
     if minute % 4 == 0:
         events.append(typed("identity.user.created", new_user(), {}))

@@ -117,16 +117,17 @@ class FunctionProcess:
     Args:
         environment: of the stack.
         folder: for log and pid file.
+        module: what to run instead of the function, with the same command and environment.
     """
 
-    def __init__(self, environment: Mapping[str, str], folder: Path) -> None:
-        self._environment = dict(environment)
+    def __init__(self, environment: Mapping[str, str], folder: Path, module: str = "function") -> None:
+        self._environment, self._module = dict(environment), module
         self.server = Server("function", folder)
 
     def start(self) -> None:
         """Starts it and waits until it listens; it is ready only once its sidecar is there."""
         own = {name: value for name, value in self._environment.items() if not name.startswith("DEV_")}
-        self.server.start([sys.executable, "-m", "function", "serve"], env=os.environ | own, cwd=ROOT)
+        self.server.start([sys.executable, "-m", self._module, "serve"], env=os.environ | own, cwd=ROOT)
         self.server.wait_ready(lambda: self.ready() is not None, 60)
 
     def stop(self, *, kill: bool = False) -> None:

@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -49,24 +49,28 @@ class Stack:
         ports: where the servers listen.
         partitions: of each Kafka topic.
         postgres: Synapse on PostgreSQL instead of SQLite; also offers a database for the state store.
+        homeserver: further keys of Synapse's homeserver.yaml.
         say: takes a line for each step.
     """
 
     def __init__(
         self, folder: Path = RUN, ports: Ports | None = None, *,
-        partitions: int = 12, postgres: bool = False, say: Say = lambda _: None,
+        partitions: int = 12, postgres: bool = False, homeserver: Mapping[str, Any] | None = None,
+        say: Say = lambda _: None,
     ) -> None:  # fmt: skip
         self.folder, self.ports, self._say = folder, ports or Ports(), say
         self.postgres = Postgres(folder, self.ports.postgres)
         self._with_postgres = postgres
         self.kafka = Kafka(folder, self.ports.kafka, self.ports.kafka_controller, partitions)
-        self.synapse = Synapse(folder, self.ports.synapse, self.postgres if postgres else None)
+        self.synapse = Synapse(folder, self.ports.synapse, self.postgres if postgres else None, homeserver)
         self.secrets_file = folder / "secrets.json"
 
     @classmethod
-    def beside(cls, folder: Path, *, postgres: bool = False, partitions: int = 12) -> Self:
+    def beside(
+        cls, folder: Path, *, postgres: bool = False, partitions: int = 12, homeserver: Mapping[str, Any] | None = None
+    ) -> Self:
         """A stack of its own on free ports."""
-        return cls(folder, Ports.free(), postgres=postgres, partitions=partitions)
+        return cls(folder, Ports.free(), postgres=postgres, partitions=partitions, homeserver=homeserver)
 
     def start(self) -> None:
         """Starts everything. Raises StackError with what a person has to do; then nothing is left running."""

@@ -3,6 +3,7 @@
 import json
 import secrets
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -26,10 +27,13 @@ class Synapse:
         folder: for its configuration, data, log and pid file.
         port: on loopback.
         postgres: its database; SQLite when None.
+        more: further keys of homeserver.yaml.
     """
 
-    def __init__(self, folder: Path, port: int, postgres: Postgres | None) -> None:
-        self.port = port
+    def __init__(
+        self, folder: Path, port: int, postgres: Postgres | None, more: Mapping[str, Any] | None = None
+    ) -> None:
+        self.port, self._more = port, dict(more or {})
         self.server = Server("synapse", folder)
         self._home, self._postgres = folder / "synapse", postgres
         self._python: Path | None = None
@@ -109,7 +113,7 @@ class Synapse:
             "suppress_key_server_warning": True,
             "federation_domain_whitelist": [],
             "report_stats": False,
-        }))  # fmt: skip
+        } | self._more))  # fmt: skip
         config.chmod(0o600)
         self._synapse("synapse.app.homeserver", "-c", str(config), "--generate-keys")
         return config

@@ -12,14 +12,19 @@ from fastapi import FastAPI
 from httpx_aiohttp import AiohttpTransport
 
 from function import __version__
+from function.avatar import AvatarSource
+from function.brake import Brake
 from function.deadletters import DeadLetters
 from function.delivery import Delivery
+from function.departures import Departures
+from function.dryrun import DryDeadLetters, DryStateStore, DrySynapse
 from function.failures import Reason, TryAgain
 from function.health import SICK_SECONDS, Health, Probe
 from function.logs import log, log_failure
 from function.measured import Measured
 from function.metrics import Metrics
 from function.publisher import Publisher
+from function.reconcile import Reconciler
 from function.secrets import AdminToken
 from function.settings import Settings
 from function.sidecar import open_client
@@ -38,21 +43,48 @@ class Parts:
     probes: Sequence[Probe]
 
 
+AGENT = f"matrix-account-sync/{__version__}"  # what Synapse's log says of our calls
+
+OpenAvatars = Callable[[Settings], AbstractAsyncContextManager[AvatarSource]]
 OpenParts = Callable[[Settings, Health, Metrics], AbstractAsyncContextManager[Parts]]
 
 
+def open_avatars(settings: Settings) -> AbstractAsyncContextManager[AvatarSource]:
+    """Fetches from the internet, with the certificate authorities that httpx trusts."""
+    return AvatarSource(settings.avatar_hosts, httpx.create_ssl_context())
+
+
 @contextlib.asynccontextmanager
-async def open_parts(settings: Settings, health: Health, metrics: Metrics) -> AsyncIterator[Parts]:
+async def open_parts(
+    settings: Settings, health: Health, metrics: Metrics, avatars: OpenAvatars = open_avatars
+) -> AsyncIterator[Parts]:
     """Opens the parts on the real sidecar and the real Synapse. Raises TryAgain while the sidecar does not answer."""
+    dry = settings.matrix_dry_run
     transport = Measured(AiohttpTransport(), metrics)
-    http = httpx.AsyncClient(base_url=str(settings.matrix_homeserver_url), transport=transport)
-    async with open_client() as client, http:
+    http = httpx.AsyncClient(
+        base_url=str(settings.matrix_homeserver_url), transport=transport, headers={"User-Agent": AGENT}
+    )
+    async with open_client() as client, http, avatars(settings) as source:
         token = AdminToken(client, settings.secret_store_name, settings.secret_name, metrics)
-        synapse = Synapse(http, token, settings.matrix_server_name)
-        state = StateStore(client, settings.state_store_name)
-        dead_letters = DeadLetters(Publisher(client, settings.pubsub_name), settings.dead_letter_topic)
-        delivery = Delivery(state, synapse, dead_letters, health)
-        yield Parts(delivery, state, synapse, [state.probe, synapse.probe])
+        synapse = (DrySynapse if dry else Synapse)(http, token, settings.matrix_server_name, writes=not dry)
+        state = (DryStateStore if dry else StateStore)(client, settings.state_store_name)
+        publisher = Publisher(client, settings.pubsub_name)
+        departures = Departures(state, synapse)
+        delivery = Delivery(
+            state,
+            Reconciler(synapse, source, settings.matrix_oidc_provider),
+            (DryDeadLetters if dry else DeadLetters)(publisher, settings.dead_letter_topic),
+            health,
+            brake=Brake(settings.matrix_max_deletions_per_hour),
+            departures=departures,
+            precreate=settings.matrix_precreate_users,
+        )
+        watching = asyncio.create_task(departures.watch())
+        try:
+            yield Parts(delivery, state, synapse, [state.probe, synapse.probe])
+        finally:
+            watching.cancel()
+            await asyncio.wait([watching])
 
 
 def create_app(settings: Settings, parts: OpenParts = open_parts) -> FastAPI:

@@ -12,6 +12,7 @@ PREFIX = "x-dead-letter-"
 REASON, DETAIL, TIME = PREFIX + "reason", PREFIX + "detail", PREFIX + "time"
 TOPIC, PARTITION, OFFSET, TIMESTAMP = (PREFIX + name for name in ("topic", "partition", "offset", "timestamp"))
 EVENT_ID, REPLAYS, VERSION = PREFIX + "event-id", PREFIX + "replays", PREFIX + "version"
+IDS = PREFIX + "ids"
 
 
 class DeadLetters:
@@ -34,7 +35,7 @@ class DeadLetters:
 def letter(record: Delivered, rejected: Rejected, event_id: str, now: datetime) -> dict[str, str]:
     """The dead letter's headers. Where a replayed record fails again, its first origin and its count stay; on any other
     record such headers are a stranger's, and go."""
-    kept = headers_of(record)
+    kept = {name: text for name, text in headers_of(record).items() if name != IDS}
     if not record.topic.endswith(REPLAY_SUFFIX):
         kept = {name: text for name, text in kept.items() if not name.lower().startswith(PREFIX)}
     own = {
@@ -44,6 +45,8 @@ def letter(record: Delivered, rejected: Rejected, event_id: str, now: datetime) 
         EVENT_ID: event_id,
         VERSION: __version__,
     }
+    if rejected.ids:
+        own[IDS] = rejected.ids
     return origin(record) | kept | own
 
 

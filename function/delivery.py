@@ -6,22 +6,24 @@ the ladder of `_settle_user` or `deliver`; only what is recognised as hopeless b
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
+from function.brake import Brake
 from function.deadletters import DeadLetters
-from function.desired import fold, may_have_run
-from function.events import Event, Ignored, decode
+from function.departures import Departures
+from function.desired import Record, Status, fold, may_have_run
+from function.events import Event, Ignored, UserCreated, UserDeleted, decode
 from function.failures import Reason, Rejected, TryAgain
 from function.health import Health
-from function.logs import log, log_failure, plain
-from function.reconcile import Outcome, hides_a_step, reconcile
+from function.logs import log, log_failure
+from function.plan import hides_a_step
+from function.reconcile import Outcome, Reconciler
 from function.records import Delivered
+from function.report import event_id_of, tell
 from function.state import Conflict, StateStore, Stored
-from function.synapse import Synapse
-from function.verdicts import Fate, Verdict, verdicts_of
+from function.verdicts import Fate, Verdict, deactivates, verdicts_of
 
 BATCH_SECONDS = 30.0  # no user's reconciliation may hold a batch longer: it holds every partition of this pod
 CONFLICT_TRIES = 3
@@ -35,6 +37,7 @@ class _User:
     places: list[int]
     events: list[Event]
     outcome: Outcome | None = None
+    may_delete: bool | None = None  # what the brake said
 
 
 class Delivery:
@@ -42,14 +45,26 @@ class Delivery:
 
     Args:
         state: the users' records.
-        synapse: the homeserver.
+        reconciler: makes Synapse what they say.
         dead_letters: where hopeless records go.
         health: told when the world breaks; says whether to try at all.
+        brake: says how many deletions may pass.
+        departures: told who was deactivated.
+        precreate: whether accounts are made ahead of the first login.
     """
 
-    def __init__(self, state: StateStore, synapse: Synapse, dead_letters: DeadLetters, health: Health) -> None:
-        self._state, self._synapse, self._dead_letters, self._health = state, synapse, dead_letters, health
+    def __init__(
+        self, state: StateStore, reconciler: Reconciler, dead_letters: DeadLetters, health: Health, *,
+        brake: Brake, departures: Departures, precreate: bool,
+    ) -> None:  # fmt: skip
+        self._state, self._reconciler, self._dead_letters, self._health = state, reconciler, dead_letters, health
+        self._brake, self._departures, self._precreate = brake, departures, precreate
         self._turn = asyncio.Lock()
+
+    @property
+    def braking(self) -> bool:
+        """Whether deletions go to the dead letters now."""
+        return self._brake.on
 
     async def deliver(self, records: Sequence[Delivered]) -> list[Verdict]:
         """The verdict on each record, in their order. Never raises."""
@@ -78,7 +93,7 @@ class Delivery:
         verdicts: dict[int, Verdict] = {}
         users: dict[str, _User] = {}
         for place, event in enumerate(decoded):
-            if isinstance(event, Ignored):
+            if isinstance(event, Ignored) or (isinstance(event, UserCreated) and not self._precreate):
                 verdicts[place] = Verdict(Fate.IGNORED)
             elif isinstance(event, Rejected):
                 verdicts[place] = Verdict(Fate.DEAD_LETTER, event)
@@ -91,7 +106,7 @@ class Delivery:
         await self._bury(records, decoded, verdicts)
         _keep_order(users.values(), verdicts)
         ordered = [verdicts[place] for place in range(len(records))]
-        _tell(records, decoded, ordered)
+        tell(records, decoded, ordered)
         return ordered
 
     async def _settle(self, users: Sequence[_User]) -> dict[int, Verdict]:
@@ -104,6 +119,7 @@ class Delivery:
             if user.outcome and user.outcome.record != stored[user.user_id].record
         }
         verdicts = {place: verdict for one in settled for place, verdict in one.items()}
+        await self._departures.add(_deactivated(users))
         try:
             if changed:
                 await self._state.write(changed)
@@ -115,17 +131,22 @@ class Delivery:
 
     async def _settle_user(self, user: _User, stored: Stored, *, doubtful: bool = False) -> dict[int, Verdict]:
         """One user's verdicts; `user.outcome` stays None where nothing may be saved."""
+        braked = self._braked(user, stored)
+        places = [place for place in user.places if place not in braked]
+        events = [event for place, event in zip(user.places, user.events, strict=True) if place not in braked]
         user.outcome = None
-        folded = list(accumulate(user.events, fold, initial=stored.record))
+        if not events:
+            return braked
+        folded = list(accumulate(events, fold, initial=stored.record))
         record = folded[-1]
-        doubtful = doubtful or hides_a_step(folded) or any(may_have_run(stored.record, event) for event in user.events)
+        doubtful = doubtful or hides_a_step(folded) or any(may_have_run(stored.record, event) for event in events)
         try:
             async with asyncio.timeout(BATCH_SECONDS):
-                user.outcome = await reconcile(self._synapse, user.user_id, record, doubtful=doubtful)
+                user.outcome = await self._reconciler.reconcile(user.user_id, record, doubtful=doubtful)
         except Rejected as rejected:
             # Not even a look at this account succeeds; what the events say is remembered all the same.
             user.outcome = Outcome(record)
-            return dict.fromkeys(user.places, Verdict(Fate.DEAD_LETTER, rejected))
+            return braked | dict.fromkeys(places, Verdict(Fate.DEAD_LETTER, rejected))
         except TryAgain as failure:
             return self._wait(user, failure)
         except TimeoutError:
@@ -133,7 +154,25 @@ class Delivery:
         except Exception as error:
             log_failure("user_failed", error)
             return self._wait(user, TryAgain(Reason.UNEXPECTED, type(error).__name__))
-        return dict(zip(user.places, verdicts_of(user.events, user.outcome), strict=True))
+        finally:
+            if user.may_delete and not (user.outcome and deactivates(user.outcome)):
+                self._brake.give_back()
+                user.may_delete = None
+        return braked | dict(zip(places, verdicts_of(events, user.outcome), strict=True))
+
+    def _braked(self, user: _User, stored: Stored) -> dict[int, Verdict]:
+        """The user's deletions, where the brake holds them back. They must leave no trace in the record: a person may
+        find that they were a mistake, and never replay them."""
+        if stored.record.status is not Status.ACTIVE:
+            return {}
+        deletions = [p for p, event in zip(user.places, user.events, strict=True) if isinstance(event, UserDeleted)]
+        if deletions and user.may_delete is None:
+            user.may_delete = self._brake.take()
+        if not deletions or user.may_delete:
+            return {}
+        log(logging.ERROR, "deletion_brake", size=len(deletions))
+        rejected = Rejected(Reason.DELETION_BRAKE, "more deletions within an hour than MATRIX_MAX_DELETIONS_PER_HOUR")
+        return dict.fromkeys(deletions, Verdict(Fate.DEAD_LETTER, rejected))
 
     def _wait(self, user: _User, failure: TryAgain) -> dict[int, Verdict]:
         self._health.report(failure)
@@ -152,6 +191,7 @@ class Delivery:
                 mine = await self._settle_user(user, stored, doubtful=True)
                 if user.outcome is None:
                     return mine
+                await self._departures.add(_deactivated([user]))
                 changed = Stored(user.outcome.record, stored.etag)
         return self._wait(user, TryAgain(Reason.CONFLICT, f"{CONFLICT_TRIES} times"))
 
@@ -164,11 +204,15 @@ class Delivery:
                 continue
             try:
                 await self._dead_letters.publish(
-                    records[place], verdict.failure, _event_id(decoded[place], records[place])
+                    records[place], verdict.failure, event_id_of(decoded[place], records[place])
                 )
             except TryAgain as failure:
                 log(logging.WARNING, "dead_letter_waits", reason=failure.reason.value, detail=failure.detail)
                 verdicts[place] = Verdict(Fate.RETRY, failure)
+
+
+def _deactivated(users: Iterable[_User]) -> dict[str, Record]:
+    return {u.user_id: u.outcome.record for u in users if u.outcome and deactivates(u.outcome)}
 
 
 def _keep_order(users: Iterable[_User], verdicts: dict[int, Verdict]) -> None:
@@ -179,33 +223,3 @@ def _keep_order(users: Iterable[_User], verdicts: dict[int, Verdict]) -> None:
             waiting = waiting or (verdicts[place] if verdicts[place].fate is Fate.RETRY else None)
             if waiting:
                 verdicts[place] = waiting
-
-
-def _event_id(event: Event | Ignored | Rejected, record: Delivered) -> str:
-    """The event's id; where it could not be decoded, what its headers say."""
-    headers = record.headers
-    return plain(headers.get("event_id") or headers.get("ce_id", "-") if isinstance(event, Rejected) else event.id)
-
-
-def _tell(
-    records: Sequence[Delivered], decoded: Sequence[Event | Ignored | Rejected], verdicts: Sequence[Verdict]
-) -> None:
-    """A line for every event that changed something or waits or failed, and one for the batch."""
-    for record, event, verdict in zip(records, decoded, verdicts, strict=True):
-        level = {Fate.APPLIED: logging.INFO, Fate.DEAD_LETTER: logging.WARNING}.get(verdict.fate, logging.DEBUG)
-        failure = verdict.failure
-        log(
-            level,
-            "event",
-            outcome=verdict.fate.value,
-            event_type=type(event).__name__,
-            event_id=_event_id(event, record),
-            topic=record.topic,
-            partition=plain(record.about("partition")),
-            offset=plain(record.about("offset")),
-            **({"reason": failure.reason.value, "detail": failure.detail} if failure else {}),
-        )
-    outcomes = Counter(verdict.fate.value for verdict in verdicts)
-    waits = Counter(v.failure.reason.value for v in verdicts if isinstance(v.failure, TryAgain))
-    level = logging.INFO if outcomes.keys() & {Fate.APPLIED, Fate.DEAD_LETTER, Fate.RETRY} else logging.DEBUG
-    log(level, "batch", size=len(records), outcomes=dict(outcomes), **({"reason": dict(waits)} if waits else {}))

@@ -5,6 +5,9 @@
 | anything but erased | profile, newer than the last profile or as old | its name and avatar, its time |
 | anything but erased | profile, older | unchanged, but for an avatar newer than the record's |
 | erased | profile | unchanged: nothing personal comes back |
+| active | created | that an account is wanted, and the username; the newest such event counts |
+| active | password changed | that sessions end, as of the newest such event |
+| deactivated, erased | created, password changed | unchanged: there is no account to make, and no session left |
 | active | deleted, soft | deactivated, whatever the event's time |
 | deactivated | deleted, soft | unchanged |
 | anything | deleted, hard | erased: name, avatar and times are dropped |
@@ -13,15 +16,11 @@ An avatar that can't be shown leaves the one before; so avatars have a time of t
 of the same events ends in the same record, except for two profiles of one microsecond, of which the later arrival wins.
 """
 
-import json
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from function.events import Event, ProfileUpdated, UserDeleted
-from function.failures import Reason, TryAgain
-
-SCHEMA = 1
+from function.events import Event, PasswordChanged, ProfileUpdated, UserCreated, UserDeleted
 
 
 class Status(StrEnum):
@@ -44,74 +43,91 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
+class Copy:
+    """The copy of an https image in Synapse's media store. `at` is the time of the profile for which the source was
+    last asked; `sha256` (hex), `etag` and `last_modified` are what it then gave."""
+
+    source: str
+    mxc: str
+    at: datetime
+    sha256: str
+    etag: str = ""
+    last_modified: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """What is remembered of one user. `None` means that no event has said it."""
 
     status: Status = Status.ACTIVE
     profile_at: datetime | None = None
     display_name: str | None = None
-    avatar: str | None = None
+    avatar: str | None = None  # as the event had it: mxc://, https:// or ""
     known: Account | None = None
     avatar_at: datetime | None = None  # of the newest profile whose avatar can be shown
+    created_at: datetime | None = None
+    username: str | None = None  # of the created event
+    sessions_at: datetime | None = None  # what was logged in by then must be logged out
+    ended_at: datetime | None = None  # the `sessions_at` up to which that was done
+    copy: Copy | None = None
+    uploads: tuple[str, ...] = ()  # mxc:// addresses that this service uploaded for the user and has not deleted
+    seen_at: datetime | None = None  # when `known` was last known to be true
+    written_at: datetime | None = None  # when name or avatar was last written
 
 
 def fold(record: Record, event: Event) -> Record:
     """The record after `event`; see the table above."""
-    if isinstance(event, UserDeleted):
-        if event.erase:
-            known = record.known and replace(record.known, display_name="", avatar="")
-            return Record(Status.ERASED, known=known)
-        return record if record.status is Status.ERASED else replace(record, status=Status.DEACTIVATED)
-    if record.status is Status.ERASED:
+    match event:
+        case UserDeleted():
+            return _deleted(record, event)
+        case ProfileUpdated():
+            return record if record.status is Status.ERASED else _profile(record, event)
+        case UserCreated() if record.status is Status.ACTIVE and not _before(event.at, record.created_at):
+            return replace(record, created_at=event.at, username=event.username)
+        case PasswordChanged() if record.status is Status.ACTIVE and not _before(event.at, record.sessions_at):
+            return replace(record, sessions_at=event.at)
+    return record
+
+
+def _deleted(record: Record, event: UserDeleted) -> Record:
+    if event.erase:
+        known = record.known and replace(record.known, display_name="", avatar="")
+        return Record(Status.ERASED, known=known, uploads=record.uploads, written_at=record.written_at)
+    if record.status is not Status.ACTIVE:
         return record
-    if isinstance(event.avatar, str) and (record.avatar_at is None or event.at >= record.avatar_at):
+    return replace(record, status=Status.DEACTIVATED, sessions_at=None, created_at=None, username=None)
+
+
+def _profile(record: Record, event: ProfileUpdated) -> Record:
+    if isinstance(event.avatar, str) and not _before(event.at, record.avatar_at):
         record = replace(record, avatar=event.avatar, avatar_at=event.at)
     return record if is_late(record, event) else replace(record, profile_at=event.at, display_name=event.display_name)
 
 
-def is_late(record: Record, event: ProfileUpdated) -> bool:
-    """Whether the record already holds a newer profile."""
-    return record.profile_at is not None and event.at < record.profile_at
+def _before(at: datetime, known: datetime | None) -> bool:
+    return known is not None and at < known
+
+
+def is_late(record: Record, event: Event) -> bool:
+    """Whether the record already holds a newer event of this kind."""
+    match event:
+        case ProfileUpdated():
+            return _before(event.at, record.profile_at)
+        case UserCreated():
+            return _before(event.at, record.created_at)
+        case PasswordChanged():
+            return _before(event.at, record.sessions_at)
+    return False
 
 
 def may_have_run(record: Record, event: Event) -> bool:
     """Whether `record` has seen this event or a later one: Synapse may then not be as the record says, because
     a writer died between its call and its record, or wrote over a newer value."""
-    if isinstance(event, UserDeleted):
-        return record.status is Status.ERASED or (record.status is Status.DEACTIVATED and not event.erase)
-    return record.status is Status.ERASED or (record.profile_at is not None and event.at <= record.profile_at)
-
-
-def dump(record: Record) -> bytes:
-    """The record as the state store keeps it: JSON with a schema version."""
-    body: dict[str, object] = {"v": SCHEMA, "status": record.status}
-    body |= {name: at.isoformat() for name in ("profile_at", "avatar_at") if (at := getattr(record, name))}
-    body |= {name: value for name in ("display_name", "avatar") if (value := getattr(record, name)) is not None}
-    if record.known:
-        known = record.known
-        body["known"] = {name: value for name in Account.__slots__ if (value := getattr(known, name)) != ""}
-    return json.dumps(body, separators=(",", ":")).encode()
-
-
-def load(value: bytes | str) -> Record:
-    """The record of the bytes that `dump` wrote.
-
-    Raises:
-        TryAgain: another version of the function wrote a record that this one can't read.
-    """
-    try:
-        body = json.loads(value)
-        if body["v"] != SCHEMA:
-            raise TryAgain(Reason.STATE_UNAVAILABLE, "a record has another schema version")
-        profile_at, avatar_at = body.get("profile_at"), body.get("avatar_at")
-        known = body.get("known")
-        return Record(
-            status=Status(body["status"]),
-            profile_at=datetime.fromisoformat(profile_at) if profile_at else None,
-            display_name=body.get("display_name"),
-            avatar=body.get("avatar"),
-            known=Account(**known) if known else None,
-            avatar_at=datetime.fromisoformat(avatar_at) if avatar_at else None,
-        )
-    except (ValueError, KeyError, TypeError):
-        raise TryAgain(Reason.STATE_UNAVAILABLE, "a record can't be read") from None
+    match event:
+        case UserDeleted():
+            return record.status is Status.ERASED or (record.status is Status.DEACTIVATED and not event.erase)
+        case ProfileUpdated():
+            return record.status is Status.ERASED or (record.profile_at is not None and event.at <= record.profile_at)
+        case UserCreated():
+            return record.status is not Status.ACTIVE or record.created_at is not None
+    return record.status is not Status.ACTIVE  # a password changed: what ended once is not ended again

@@ -4,7 +4,7 @@ Strict where it matters: ids, times, and what Synapse could not store. Everythin
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -37,7 +37,7 @@ class UserDeleted:
 
 @dataclass(frozen=True, slots=True)
 class ProfileUpdated:
-    """The profile as it now is. `avatar` is an mxc:// address, "" for none, or why it can't be shown."""
+    """The profile as it now is. `avatar` is an mxc:// or https:// address, "" for none, or why it can't be shown."""
 
     id: str
     user_id: str
@@ -47,8 +47,27 @@ class ProfileUpdated:
 
 
 @dataclass(frozen=True, slots=True)
+class UserCreated:
+    """A person who may log in soon; `username` is shown until a profile says more."""
+
+    id: str
+    user_id: str
+    at: datetime
+    username: str
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordChanged:
+    """Every session that the person has now must end."""
+
+    id: str
+    user_id: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Ignored:
-    """A type that is not for this service, or a tombstone."""
+    """A type that is not for this service, a tombstone, or a changed password that ends no session."""
 
     id: str
 
@@ -58,9 +77,13 @@ TYPES = {
     "UserDeletedEvent": UserDeleted,
     "identity.user.profile_updated": ProfileUpdated,
     "UserProfileUpdatedEvent": ProfileUpdated,
+    "identity.user.created": UserCreated,
+    "UserCreatedEvent": UserCreated,
+    "identity.user.password_changed": PasswordChanged,
+    "PasswordChangedEvent": PasswordChanged,
 }
 
-Event = UserDeleted | ProfileUpdated
+Event = UserDeleted | ProfileUpdated | UserCreated | PasswordChanged
 Decoded = Event | Ignored | Rejected
 
 
@@ -128,23 +151,64 @@ class _Profile(BaseModel):
     updated_at: Time | None = None
 
 
+class _Created(BaseModel):
+    model_config = ConfigDict(strict=True)
+    user_id: UserId
+    username: str
+    created_at: Time | None = None
+
+
+class _PasswordChanged(BaseModel):
+    model_config = ConfigDict(strict=True)
+    user_id: UserId
+    changed_at: Time | None = None
+    invalidate_all_sessions: bool
+
+
 def _typed(event: BaseCloudEvent) -> Decoded:
     kind = TYPES.get(event.get_type())
     if kind is None:
         return Ignored(event.get_id())
-    data: Any = event.get_data()
     try:
-        if kind is UserDeleted:
-            deleted = _Deleted.model_validate(data)
-            at = _own_time(deleted.deleted_at, event, "deleted_at")
-            return UserDeleted(event.get_id(), deleted.user_id, at, erase=not deleted.soft_delete)
-        profile = _Profile.model_validate(data)
+        return _READ[kind](event, event.get_data())
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, e['loc']))}: {e['type']}" for e in error.errors(include_input=False)]
         raise Rejected(Reason.INVALID_PAYLOAD, "; ".join(problems)) from None
-    at = _own_time(profile.updated_at, event, "updated_at")
-    name = _display_name(profile.display_name) or _display_name(profile.username)
-    return ProfileUpdated(event.get_id(), profile.user_id, at, name, _avatar(profile.avatar_url))
+
+
+def _deleted(event: BaseCloudEvent, data: Any) -> UserDeleted:
+    body = _Deleted.model_validate(data)
+    at = _own_time(body.deleted_at, event, "deleted_at")
+    return UserDeleted(event.get_id(), body.user_id, at, erase=not body.soft_delete)
+
+
+def _profile(event: BaseCloudEvent, data: Any) -> ProfileUpdated:
+    body = _Profile.model_validate(data)
+    at = _own_time(body.updated_at, event, "updated_at")
+    name = _display_name(body.display_name) or _display_name(body.username)
+    return ProfileUpdated(event.get_id(), body.user_id, at, name, _avatar(body.avatar_url))
+
+
+def _created(event: BaseCloudEvent, data: Any) -> UserCreated:
+    body = _Created.model_validate(data)
+    at = _own_time(body.created_at, event, "created_at")
+    return UserCreated(event.get_id(), body.user_id, at, _display_name(body.username))
+
+
+def _password_changed(event: BaseCloudEvent, data: Any) -> PasswordChanged | Ignored:
+    body = _PasswordChanged.model_validate(data)
+    at = _own_time(body.changed_at, event, "changed_at")
+    return (
+        PasswordChanged(event.get_id(), body.user_id, at) if body.invalidate_all_sessions else Ignored(event.get_id())
+    )
+
+
+_READ: dict[type, Callable[[BaseCloudEvent, Any], Decoded]] = {
+    UserDeleted: _deleted,
+    ProfileUpdated: _profile,
+    UserCreated: _created,
+    PasswordChanged: _password_changed,
+}
 
 
 def _own_time(own: datetime | None, event: BaseCloudEvent, field: str) -> datetime:
@@ -176,8 +240,6 @@ def _avatar(address: object) -> str | Rejected:
         return ""
     if not isinstance(address, str) or not _storable(address, MAX_AVATAR):
         return Rejected(Reason.AVATAR_INVALID, "not text that Synapse can store")
-    if address.startswith("https://"):
-        return Rejected(Reason.AVATAR_HOST_NOT_ALLOWED, "no host is allowed")
-    if not _MXC.fullmatch(address):
+    if not address.startswith("https://") and not _MXC.fullmatch(address):
         return Rejected(Reason.AVATAR_INVALID, "neither an mxc:// nor an https:// address")
     return address

@@ -10,12 +10,16 @@ from function.reasons import Reason as Reason  # noqa: PLC0414 - the failures an
 
 
 class Rejected(Exception):
-    """Hopeless: retrying can't help while the event and the world are as they are. Also used as a value."""
+    """Hopeless: retrying can't help while the event and the world are as they are. Also used as a value.
 
-    def __init__(self, reason: Reason, detail: str = "") -> None:
+    `ids` are the Matrix ids that a person needs to decide; they stand in the dead letter and nowhere else.
+    """
+
+    def __init__(self, reason: Reason, detail: str = "", ids: str = "") -> None:
         super().__init__(reason, detail)
         self.reason = reason
         self.detail = detail
+        self.ids = ids
 
 
 class TryAgain(Exception):

@@ -12,7 +12,7 @@ import traceback
 from datetime import UTC, datetime
 
 FIELDS = frozenset({
-    "accounts", "attempts", "detail", "event_id", "event_type", "offset", "outcome", "outcomes", "partition", "pending",
+    "accounts", "attempts", "call", "detail", "event_id", "event_type", "offset", "outcome", "outcomes", "partition", "pending",
     "port", "ready", "reason", "seconds", "size", "status", "topic", "version",
 })  # fmt: skip
 

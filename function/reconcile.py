@@ -1,33 +1,35 @@
-"""Makes Synapse what a user's record says: the fewest calls (pure), then the calls."""
+"""Makes Synapse what a user's record says: does the steps of the plan, one after the other, and notes what came of each."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
-from function.desired import Account, Record, Status
+from function.avatar import AvatarSource, Image, Known
+from function.desired import Account, Copy, Record, Status
 from function.failures import Rejected
+from function.plan import (
+    ABSENT,
+    KNOWN_FOR,
+    PROFILE_STEPS,
+    CopyAvatar,
+    CreateAccount,
+    Deactivate,
+    DeleteMedia,
+    EndSessions,
+    SetAvatar,
+    SetDisplayName,
+    Step,
+    after,
+    leftovers,
+    must_look,
+    plan,
+)
 from function.synapse import Synapse
 
-ABSENT = Account(exists=False)
+LAST_UPLOADS = 1000
 
-
-@dataclass(frozen=True, slots=True)
-class Deactivate:
-    """Ends the account; with `erase`, also takes its name and avatar away."""
-
-    erase: bool
-
-
-@dataclass(frozen=True, slots=True)
-class SetDisplayName:
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class SetAvatar:
-    address: str
-
-
-Step = Deactivate | SetDisplayName | SetAvatar
+Clock = Callable[[], datetime]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,97 +45,158 @@ class Outcome:
         return self.record.known or ABSENT
 
 
-def plan(record: Record, account: Account) -> list[Step]:
-    """The steps from `account` to what `record` says. An account that is deactivated is never written to, except
-    to end it more thoroughly."""
-    if not account.exists:
-        return []
-    if record.status is Status.ERASED:
-        clean = account.deactivated and account.erased and not account.display_name and not account.avatar
-        return [] if clean else [Deactivate(erase=True)]
-    if record.status is Status.DEACTIVATED:
-        return [] if account.deactivated else [Deactivate(erase=False)]
-    if account.deactivated or account.erased:
-        return []
-    steps: list[Step] = []
-    if record.display_name is not None and record.display_name != account.display_name:
-        steps.append(SetDisplayName(record.display_name))
-    if record.avatar is not None and record.avatar != account.avatar:
-        steps.append(SetAvatar(record.avatar))
-    return steps
+@dataclass(slots=True)
+class _Work:
+    """One reconciliation under way."""
+
+    user_id: str
+    record: Record
+    account: Account
+    fresh: bool  # Synapse was asked in this reconciliation
+    done: list[Step] = field(default_factory=list)
+    refused: list[tuple[Step, Rejected]] = field(default_factory=list)
 
 
-def after(account: Account, step: Step) -> Account:
-    """The account once Synapse has taken `step`."""
-    match step:
-        case Deactivate(erase=True):
-            return Account(deactivated=True, erased=True)
-        case Deactivate():
-            return replace(account, exists=True, deactivated=True)
-        case SetDisplayName(name):
-            return replace(account, display_name=name)
-        case SetAvatar(address):
-            return replace(account, avatar=address)
-
-
-def must_look(record: Record, *, doubtful: bool) -> bool:
-    """Whether Synapse has to be asked first. A profile is never written before the account is known to exist; a
-    deactivation tells by itself whether it does."""
-    if doubtful:
-        return True
-    return record.status is Status.ACTIVE and (record.known is None or not record.known.exists)
-
-
-def hides_a_step(folded: Sequence[Record]) -> bool:
-    """Whether an earlier one of the records that a batch folded through asks for a step that the last one does not.
-
-    An earlier delivery may have done that step and died before it was remembered: name A, then B, then A again would
-    then look like nothing to do, while Synapse still says B.
-    """
-    *earlier, last = folded
-    if last.known is None or last.status is not Status.ACTIVE:
-        return False
-    kinds = {type(step) for step in plan(last, last.known)}
-    return any(type(step) not in kinds for record in earlier for step in plan(record, last.known))
-
-
-async def reconcile(synapse: Synapse, user_id: str, record: Record, *, doubtful: bool) -> Outcome:
-    """Does what `plan` says.
+class Reconciler:
+    """Does steps.
 
     Args:
-        user_id: the user's UUID.
-        doubtful: Synapse may not be as the record says: look first.
-
-    Raises:
-        TryAgain: Synapse can't be reached or refuses everybody; some steps may have been done.
+        synapse: the homeserver.
+        avatars: fetches images.
+        provider: under which Synapse knows the identity service, such as `oidc-nova`.
+        clock: gives the time in UTC.
     """
-    if must_look(record, doubtful=doubtful):
-        account = await synapse.account(user_id) or ABSENT
-    elif record.status is Status.ACTIVE:
-        account = record.known or ABSENT
-    else:
-        account = replace(record.known or Account(), exists=True)
-    done: list[Step] = []
-    refused: list[tuple[Step, Rejected]] = []
-    for step in plan(record, account):
+
+    def __init__(
+        self, synapse: Synapse, avatars: AvatarSource, provider: str, clock: Clock = lambda: datetime.now(UTC)
+    ) -> None:
+        self._synapse, self._avatars, self._provider, self._clock = synapse, avatars, provider, clock
+        # The last uploads, by user: sha256 and address. What could not be shown or remembered is not uploaded once more
+        # when the event comes again.
+        self._uploads: OrderedDict[str, tuple[str, str]] = OrderedDict()
+
+    async def reconcile(self, user_id: str, record: Record, *, doubtful: bool) -> Outcome:
+        """Does what `plan` says.
+
+        Args:
+            user_id: the user's UUID.
+            record: as it should be.
+            doubtful: Synapse may not be as the record says: look first.
+
+        Raises:
+            TryAgain: Synapse can't be reached or refuses everybody; some steps may have been done.
+        """
+        record = self._with_upload(user_id, record)
+        if must_look(record, self._clock(), doubtful=doubtful):
+            work = _Work(user_id, record, await self._look(user_id), fresh=True)
+        elif record.status is Status.ACTIVE:
+            work = _Work(user_id, record, record.known or ABSENT, fresh=False)
+        else:
+            work = _Work(user_id, record, replace(record.known or Account(), exists=True), fresh=False)
+        for step in plan(record, work.account):
+            await self._do(work, step)
+        for media in leftovers(work.record, work.account):
+            await self._do(work, media)
+        return self._outcome(work)
+
+    async def _look(self, user_id: str) -> Account:
+        return await self._synapse.account(user_id) or ABSENT
+
+    def _outcome(self, work: _Work) -> Outcome:
+        record = replace(work.record, known=work.account)
+        if work.fresh or any(not isinstance(step, DeleteMedia) for step in work.done):
+            record = replace(record, seen_at=self._clock())
+        if any(isinstance(step, PROFILE_STEPS) for step in work.done):
+            record = replace(record, written_at=self._clock())
+        if not work.account.exists:
+            record = replace(record, ended_at=record.sessions_at)  # nobody was logged in
+        return Outcome(record, work.done, work.refused)
+
+    async def _do(self, work: _Work, step: Step) -> None:
         try:
-            exists = await _do(synapse, user_id, step)
+            took_effect = await self._call(work, step)
         except Rejected as rejected:
-            refused.append((step, rejected))
-            continue
-        account = after(account, step) if exists else ABSENT
-        if exists:
-            done.append(step)
-    return Outcome(replace(record, known=account), done, refused)
+            work.refused.append((step, rejected))
+            return
+        if took_effect:
+            work.done.append(step)
+
+    async def _call(self, work: _Work, step: Step) -> bool:
+        """One step; False when it changed nothing."""
+        user_id = work.user_id
+        match step:
+            case Deactivate(erase):
+                if not await self._synapse.deactivate(user_id, erase=erase):
+                    work.account = ABSENT
+                    return False
+            case EndSessions(at):
+                ended = await self._synapse.end_sessions(user_id)
+                work.record = replace(work.record, ended_at=at)
+                return ended
+            case CreateAccount(name):
+                await self._synapse.create(user_id, name, self._provider)
+            case SetDisplayName(name):
+                await self._synapse.set_display_name(user_id, name)
+            case SetAvatar(address):
+                await self._synapse.set_avatar(user_id, address)
+            case CopyAvatar(source):
+                return await self._copy(work, source)
+            case DeleteMedia(mxc):
+                await self._synapse.delete_media(mxc)
+                if self._uploads.get(user_id, ("", ""))[1] == mxc:
+                    del self._uploads[user_id]
+                work.record = _without(work.record, mxc)
+        work.account = after(work.account, step)
+        return True
+
+    async def _copy(self, work: _Work, source: str) -> bool:
+        """Fetches the image, uploads it unless the copy that is there has its bytes, shows it. False when the copy that
+        is there is shown already."""
+        record, copy = work.record, work.record.copy
+        known = Known(copy.sha256, copy.etag, copy.last_modified) if copy and copy.source == source else None
+        found = await self._avatars.fetch(source, known)
+        same = copy is not None and copy.sha256 == found.known.sha256
+        shown = same and copy is not None and copy.mxc == work.account.avatar
+        if not shown and not await self._may_write(work):
+            return False
+        if same and copy is not None:
+            mxc = copy.mxc
+        else:
+            assert isinstance(found, Image)  # not modified is what it was
+            mxc = await self._uploaded(work.user_id, found)
+            record = work.record = replace(record, uploads=(*(u for u in record.uploads if u != mxc), mxc))
+        if not shown:
+            await self._synapse.set_avatar(work.user_id, mxc)
+            work.account = replace(work.account, avatar=mxc)
+        kept = found.known
+        asked = Copy(source, mxc, record.avatar_at or self._clock(), kept.sha256, kept.etag, kept.last_modified)
+        work.record = replace(record, copy=asked)
+        return not shown
+
+    async def _uploaded(self, user_id: str, image: Image) -> str:
+        sha256, mxc = self._uploads.get(user_id, ("", ""))
+        if sha256 != image.known.sha256:
+            mxc = await self._synapse.upload(image.content, image.content_type, user_id)
+            self._uploads[user_id] = (image.known.sha256, mxc)
+            if len(self._uploads) > LAST_UPLOADS:
+                self._uploads.popitem(last=False)
+        return mxc
+
+    def _with_upload(self, user_id: str, record: Record) -> Record:
+        """The record knows of an upload that was made before its save failed."""
+        _, mxc = self._uploads.get(user_id, ("", ""))
+        return record if not mxc or mxc in record.uploads else replace(record, uploads=(*record.uploads, mxc))
+
+    async def _may_write(self, work: _Work) -> bool:
+        """Whether the account is still one to write to; asks where it was not seen for long. `must_look` leaves this to
+        us, since most images turn out to be the same."""
+        seen = work.record.seen_at
+        if not work.fresh and (seen is None or self._clock() - seen >= KNOWN_FOR):
+            work.account, work.fresh = await self._look(work.user_id), True
+        return work.account.exists and not work.account.deactivated and not work.account.erased
 
 
-async def _do(synapse: Synapse, user_id: str, step: Step) -> bool:
-    """Does one step; False when there is no such account."""
-    match step:
-        case Deactivate(erase):
-            return await synapse.deactivate(user_id, erase=erase)
-        case SetDisplayName(name):
-            await synapse.set_display_name(user_id, name)
-        case SetAvatar(address):
-            await synapse.set_avatar(user_id, address)
-    return True
+def _without(record: Record, mxc: str) -> Record:
+    """The record once the upload is deleted: it is no copy to be shown again."""
+    copy = None if record.copy and record.copy.mxc == mxc else record.copy
+    return replace(record, copy=copy, uploads=tuple(upload for upload in record.uploads if upload != mxc))

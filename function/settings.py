@@ -12,14 +12,17 @@ from typing import Literal, TypeVar
 from pydantic import Field, HttpUrl, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from function.addresses import allowed_origin
+
 SECRET_KEY = "MATRIX_ADMIN_TOKEN"  # noqa: S105 - the name of the key inside the secret, not a secret
 DEAD_SUFFIX, REPLAY_SUFFIX = ".matrix.dead", ".matrix.replay"
+DRY_SUFFIX = "-dry-run"
 
 # Kubernetes adds such variables for every Service of a namespace; they are not settings.
 _SERVICE_LINK = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)\w*)?)")
 # The local stack's, for scripts; harmless beside the function.
 _STACK = frozenset({"MATRIX_ADMIN_TOKEN_FILE"})
-_OURS = re.compile(r"(MATRIX|KAFKA|SECRET|STATE_STORE|PUBSUB|DEAD_LETTERS|APP|LOG)(_.*)?")
+_OURS = re.compile(r"(MATRIX|KAFKA|SECRET|STATE_STORE|PUBSUB|DEAD_LETTERS|AVATAR|APP|LOG)(_.*)?")
 _NAME = re.compile(r"[A-Za-z0-9.\-\[\]:]{1,255}")
 
 
@@ -59,6 +62,19 @@ class Settings(SidecarSettings):
     matrix_homeserver_url: HttpUrl = Field(description="where Synapse's client and admin APIs answer")
     matrix_server_name: str = Field(description="the part after the colon of a Matrix id")
     matrix_service_user: str = Field("", description="the Matrix id of the admin account that owns the token")
+    matrix_precreate_users: bool = Field(False, description="true: make accounts ahead of the first login")
+    matrix_oidc_provider: str = Field(
+        "oidc-nova", description="under which Synapse knows the identity service: `oidc-` and its idp_id"
+    )
+    matrix_max_deletions_per_hour: int = Field(
+        500, ge=0, description="of one pod; what is beyond goes to the dead letters as deletion_brake; 0 for no limit"
+    )
+    matrix_dry_run: bool = Field(
+        False, description="true: log what would be done, and do nothing; needs a consumer group of its own"
+    )
+    avatar_allowed_hosts: str = Field(
+        "", description="hosts, separated by commas, from which https avatars may be copied; empty: none"
+    )
     pubsub_name: str = Field("pubsub", description="name of the Dapr pub/sub component")
     secret_store_name: str = Field("secretstore", description="name of the Dapr secret store component")
     secret_name: str = Field("realtime-chat-service-secret", description="the secret with the key MATRIX_ADMIN_TOKEN")
@@ -74,6 +90,31 @@ class Settings(SidecarSettings):
             raise ValueError("expected a Matrix server name such as staging.nova.app, without @ or https://")
         return value
 
+    @field_validator("avatar_allowed_hosts")
+    @classmethod
+    def _are_hosts(cls, value: str) -> str:
+        for entry in _listed(value):
+            try:
+                allowed_origin(entry)
+            except ValueError:
+                raise ValueError(
+                    "expected hosts such as cdn.example.org or cdn.example.org:8443, separated by commas"
+                ) from None
+        return value
+
+    @property
+    def avatar_hosts(self) -> frozenset[str]:
+        return frozenset(_listed(self.avatar_allowed_hosts))
+
+    @model_validator(mode="after")
+    def _dry_run_has_its_own_group(self) -> "Settings":
+        """Its events are acknowledged and not applied: in the function's own group they would be lost."""
+        if self.matrix_dry_run and not self.kafka_consumer_group_id.endswith(DRY_SUFFIX):
+            raise ValueError(
+                f"KAFKA_CONSUMER_GROUP_ID: with MATRIX_DRY_RUN=true expected a group of its own, ending with {DRY_SUFFIX}"
+            )
+        return self
+
     @model_validator(mode="after")
     def _service_user_is_local(self) -> "Settings":
         user, server = self.matrix_service_user, self.matrix_server_name
@@ -82,6 +123,10 @@ class Settings(SidecarSettings):
                 f"MATRIX_SERVICE_USER: expected a Matrix id of this server, such as @nova-service:{server}"
             )
         return self
+
+
+def _listed(value: str) -> list[str]:
+    return [entry.strip() for entry in value.split(",") if entry.strip()]
 
 
 class WrongSettings(Exception):

@@ -9,8 +9,9 @@ from dapr.clients.exceptions import DaprInternalError
 from dapr.proto import api_v1, common_v1
 from grpc import RpcError, StatusCode
 
-from function.desired import Record, dump, load
+from function.desired import Record
 from function.failures import Reason, TryAgain
+from function.stored import dump, load
 
 FIRST_WRITE = common_v1.StateOptions(concurrency=common_v1.StateOptions.StateConcurrency.CONCURRENCY_FIRST_WRITE)
 PROBE_KEY = "health"

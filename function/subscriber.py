@@ -36,6 +36,8 @@ def mount(app: FastAPI, settings: Settings, health: Health, metrics: Metrics, de
             body |= {"reason": sick.reason.value, "detail": sick.detail}
         elif not settings.enabled:
             body["detail"] = "switched off by KAFKA_ENABLED or MATRIX_ENABLED"
+        if (current := delivery()) and current.braking:
+            body["brake"] = "on: deletions go to the dead letters as deletion_brake"
         return JSONResponse(body, status_code=503 if sick else 200)
 
     async def live() -> Response:
@@ -43,6 +45,8 @@ def mount(app: FastAPI, settings: Settings, health: Health, metrics: Metrics, de
 
     async def measured() -> Response:
         sick = health.sick if settings.enabled else None
+        current = delivery()
+        metrics.brake(current is not None and current.braking)
         metrics.world(sick.reason if sick else None, consuming=settings.enabled)
         return Response(metrics.exposed(), media_type=CONTENT_TYPE)
 

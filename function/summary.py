@@ -13,7 +13,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from function.deadletters import PREFIX
+from function.deadletters import IDS, PREFIX
 from function.failures import Reason
 from function.letters import Letter
 
@@ -102,6 +102,10 @@ def content(letter: Letter, *, raw: bool) -> dict[str, Any]:
             n: t if n.lower() in _SHOWN or n.lower().startswith(PREFIX) else _size(t) for n, t in headers.items()
         }
     return {"letter": letter.place, "reason": letter.reason, "headers": headers, "body": _body(letter, raw=raw)}
+
+
+def _says_nothing(header: str) -> bool:
+    return header in _SHOWN or (header.startswith(PREFIX) and header != IDS)
 
 
 def _body(letter: Letter, *, raw: bool) -> Any:

@@ -1,66 +1,17 @@
-"""The few verbs of Synapse's APIs that this service needs. Translates answers into values, `Rejected` and `TryAgain`;
-holds no policy about users.
+"""The few verbs of Synapse's APIs that this service needs, with typed results. Holds no policy about users; calls.py says
+what a refusal or a failure of any of them raises."""
 
-Statuses and error codes are those that Synapse 1.163 gives; see the Admin API's documentation.
-"""
-
-import asyncio
-import time
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-import httpx
-import stamina
-
+from function.calls import Calls, Upload
 from function.desired import Account
 from function.failures import Reason, Rejected, TryAgain
 from function.measured import verb
-from function.secrets import TokenSource
-
-IN_FLIGHT = 16  # Synapse is one process: beyond this its throughput falls
-LIMITED_SECONDS = 15.0  # how long one call waits for the rate limiter in all
-TRIES = 3
-TIMEOUT = httpx.Timeout(10.0, connect=2.0, pool=None)
-PROBE_TIMEOUT = httpx.Timeout(5.0, connect=2.0, pool=None)
-PASSING_STATUSES = frozenset({500, 502, 503, 504})
 
 
-class _Passing(Exception):
-    """One try failed in a way that the next may not."""
-
-    def __init__(self, what: str, *, answered: bool) -> None:
-        super().__init__(what)
-        self.what = what
-        self.answered = answered  # Synapse took the request, so that the failure may be this request's own
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    status: int
-    body: dict[str, Any]
-
-    @property
-    def errcode(self) -> str:
-        code = self.body.get("errcode")
-        return code if isinstance(code, str) else ""
-
-    def __str__(self) -> str:
-        return f"{self.status} {self.errcode}".strip()
-
-
-class Synapse:
-    """Calls one homeserver with an admin's token.
-
-    Args:
-        http: a client whose base_url is the homeserver.
-        tokens: where the admin token comes from.
-        server_name: the part after the colon of the users' Matrix ids.
-    """
-
-    def __init__(self, http: httpx.AsyncClient, tokens: TokenSource, server_name: str) -> None:
-        self._http, self._tokens, self._server_name = http, tokens, server_name
-        self._in_flight = asyncio.Semaphore(IN_FLIGHT)
+class Synapse(Calls):
+    """One homeserver."""
 
     def mxid(self, user_id: str) -> str:
         """The Matrix id of a user (a lower-case UUID with dashes)."""
@@ -69,7 +20,7 @@ class Synapse:
     @verb
     async def account(self, user_id: str) -> Account | None:
         """The account, or None when there is none. `GET /_synapse/admin/v2/users/{mxid}`."""
-        answer = await self._call("GET", f"/_synapse/admin/v2/users/{self._quoted(user_id)}")
+        answer = await self.call("GET", f"/_synapse/admin/v2/users/{self._quoted(user_id)}")
         if answer.status == 404:
             return None
         body = answer.body
@@ -83,7 +34,7 @@ class Synapse:
     @verb
     async def deactivate(self, user_id: str, *, erase: bool) -> bool:
         """Ends the account; False when there is none. Idempotent. `POST /_synapse/admin/v1/deactivate/{mxid}`."""
-        answer = await self._call("POST", f"/_synapse/admin/v1/deactivate/{self._quoted(user_id)}", {"erase": erase})
+        answer = await self.call("POST", f"/_synapse/admin/v1/deactivate/{self._quoted(user_id)}", {"erase": erase})
         return answer.status != 404
 
     @verb
@@ -91,128 +42,73 @@ class Synapse:
         """Sets the name; "" unsets it. The account must be known to exist: Synapse answers 200 for any id, and the
         id is then spoilt for ever. `PUT /_matrix/client/v3/profile/{mxid}/displayname`."""
         path = f"/_matrix/client/v3/profile/{self._quoted(user_id)}/displayname"
-        await self._call("PUT", path, {"displayname": name})
+        await self.call("PUT", path, {"displayname": name})
 
     @verb
     async def set_avatar(self, user_id: str, address: str) -> None:
         """Sets the avatar to an mxc:// address; "" unsets it. As `set_display_name` else.
         `PUT /_matrix/client/v3/profile/{mxid}/avatar_url`."""
         path = f"/_matrix/client/v3/profile/{self._quoted(user_id)}/avatar_url"
-        await self._call("PUT", path, {"avatar_url": address})
+        await self.call("PUT", path, {"avatar_url": address})
 
     @verb
-    async def probe(self) -> str:
-        """Whether Synapse can do its work for us: knows the token, reads as an admin may, and writes.
-
-        `/health` says none of that (it stays 200 while the database is down), so a value in the admin's own account
-        data is written, which nobody sees.
-
-        Returns:
-            the Matrix id that the token belongs to.
+    async def create(self, user_id: str, name: str, provider: str) -> None:
+        """Makes the account, tied to the user's identity at `provider`, such as `oidc-nova`: the first login then lands on
+        it. `PUT /_synapse/admin/v2/users/{mxid}`.
 
         Raises:
-            TryAgain: with the first thing that is not as it must be.
+            Rejected: EXTERNAL_ID_TAKEN, with both accounts: the identity belongs to another. The account was made.
         """
+        body = {"displayname": name, "external_ids": [{"auth_provider": provider, "external_id": user_id}]}
         try:
-            me = await self._probed("GET", "/_matrix/client/v3/account/whoami")
-            user = me.body.get("user_id")
-            if not isinstance(user, str) or me.status != 200:
-                raise TryAgain(Reason.SYNAPSE_UNEXPECTED, f"whoami: {me}")
-            if user.partition(":")[2] != self._server_name:
-                raise TryAgain(Reason.SERVER_NAME_MISMATCH, "the token's homeserver is not MATRIX_SERVER_NAME")
-            own = quote(user, safe="")
-            await self._probed("GET", f"/_synapse/admin/v2/users/{own}")
-            data = f"/_matrix/client/v3/user/{own}/account_data/matrix-account-sync.probe"
-            await self._probed("PUT", data, {"at": int(time.time())})
-        except _Passing as passing:
-            raise TryAgain(Reason.SYNAPSE_UNAVAILABLE, f"probe: {passing.what}") from None
-        return user
+            await self.call("PUT", f"/_synapse/admin/v2/users/{self._quoted(user_id)}", body)
+        except Rejected as rejected:
+            if not rejected.detail.startswith("409"):
+                raise
+            path = f"/_synapse/admin/v1/auth_providers/{quote(provider, safe='')}/users/{quote(user_id, safe='')}"
+            owner = (await self.call("GET", path)).body.get("user_id", "-")
+            both = f"{self.mxid(user_id)} {owner}"
+            raise Rejected(Reason.EXTERNAL_ID_TAKEN, rejected.detail, ids=both) from None
+
+    @verb
+    async def end_sessions(self, user_id: str) -> bool:
+        """Deletes every device, and with it each access token; False when there was none.
+        `POST /_synapse/admin/v2/users/{mxid}/delete_devices`."""
+        path = f"/_synapse/admin/v2/users/{self._quoted(user_id)}"
+        devices = (await self.call("GET", f"{path}/devices")).body.get("devices", [])
+        ids = [device["device_id"] for device in devices]
+        if ids:
+            await self.call("POST", f"{path}/delete_devices", {"devices": ids})
+        return bool(ids)
+
+    @verb
+    async def upload(self, content: bytes, content_type: str, user_id: str) -> str:
+        """Puts an image into the media store; its mxc:// address. The upload's name says whose avatar it is, so that one
+        that was forgotten can be found. `POST /_matrix/media/v3/upload`."""
+        path = f"/_matrix/media/v3/upload?filename=nova-{user_id}"
+        answer = await self.call("POST", path, Upload(content, content_type))
+        address = answer.body.get("content_uri")
+        if not isinstance(address, str):
+            raise TryAgain(Reason.SYNAPSE_UNEXPECTED, "an upload without content_uri")
+        return address
+
+    @verb
+    async def delete_media(self, mxc: str) -> None:
+        """Deletes what was uploaded; also fine when it is gone.
+        `DELETE /_synapse/admin/v1/media/{server_name}/{media_id}`."""
+        await self.call("DELETE", f"/_synapse/admin/v1/media/{mxc.removeprefix('mxc://')}")
+
+    @verb
+    async def joined_rooms(self, user_id: str) -> int:
+        """How many rooms the user is in. `GET /_synapse/admin/v1/users/{mxid}/joined_rooms`."""
+        answer = await self.call("GET", f"/_synapse/admin/v1/users/{self._quoted(user_id)}/joined_rooms")
+        return int(answer.body.get("total", 0))
 
     @verb
     async def rate_limit(self, mxid: str) -> dict[str, Any]:
         """The account's rate limit override; empty when it has none."""
         path = f"/_synapse/admin/v1/users/{quote(mxid, safe='')}/override_ratelimit"
-        return (await self._call("GET", path)).body
+        return (await self.call("GET", path)).body
 
     def _quoted(self, user_id: str) -> str:
         return quote(self.mxid(user_id), safe="")
-
-    async def _probed(self, method: str, path: str, body: dict[str, Any] | None = None) -> _Answer:
-        return _judged(await self._authorised(method, path, body, PROBE_TIMEOUT))
-
-    async def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> _Answer:
-        """One request with a few quick tries. What still fails then is the request's own fault only if Synapse works
-        for others, before and after one more try; else Synapse is unwell."""
-        async with self._in_flight:
-            try:
-                async for attempt in stamina.retry_context(on=_again, attempts=TRIES, wait_initial=0.1, wait_max=1.0):
-                    with attempt:
-                        return await self._patient(method, path, body)
-            except _Passing:
-                await self.probe()
-            try:
-                return await self._patient(method, path, body)
-            except _Passing as failure:
-                await self.probe()
-                if failure.answered:
-                    raise Rejected(Reason.SYNAPSE_ERROR, f"{method}: {failure.what}") from None
-                raise TryAgain(Reason.SYNAPSE_UNAVAILABLE, f"{method}: {failure.what}") from None
-
-    async def _patient(self, method: str, path: str, body: dict[str, Any] | None) -> _Answer:
-        """One try, repeated while the rate limiter asks to wait. A limited write may have been applied all the same;
-        every call here can be repeated."""
-        deadline = time.monotonic() + LIMITED_SECONDS
-        while (answer := await self._authorised(method, path, body, TIMEOUT)).status == 429:
-            pause = answer.body.get("retry_after_ms")
-            seconds = pause / 1000 if isinstance(pause, int) else 1.0
-            if time.monotonic() + seconds > deadline:
-                raise TryAgain(Reason.RATE_LIMITED, f"{method}: asked to wait {seconds:.0f} s; lift the admin's limit")
-            await asyncio.sleep(seconds)
-        return _judged(answer)
-
-    async def _authorised(self, method: str, path: str, body: dict[str, Any] | None, timeout: httpx.Timeout) -> _Answer:
-        """One request; a refused token is read again, once."""
-        token = await self._tokens.token()
-        answer = await self._send(method, path, body, token, timeout)
-        if answer.status == 401:
-            renewed = await self._tokens.renewed(token)
-            if renewed != token:
-                answer = await self._send(method, path, body, renewed, timeout)
-        if answer.status == 401 or answer.errcode == "M_FORBIDDEN":
-            raise TryAgain(Reason.TOKEN_REFUSED, str(answer))
-        return answer
-
-    async def _send(
-        self, method: str, path: str, body: dict[str, Any] | None, token: str, timeout: httpx.Timeout
-    ) -> _Answer:
-        headers = {"Authorization": f"Bearer {token}"}
-        try:
-            response = await self._http.request(method, path, json=body, headers=headers, timeout=timeout)
-        except httpx.ReadTimeout:
-            raise _Passing("no answer in time", answered=True) from None
-        except httpx.TransportError as error:
-            raise _Passing(type(error).__name__, answered=False) from None
-        try:
-            parsed = response.json()
-        except ValueError:
-            parsed = None
-        if response.is_success and not isinstance(parsed, dict):
-            # A proxy's page, say: taken for success, it would lose the event.
-            raise TryAgain(Reason.SYNAPSE_UNEXPECTED, f"{response.status_code} without a JSON object")
-        return _Answer(response.status_code, parsed if isinstance(parsed, dict) else {})
-
-
-def _again(error: Exception) -> bool:
-    """A request that ran into its timeout is not repeated at once: the batch has no time for it."""
-    return isinstance(error, _Passing) and error.what != "no answer in time"
-
-
-def _judged(answer: _Answer) -> _Answer:
-    """The answer if it is one that a caller can use: success, or Synapse's own "not found"."""
-    if 200 <= answer.status < 300 or (answer.status == 404 and answer.errcode == "M_NOT_FOUND"):
-        return answer
-    if answer.status in PASSING_STATUSES:
-        raise _Passing(str(answer), answered=True)
-    if answer.status in {400, 409, 413} and answer.errcode:
-        raise Rejected(Reason.SYNAPSE_REFUSED, str(answer))
-    raise TryAgain(Reason.SYNAPSE_UNEXPECTED, str(answer))

@@ -18,7 +18,8 @@ from tests.fakes.synapse import ADMIN_TOKEN, FakeSynapse
 class Homeserver:
     """A homeserver, the client under test, and a view of its accounts that does not go through that client."""
 
-    def __init__(self, http: httpx.AsyncClient, token: str, service_user: str) -> None:
+    def __init__(self, http: httpx.AsyncClient, token: str, service_user: str, fake: FakeSynapse | None = None) -> None:
+        self.fake = fake
         self.http, self.token, self.service_user = http, token, service_user
         self.server_name = service_user.partition(":")[2]
         self.synapse = self.with_tokens(FakeTokens(token))
@@ -40,6 +41,32 @@ class Homeserver:
         answer = await self._ask("POST", f"/_synapse/admin/v1/users/{self._quoted(user_id)}/login", {})
         return str(answer.json()["access_token"])
 
+    async def take_identity(self, user_id: str, provider: str, external_id: str) -> None:
+        """Ties an identity to the user's account."""
+        body = {"external_ids": [{"auth_provider": provider, "external_id": external_id}]}
+        await self._ask("PUT", f"/_synapse/admin/v2/users/{self._quoted(user_id)}", body)
+
+    async def open_session(self, user_id: str) -> str:
+        """A device of the user, as after a login; its id."""
+        device = str(uuid.uuid4())
+        if self.fake:
+            self.fake.devices.setdefault(self.synapse.mxid(user_id), []).append(device)
+        else:
+            path = f"/_synapse/admin/v2/users/{self._quoted(user_id)}/devices"
+            await self._ask("POST", path, {"device_id": device})
+        return device
+
+    async def devices(self, user_id: str) -> list[str]:
+        answer = await self._ask("GET", f"/_synapse/admin/v2/users/{self._quoted(user_id)}/devices")
+        return [device["device_id"] for device in answer.json()["devices"]]
+
+    async def has_media(self, mxc: str) -> bool:
+        """Whether the media store has it."""
+        if self.fake:
+            return mxc in self.fake.media
+        answer = await self._ask("GET", f"/_matrix/client/v1/media/download/{mxc.removeprefix('mxc://')}")
+        return answer.status_code == 200
+
     def _quoted(self, user_id: str) -> str:
         return quote(self.synapse.mxid(user_id), safe="")
 
@@ -56,7 +83,7 @@ Opened = AbstractAsyncContextManager[Homeserver]
 async def in_memory() -> AsyncIterator[Homeserver]:
     fake = FakeSynapse()
     async with fake.client() as http:
-        yield Homeserver(http, ADMIN_TOKEN, fake.service_user)
+        yield Homeserver(http, ADMIN_TOKEN, fake.service_user, fake)
 
 
 @asynccontextmanager

@@ -4,10 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from function.deadletters import DeadLetters
-from function.desired import Record, dump, load
+from function.desired import Record
 from function.failures import Reason, Rejected, TryAgain
 from function.records import Delivered
 from function.state import Conflict, StateStore, Value
+from function.stored import dump, load
 
 
 class FakeStateStore(StateStore):
@@ -75,6 +76,7 @@ class Letter:
     reason: Reason
     detail: str
     event_id: str
+    ids: str = ""
 
 
 class FakeDeadLetters(DeadLetters):
@@ -87,7 +89,7 @@ class FakeDeadLetters(DeadLetters):
     async def publish(self, record: Delivered, rejected: Rejected, event_id: str) -> None:
         if self.down:
             raise TryAgain(Reason.PUBLISH_FAILED, "down")
-        self.letters.append(Letter(record, rejected.reason, rejected.detail, event_id))
+        self.letters.append(Letter(record, rejected.reason, rejected.detail, event_id, rejected.ids))
 
     @property
     def reasons(self) -> list[Reason]:

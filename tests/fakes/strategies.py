@@ -5,37 +5,47 @@ from datetime import timedelta
 
 from hypothesis import strategies as st
 
-from function.events import Event, ProfileUpdated, UserDeleted
+from function.events import Event, PasswordChanged, ProfileUpdated, UserCreated, UserDeleted
 from function.failures import Reason, Rejected
 from tests.fakes.events import ALICE, EPOCH
 
 NAMES = st.sampled_from(["", "Ann", "Bea", "Ünïcödé 🦊"])
 AVATARS = st.sampled_from(["", "mxc://test.example/one", "mxc://test.example/two"])
-NO_AVATAR = Rejected(Reason.AVATAR_HOST_NOT_ALLOWED, "no host is allowed")
+IMAGES = {"https://cdn.example/one.png": b"one", "https://cdn.example/two.png": b"two"}
+NO_AVATAR = Rejected(Reason.AVATAR_INVALID, "neither an mxc:// nor an https:// address")
 
 
-def _event(second: int, name: str, avatar: str | Rejected, erase: bool | None) -> Event:
-    at = EPOCH + timedelta(seconds=second)
-    if erase is None:
-        return ProfileUpdated(f"event-{second}", ALICE, at, name, avatar)
-    return UserDeleted(f"event-{second}", ALICE, at, erase=erase)
+def _event(second: int, kind: str, name: str, avatar: str | Rejected) -> Event:
+    at, event_id = EPOCH + timedelta(seconds=second), f"event-{second}"
+    match kind:
+        case "profile":
+            return ProfileUpdated(event_id, ALICE, at, name, avatar)
+        case "created":
+            return UserCreated(event_id, ALICE, at, "ally")
+        case "password":
+            return PasswordChanged(event_id, ALICE, at)
+    return UserDeleted(event_id, ALICE, at, erase=kind == "erase")
 
 
-def events(*, deletions: bool = True, unusable_avatars: bool = True) -> st.SearchStrategy[list[Event]]:
+def events(
+    *, deletions: bool = True, unusable_avatars: bool = True, others: bool = True
+) -> st.SearchStrategy[list[Event]]:
     """Events of one user, oldest first, no two of one time."""
-    avatars = AVATARS | st.just(NO_AVATAR) if unusable_avatars else AVATARS
-    erase = st.sampled_from([None, None, None, False, True]) if deletions else st.none()
+    good = AVATARS | st.sampled_from(sorted(IMAGES))
+    avatars = good | st.just(NO_AVATAR) if unusable_avatars else good
+    rare = (["created", "password"] if others else []) + (["delete", "erase"] if deletions else [])
+    kinds = st.sampled_from(["profile"] * 5 + rare)
     one: Callable[[int], st.SearchStrategy[Event]] = lambda second: st.builds(  # noqa: E731
-        _event, st.just(second), NAMES, avatars, erase
+        _event, st.just(second), kinds, NAMES, avatars
     )
     return st.integers(0, 6).flatmap(lambda count: st.tuples(*(one(second) for second in range(count)))).map(list)
 
 
 @st.composite
 def arrivals(
-    draw: st.DrawFn, *, deletions: bool = True, unusable_avatars: bool = True
+    draw: st.DrawFn, *, deletions: bool = True, unusable_avatars: bool = True, others: bool = True
 ) -> tuple[list[Event], list[Event]]:
     """A user's events oldest first, and as they may arrive: in any order, some of them again."""
-    happened = draw(events(deletions=deletions, unusable_avatars=unusable_avatars))
+    happened = draw(events(deletions=deletions, unusable_avatars=unusable_avatars, others=others))
     again = draw(st.lists(st.sampled_from(happened), max_size=4)) if happened else []
     return happened, draw(st.permutations(happened + again))

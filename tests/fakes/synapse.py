@@ -1,7 +1,7 @@
 """A homeserver in memory: accounts, profiles, tokens and the traps of the real one. An ASGI app, no scripted replies.
 
 The contract tests run against it and against a real Synapse; what it does beyond them is measured on Synapse 1.163.
-It has no rooms, no media and no logins but the admin's on behalf of another.
+Its rooms are numbers, its media names; nobody logs in but the admin on behalf of another.
 """
 
 import json
@@ -28,6 +28,7 @@ class FakeSynapse:
         down: 500 on everything but /health, as when the database is away.
         failing_for: Matrix ids for which every call answers 500.
         refused_names: display names that are answered 400, as a module of the homeserver may.
+        forbidden_creations: creating is answered 403, as under Matrix Authentication Service.
         limited: how many of the next profile writes are answered 429; they are applied all the same.
         retry_after_ms: what such an answer asks for.
         stands_in: answers every request instead of Synapse: a proxy, or another service at its address.
@@ -43,9 +44,14 @@ class FakeSynapse:
         self.overrides: dict[str, dict[str, Any]] = {}
         self.tokens = {ADMIN_TOKEN: self.service_user}
         self.requests: list[tuple[str, str]] = []
+        self.devices: dict[str, list[str]] = {}
+        self.rooms: dict[str, int] = {}
+        self.media: dict[str, bytes] = {}
+        self.identities: dict[tuple[str, str], str] = {}
         self.down = False
         self.failing_for: set[str] = set()
         self.refused_names: set[str] = set()
+        self.forbidden_creations = False
         self.limited = 0
         self.retry_after_ms: object = 1
         self.stands_in: Response | None = None
@@ -106,7 +112,9 @@ class FakeSynapse:
 
     async def _handled(self, request: Request, requester: str, handler: Handler, match: re.Match[str]) -> Response:
         body: object = {}
-        if request.method != "GET":
+        if request.headers.get("content-type", "").startswith("image/"):
+            body = {"content": await request.body()}
+        elif request.method in {"POST", "PUT"}:
             try:
                 body = json.loads(await request.body())
             except ValueError:
@@ -125,6 +133,8 @@ class FakeSynapse:
 
     def _put_user(self, mxid: str, words: dict[str, Any], _requester: str) -> Response:
         body, status = words["body"], 200
+        if mxid not in self.accounts and self.forbidden_creations:
+            return _error(403, "M_FORBIDDEN")
         if mxid not in self.accounts:
             if mxid in self.poisoned and body.get("displayname") != "":
                 return _error(500, "M_UNKNOWN")
@@ -138,7 +148,43 @@ class FakeSynapse:
             account["avatar_url"] = body["avatar_url"] or None
         if body.get("deactivated") is False:
             account.update(deactivated=False, erased=False)
+        for identity in body.get("external_ids", []):
+            key = identity["auth_provider"], identity["external_id"]
+            if self.identities.setdefault(key, mxid) != mxid:
+                return _error(409, "M_UNKNOWN")
         return JSONResponse(account, status_code=status)
+
+    def _get_identity(self, _mxid: str, words: dict[str, Any], _requester: str) -> Response:
+        owner = self.identities.get((words["provider"], words["external_id"]))
+        return JSONResponse({"user_id": owner}) if owner else _error(404, "M_NOT_FOUND")
+
+    def _get_devices(self, mxid: str, _words: dict[str, Any], _requester: str) -> Response:
+        if mxid not in self.accounts:
+            return _error(404, "M_NOT_FOUND")
+        devices = [{"device_id": device} for device in self.devices.get(mxid, [])]
+        return JSONResponse({"devices": devices, "total": len(devices)})
+
+    def _delete_devices(self, mxid: str, words: dict[str, Any], _requester: str) -> Response:
+        if mxid not in self.accounts:
+            return _error(404, "M_NOT_FOUND")
+        left = [device for device in self.devices.get(mxid, []) if device not in words["body"]["devices"]]
+        self.devices[mxid] = left
+        return JSONResponse({})
+
+    def _get_rooms(self, mxid: str, _words: dict[str, Any], _requester: str) -> Response:
+        rooms = [f"!{number}:{self.server_name}" for number in range(self.rooms.get(mxid, 0))]
+        return JSONResponse({"joined_rooms": rooms, "total": len(rooms)})
+
+    def _upload(self, _mxid: str, words: dict[str, Any], _requester: str) -> Response:
+        address = f"mxc://{self.server_name}/media{len(self.requests)}"
+        self.media[address] = words["body"]["content"]
+        return JSONResponse({"content_uri": address})
+
+    def _delete_media(self, _mxid: str, words: dict[str, Any], _requester: str) -> Response:
+        address = f"mxc://{words['server']}/{words['media']}"
+        if self.media.pop(address, None) is None:
+            return _error(404, "M_NOT_FOUND")
+        return JSONResponse({"deleted_media": [words["media"]], "total": 1})
 
     def _deactivate(self, mxid: str, words: dict[str, Any], _requester: str) -> Response:
         erase = words["body"].get("erase", False)
@@ -152,6 +198,8 @@ class FakeSynapse:
         if account is None:
             return _error(404, "M_NOT_FOUND")
         account["deactivated"] = True
+        self.devices.pop(mxid, None)
+        self.rooms.pop(mxid, None)
         if erase:
             account.update(erased=True, displayname=None, avatar_url=None)
         return JSONResponse({"id_server_unbind_result": "success"})
@@ -215,6 +263,12 @@ def _route(method: str, path: str, handler: Handler) -> None:
 _route("GET", "/_matrix/client/v3/account/whoami", FakeSynapse._whoami)
 _route("GET", "/_synapse/admin/v2/users/{mxid}", FakeSynapse._get_user)
 _route("PUT", "/_synapse/admin/v2/users/{mxid}", FakeSynapse._put_user)
+_route("GET", "/_synapse/admin/v2/users/{mxid}/devices", FakeSynapse._get_devices)
+_route("POST", "/_synapse/admin/v2/users/{mxid}/delete_devices", FakeSynapse._delete_devices)
+_route("GET", "/_synapse/admin/v1/users/{mxid}/joined_rooms", FakeSynapse._get_rooms)
+_route("GET", "/_synapse/admin/v1/auth_providers/{provider}/users/{external_id}", FakeSynapse._get_identity)
+_route("POST", "/_matrix/media/v3/upload", FakeSynapse._upload)
+_route("DELETE", "/_synapse/admin/v1/media/{server}/{media}", FakeSynapse._delete_media)
 _route("POST", "/_synapse/admin/v1/deactivate/{mxid}", FakeSynapse._deactivate)
 _route("PUT", "/_matrix/client/v3/profile/{mxid}/(?P<field>displayname|avatar_url)", FakeSynapse._put_profile)
 _route("PUT", "/_matrix/client/v3/user/{mxid}/account_data/{kind}", FakeSynapse._put_account_data)

@@ -3,15 +3,30 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 
+from function.brake import Brake
 from function.delivery import Delivery
+from function.departures import Departures
 from function.health import Health
+from function.reconcile import Reconciler
 from function.records import Delivered
 from function.synapse import Synapse
 from function.verdicts import Fate
-from tests.fakes.events import ALICE
+from tests.fakes.avatars import FakeAvatars
+from tests.fakes.events import ALICE, EPOCH
 from tests.fakes.sidecar import FakeDeadLetters, FakeStateStore, FakeTokens
 from tests.fakes.synapse import ADMIN_TOKEN, FakeSynapse
+
+
+class Clock:
+    """Stands still, unless it is moved."""
+
+    def __init__(self) -> None:
+        self.now = EPOCH
+
+    def __call__(self) -> datetime:
+        return self.now
 
 
 @dataclass
@@ -20,10 +35,14 @@ class World:
 
     homeserver: FakeSynapse
     client: Synapse
+    reconciler: Reconciler
     delivery: Delivery
     state: FakeStateStore
     letters: FakeDeadLetters
     health: Health
+    avatars: FakeAvatars
+    departures: Departures
+    clock: Clock
     tokens: FakeTokens = field(default_factory=lambda: FakeTokens(ADMIN_TOKEN))
 
     def account(self, user_id: str = ALICE) -> dict[str, object]:
@@ -42,14 +61,20 @@ class World:
 
 
 @asynccontextmanager
-async def world(*logged_in: str) -> AsyncIterator[World]:
+async def world(*logged_in: str, deletions: int = 0, precreate: bool = True) -> AsyncIterator[World]:
     """A well world in which the given users have logged in once."""
     homeserver, state, letters, health = FakeSynapse(), FakeStateStore(), FakeDeadLetters(), Health()
     health.sick = None
-    tokens = FakeTokens(ADMIN_TOKEN)
+    tokens, avatars, clock = FakeTokens(ADMIN_TOKEN), FakeAvatars(), Clock()
     async with homeserver.client() as http:
         synapse = Synapse(http, tokens, homeserver.server_name)
-        delivery = Delivery(state, synapse, letters, health)
-        made = World(homeserver, synapse, delivery, state, letters, health, tokens)
+        departures = Departures(state, synapse, clock)
+        reconciler = Reconciler(synapse, avatars, "oidc-nova", clock)
+        delivery = Delivery(
+            state, reconciler, letters, health, brake=Brake(deletions), departures=departures, precreate=precreate
+        )
+        made = World(
+            homeserver, synapse, reconciler, delivery, state, letters, health, avatars, departures, clock, tokens
+        )
         made.login(*logged_in)
         yield made

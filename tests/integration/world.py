@@ -9,14 +9,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from dev import processes
 from dev.kafka import headers_of
-from dev.sidecar import FunctionProcess, Sidecar, Tool
+from dev.sidecar import COMPONENTS, FunctionProcess, Sidecar, Tool
 from dev.stack import Stack
+from function.app import AGENT
 
 TOPIC = "nova.identity.events"
 DEAD_TOPIC = TOPIC + ".matrix.dead"
@@ -74,6 +76,18 @@ def deleted_payload(user_id: str, *, soft: bool = False) -> dict[str, Any]:
     return {"user_id": user_id, "deleted_at": START.isoformat(), "soft_delete": soft, "deleted_by": None}
 
 
+def created(user_id: str, username: str = "ada") -> Sent:
+    return typed(
+        "identity.user.created", user_id, {"user_id": user_id, "username": username, "created_at": START.isoformat()}
+    )
+
+
+def password_changed(user_id: str, minute: int = 0) -> Sent:
+    at = (START + timedelta(minutes=minute)).isoformat()
+    payload = {"user_id": user_id, "changed_at": at, "invalidate_all_sessions": True}
+    return typed("identity.user.password_changed", user_id, payload)
+
+
 @dataclass(frozen=True)
 class Letter:
     """One dead letter as it lies in Kafka."""
@@ -91,11 +105,14 @@ class Letter:
 class World:
     """A stack with daprd and the function on it."""
 
-    def __init__(self, stack: Stack, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, stack: Stack, folder: Path, environment: Mapping[str, str] | None = None, *,
+        module: str = "function", components: Path = COMPONENTS,
+    ) -> None:  # fmt: skip
         self.stack = stack
         self.environment = stack.env() | {"LOG_LEVEL": "DEBUG"} | dict(environment or {})
-        self.function = FunctionProcess(self.environment, folder)
-        self.sidecar = Sidecar(self.environment, folder)
+        self.function = FunctionProcess(self.environment, folder, module)
+        self.sidecar = Sidecar(self.environment, folder, components)
         self._folder = folder
         self._brokers = self.environment["KAFKA_BROKERS"]
         self._producer = Producer(
@@ -125,6 +142,12 @@ class World:
             self._producer.produce(event.topic, event.value, event.user_id, headers=dict(event.headers))
             self._producer.poll(0)
         assert self._producer.flush(30) == 0
+
+    def in_turn(self, *events: Sent) -> None:
+        """Sends one after the other, each once the one before has settled."""
+        for event in events:
+            self.send(event)
+            self.settle()
 
     def settle(self, seconds: float = 90.0) -> None:
         """Waits until the group has committed everything that the topics hold."""
@@ -189,6 +212,26 @@ class World:
         """The consumer groups that Kafka knows."""
         admin = AdminClient({"bootstrap.servers": self._brokers, "log_level": 0})
         return {group.group_id for group in admin.list_consumer_groups().result().valid}
+
+    def calls(self, user_id: str) -> list[str]:
+        """The requests about the user that the function made, by the real server's own log: method and path, the id as
+        `USER`."""
+        found = []
+        for line in self._requests():
+            if user_id in line:
+                method, path, _ = line.partition('"')[2].split(" ", 2)
+                found.append(f"{method} {unquote(path).replace(mxid(user_id), 'USER').partition('?')[0]}")
+        return found
+
+    def refusals(self, user_ids: Iterable[str]) -> int:
+        """How many of the function's requests about the users the rate limiter refused."""
+        users = set(user_ids)
+        return sum(" 429 " in line and any(user in line for user in users) for line in self._requests())
+
+    def _requests(self) -> list[str]:
+        """The function's own requests, as the server logged them."""
+        lines = self.stack.synapse.server.log.read_text(errors="replace").splitlines()
+        return [line for line in lines if "Processed request" in line and f'"{AGENT}' in line]
 
     def outcomes(self, sent: Iterable[Sent]) -> dict[str, list[str]]:
         """The outcomes that the function logged for each event, in order, by event id."""

@@ -12,12 +12,23 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from function.delivery import CONFLICT_TRIES
 from function.desired import Account, Record, Status
-from function.events import Event, ProfileUpdated, UserDeleted
+from function.events import Event, PasswordChanged, ProfileUpdated, UserCreated, UserDeleted
 from function.failures import Reason
 from function.records import Delivered
 from function.verdicts import Fate
-from tests.fakes.events import ALICE, BOB, CAROL, EPOCH, deleted_payload, deletion, delivered, profile, profile_payload
-from tests.fakes.strategies import arrivals
+from tests.fakes.events import (
+    ALICE,
+    BOB,
+    CAROL,
+    EPOCH,
+    deleted_payload,
+    deletion,
+    delivered,
+    moment,
+    profile,
+    profile_payload,
+)
+from tests.fakes.strategies import IMAGES, arrivals
 from tests.fakes.world import World, world
 
 pytestmark = pytest.mark.anyio
@@ -433,7 +444,8 @@ async def test_a_newer_record_of_another_writer_wins() -> None:
         w.state.rivals = [{ALICE: newer}]
         assert await w.deliver(profile(second=1, display_name="Older")) == [Fate.STALE]
         assert w.account()["displayname"] == "Newer"
-        assert w.state.record(ALICE) == newer
+        kept = w.state.record(ALICE)
+        assert (kept.profile_at, kept.display_name, kept.known) == (newer.profile_at, "Newer", newer.known)
 
 
 async def test_a_deletion_of_another_writer_wins() -> None:
@@ -502,7 +514,13 @@ def record_of(event: Event, place: int) -> Delivered:
     if isinstance(event, UserDeleted):
         payload = deleted_payload(ALICE, seconds, soft=not event.erase)
         return delivered(payload, "identity.user.deleted", offset=place)
-    avatar = event.avatar if isinstance(event.avatar, str) else "https://cdn.example/a.png"
+    if isinstance(event, UserCreated):
+        payload = {"user_id": ALICE, "username": event.username, "created_at": moment(seconds)}
+        return delivered(payload, "identity.user.created", offset=place)
+    if isinstance(event, PasswordChanged):
+        payload = {"user_id": ALICE, "changed_at": moment(seconds), "invalidate_all_sessions": True}
+        return delivered(payload, "identity.user.password_changed", offset=place)
+    avatar = event.avatar if isinstance(event.avatar, str) else "ftp://cdn.example/a.png"
     payload = profile_payload(ALICE, seconds, display_name=event.display_name, avatar_url=avatar)
     return delivered(payload, "identity.user.profile_updated", offset=place)
 
@@ -524,6 +542,14 @@ def oracle(happened: list[Event], first_name: str | None) -> dict[str, object]:
     }
 
 
+def end_state(w: World, expected: dict[str, object]) -> dict[str, object]:
+    """The account, a copied avatar as the address that it was copied from."""
+    account = dict(w.account())
+    content = w.homeserver.media.get(str(account["avatar_url"]))
+    account["avatar_url"] = next((a for a, image in IMAGES.items() if image == content), account["avatar_url"])
+    return {name: account[name] for name in expected}
+
+
 BATCHES = st.lists(st.tuples(st.integers(1, 8), st.sampled_from([0, 0, 1])), max_size=12)
 
 
@@ -537,6 +563,7 @@ async def test_any_order_repetition_batching_and_crash_end_in_the_same_account(
     async with world(ALICE) as w:
         first_name = w.account()["displayname"]
         assert isinstance(first_name, str)
+        w.avatars.images = dict(IMAGES)
         records = [record_of(event, place) for place, event in enumerate(arriving)]
         for size, lost_writes in [*batches, (len(records), 0)]:
             w.state.losing = lost_writes
@@ -545,9 +572,12 @@ async def test_any_order_repetition_batching_and_crash_end_in_the_same_account(
             records = [r for r, fate in zip(records[:size], fates, strict=True) if fate is Fate.RETRY] + records[size:]
         assert records == []
         expected = oracle(happened, first_name)
-        assert {name: w.account()[name] for name in expected} == expected
+        assert end_state(w, expected) == expected
         assert Fate.RETRY not in await w.deliver(*(record_of(event, 0) for event in happened))
-        assert {name: w.account()[name] for name in expected} == expected
+        assert end_state(w, expected) == expected
+        assert set(w.homeserver.media) <= {w.account()["avatar_url"]}
+        shown = w.account()["avatar_url"]
+        assert not str(shown).startswith("mxc://test.example/media") or shown in w.homeserver.media
 
 
 @given(arrivals(), st.integers(0, 6))

@@ -11,11 +11,12 @@ from typer.main import get_command
 
 from function import __version__, deadletters
 from function.cli import cli
-from function.desired import Record, dump, load
+from function.desired import Record
 from function.failures import Reason
 from function.health import WORLD
 from function.metrics import METRICS
 from function.settings import Settings
+from function.stored import dump, load
 from function.subscriber import LIVE_ROUTE, METRICS_ROUTE, READY_ROUTE
 from function.verdicts import Fate
 

@@ -150,7 +150,7 @@ def test_an_empty_header_is_no_header() -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    ["identity.user.created", "UserCreatedEvent", "identity.user.two_fa_enabled", "deleted", "Identity.User.Deleted"],
+    ["identity.user.two_fa_enabled", "TwoFAEnabledEvent", "deleted", "Identity.User.Deleted"],
 )
 def test_other_types_are_ignored(kind: str) -> None:
     """Acknowledged and counted, whatever they hold."""
@@ -532,7 +532,6 @@ def test_an_avatar_is_an_mxc_address_or_none(address: str | None, avatar: str) -
 @pytest.mark.parametrize(
     ("address", "why"),
     [
-        ("https://cdn.example/a.png", Reason.AVATAR_HOST_NOT_ALLOWED),
         ("http://cdn.example/a.png", Reason.AVATAR_INVALID),
         ("javascript:alert(1)", Reason.AVATAR_INVALID),
         ("mxc://", Reason.AVATAR_INVALID),
@@ -574,7 +573,7 @@ SECRETIVE = "s3cr3t-value"
         (profile_payload(display_name={SECRETIVE: 1}), PROFILE),
         (profile_payload(display_name=SECRETIVE + "\0"), PROFILE),
         (profile_payload(display_name=SECRETIVE * 100), PROFILE),
-        (profile_payload(avatar_url="https://" + SECRETIVE), PROFILE),
+        (profile_payload(avatar_url="http://" + SECRETIVE), PROFILE),
         (profile_payload(avatar_url=SECRETIVE), PROFILE),
         (deleted_payload(soft_delete=SECRETIVE), DELETED),
         (deleted_payload(deleted_at=SECRETIVE), DELETED),

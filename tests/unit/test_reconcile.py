@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from function.desired import Account, Record, Status
 from function.failures import Reason, Rejected
-from function.reconcile import ABSENT, Deactivate, SetAvatar, SetDisplayName, after, must_look, plan, reconcile
+from function.plan import ABSENT, KNOWN_FOR, Deactivate, SetAvatar, SetDisplayName, after, must_look, plan
 from tests.fakes.events import ALICE, EPOCH
 from tests.fakes.strategies import AVATARS, NAMES
 from tests.fakes.world import world
@@ -91,7 +91,9 @@ def test_the_plan_is_the_difference(record: Record, account: Account, steps: lis
     [
         (ANN, False, True),
         (replace(ANN, known=ABSENT), False, True),
-        (replace(ANN, known=Account()), False, False),
+        (replace(ANN, known=Account(), seen_at=EPOCH), False, False),
+        (replace(ANN, known=Account(), seen_at=EPOCH - KNOWN_FOR), False, True),
+        (replace(ANN, known=Account(display_name="Ann", avatar=ANN.avatar or ""), seen_at=None), False, False),
         (replace(ANN, known=Account()), True, True),
         (Record(Status.ERASED), False, False),
         (Record(Status.DEACTIVATED, known=ABSENT), False, False),
@@ -100,7 +102,7 @@ def test_the_plan_is_the_difference(record: Record, account: Account, steps: lis
 )
 def test_synapse_is_asked_only_where_it_is_not_known(record: Record, doubtful: bool, looks: bool) -> None:
     """A deactivation tells by itself whether there is an account."""
-    assert must_look(record, doubtful=doubtful) is looks
+    assert must_look(record, EPOCH, doubtful=doubtful) is looks
 
 
 @pytest.mark.anyio
@@ -108,7 +110,7 @@ async def test_a_refused_name_does_not_hold_back_the_avatar() -> None:
     """Each step stands alone."""
     async with world(ALICE) as w:
         w.homeserver.refused_names.add("Ann")
-        outcome = await reconcile(w.client, ALICE, ANN, doubtful=False)
+        outcome = await w.reconciler.reconcile(ALICE, ANN, doubtful=False)
     assert outcome.done == [SetAvatar("mxc://test.example/one")]
     [(step, rejected)] = outcome.refused
     assert (step, rejected.reason) == (SetDisplayName("Ann"), Reason.SYNAPSE_REFUSED)
@@ -120,7 +122,7 @@ async def test_a_refused_name_does_not_hold_back_the_avatar() -> None:
 async def test_a_first_deletion_of_an_unknown_account_costs_one_call() -> None:
     """No look before: the answer tells."""
     async with world() as w:
-        outcome = await reconcile(w.client, ALICE, Record(Status.ERASED), doubtful=False)
+        outcome = await w.reconciler.reconcile(ALICE, Record(Status.ERASED), doubtful=False)
         assert outcome.account == ABSENT
         assert outcome.done == []
         assert [method for method, _ in w.homeserver.calls()] == ["POST"]
@@ -131,6 +133,6 @@ async def test_a_name_that_came_back_on_an_erased_account_is_erased_again() -> N
     """Another service may write to an erased account; the next look repairs it."""
     async with world(ALICE) as w:
         w.account().update(deactivated=True, erased=True)
-        outcome = await reconcile(w.client, ALICE, Record(Status.ERASED), doubtful=True)
+        outcome = await w.reconciler.reconcile(ALICE, Record(Status.ERASED), doubtful=True)
         assert outcome.done == [Deactivate(erase=True)]
         assert w.account()["displayname"] is None

@@ -1,0 +1,52 @@
+"""A person's first login lands on the account that was made ahead of it: real Synapse, single sign-on, real provider."""
+
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+
+from dev.stack import Stack
+from tests.integration.oidc import Provider, provider
+from tests.integration.world import World, created, mxid, new_user, profile
+
+Tell = Callable[[str], None]
+
+
+def login(synapse: str, nova: Provider, person: str) -> str:
+    """The Matrix id that the person gets by logging in with the provider, as a browser does."""
+    nova.person = person
+    with httpx.Client(follow_redirects=False) as browser:
+        here = f"{synapse}/_matrix/client/v3/login/sso/redirect/oidc-nova?redirectUrl=http://127.0.0.1/done"
+        while not here.startswith("http://127.0.0.1/done"):
+            answer = browser.get(here)
+            assert answer.is_redirect, answer.text[:500]
+            here = answer.headers["location"]
+        [token] = parse_qs(urlsplit(here).query)["loginToken"]
+        body = {"type": "m.login.token", "token": token}
+        return str(browser.post(f"{synapse}/_matrix/client/v3/login", json=body).raise_for_status().json()["user_id"])
+
+
+def test_the_first_login_lands_on_the_account_that_was_made_ahead(tmp_path: Path, tell: Tell) -> None:
+    """With its name; without the event a login makes the account, as before."""
+    with provider() as nova:
+        stack = Stack.beside(tmp_path / "stack")
+        public = f"http://127.0.0.1:{stack.ports.synapse}/"
+        stack = Stack(tmp_path / "stack", stack.ports, homeserver=nova.homeserver(public))
+        with stack:
+            world = World(stack, tmp_path / "function", {"MATRIX_PRECREATE_USERS": "true"})
+            world.start()
+            try:
+                ada, bob = new_user(), new_user()
+                world.in_turn(profile(ada, "Ada Lovelace", 1), created(ada, "ada"))
+                before = world.account(ada)
+                assert before
+                assert before["external_ids"] == [{"auth_provider": "oidc-nova", "external_id": ada}]
+                assert login(stack.synapse.url, nova, ada) == mxid(ada)
+                assert world.account(ada)["displayname"] == "Ada Lovelace"  # type: ignore[index]
+                assert login(stack.synapse.url, nova, bob) == mxid(bob)
+                tell(f"first login of a person made ahead: the same account, still called {before['displayname']}")
+                world.in_turn(created(bob, "bobby"))
+                assert world.account(bob)["displayname"] == "From the provider"  # type: ignore[index]
+            finally:
+                world.stop()
