@@ -18,7 +18,7 @@ from dev.dashboard import panels
 from dev.picture import STEP, Series, picture
 from dev.processes import Server, free_port
 from dev.stack import Stack
-from tests.integration.world import Sent, World, deleted, new_user, profile, typed
+from tests.integration.world import Sent, World, created, deleted, new_user, password_changed, profile
 
 PICTURE = ROOT / "docs" / "dashboard.svg"
 SECONDS, OUTAGE = 120, range(50, 66)
@@ -73,7 +73,7 @@ def some_events(people: list[str], gone: set[str], minute: int) -> list[Sent]:
     events += [profile(new_user(), "nobody yet", minute) for _ in range(random.randint(0, 3))]
     events.append(profile(here[0], f"name {minute - 7}", minute - 7))
     if minute % 4 == 0:
-        events.append(typed("identity.user.created", new_user(), {}))
+        events += [created(new_user()), password_changed(here[2], minute)]
     if minute % 6 == 0:
         gone.add(here[-1])
         events.append(deleted(here[-1], soft=minute % 12 == 0))
