@@ -1,12 +1,12 @@
 # Targets for people; `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup up down demo dead-letters replay test replay-drill alerts-test dashboard dashboard-picture check lock clean
+.PHONY: help setup up down demo dead-letters replay test replay-drill k8s-test alerts-test dashboard dashboard-picture check lock clean
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.ready ## Make the virtual environment from the locked requirements
 
@@ -42,6 +42,10 @@ replay-drill: setup ## Break 60 of 2,000 events in eight ways, mend the causes, 
 	@$(RUN)/python -m dev tools
 	@$(RUN)/python -m pytest tests/integration/test_replay.py
 
+k8s-test: setup ## Apply the manifests to a real API server with Dapr on it, and run the function there
+	@$(RUN)/python -m dev.k8s
+	@$(RUN)/python -m pytest tests/k8s
+
 alerts-test: setup ## Have Prometheus' own tool show that each alert fires when it should, and only then
 	@$(RUN)/python -m dev.alerts
 
@@ -51,16 +55,18 @@ dashboard: setup ## Write the Grafana dashboard anew from dev/dashboard.py
 dashboard-picture: setup ## Draw the dashboard from two minutes of a real run (builds Prometheus)
 	@$(RUN)/python -m benchmarks.dashboard
 
-check: setup ## Lint, types and layers
+check: setup ## Lint, types, layers and the Dockerfile
 	@$(RUN)/ruff check .
 	@$(RUN)/ruff format --check .
 	@$(RUN)/mypy
 	@$(RUN)/lint-imports
+	@$(RUN)/hadolint Dockerfile
 
 LOCK := uv pip compile -q --generate-hashes --no-emit-index-url --universal --python-version 3.11 --custom-compile-command "make lock"
 lock: ## Renew the lock files (needs uv)
 	@$(LOCK) pyproject.toml -o requirements.txt
 	@$(LOCK) pyproject.toml --group dev -o requirements-dev.txt
+	@$(LOCK) --group pyproject.toml:build -o requirements-build.txt
 	@$(LOCK) dev/synapse/requirements.in -o dev/synapse/requirements.txt
 
 clean: ## Stop the stack and remove everything that was made

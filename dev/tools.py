@@ -28,7 +28,7 @@ def daprd(say: Say) -> Path:
         target.unlink(missing_ok=True)  # a link may point at what is no longer there
         target.symlink_to(found)
         return target
-    _go("daprd", ["-tags", "stablecomponents", "github.com/dapr/dapr/cmd/daprd"], target, say)
+    go_program("daprd", ["-tags", "stablecomponents", "github.com/dapr/dapr/cmd/daprd"], target, say)
     return target
 
 
@@ -37,7 +37,7 @@ def dapr_cli(say: Say) -> Path:
     if found:
         return found
     target = TOOLS / "dapr"
-    _go("dapr-cli", ["github.com/dapr/cli"], target, say)
+    go_program("dapr-cli", ["github.com/dapr/cli"], target, say)
     return target
 
 
@@ -56,7 +56,7 @@ def _prometheus(program: str, say: Say) -> Path:
         return found
     target = TOOLS / program
     # Without the ways to find targets in clouds, which are most of it.
-    _go("prometheus", ["-tags", "remove_all_sd", f"github.com/prometheus/prometheus/cmd/{program}"], target, say)
+    go_program("prometheus", ["-tags", "remove_all_sd", f"github.com/prometheus/prometheus/cmd/{program}"], target, say)
     return target
 
 
@@ -113,15 +113,17 @@ def _on_this_machine(program: str, version: str) -> Path | None:
     return None
 
 
-def _go(module: str, arguments: Sequence[str], target: Path, say: Say) -> None:
+def go_program(module: str, arguments: Sequence[str], target: Path, say: Say, link: str = "") -> Path:
+    """Builds a program from the Go module of dev/go/MODULE, which pins everything; `link` are more flags for the linker."""
     folder = DEV / "go" / module
     with _once(target, [folder / "go.mod", folder / "go.sum"]) as missing:
         if missing:
             need("go", "Go 1.24 or later (https://go.dev/doc/install)")
-            say(f"building {module} from its Go module: minutes the first time, seconds later")
+            say(f"building {target.name} from its Go module: minutes the first time, seconds later")
             env = os.environ | {"GOFLAGS": "-mod=readonly", "CGO_ENABLED": "0"}
-            command = ["go", "build", "-trimpath", "-ldflags=-s -w", "-o", str(target), *arguments]
-            _run(module, command, cwd=folder, env=env)
+            command = ["go", "build", "-trimpath", f"-ldflags=-s -w {link}", "-o", str(target), *arguments]
+            _run(target.name, command, cwd=folder, env=env)
+    return target
 
 
 @contextmanager

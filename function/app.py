@@ -79,9 +79,13 @@ async def open_parts(
             departures=departures,
             precreate=settings.matrix_precreate_users,
         )
+        parts = Parts(delivery, state, synapse, [state.probe, synapse.probe])
+        if dry:
+            yield parts
+            return
         watching = asyncio.create_task(departures.watch())
         try:
-            yield Parts(delivery, state, synapse, [state.probe, synapse.probe])
+            yield parts
         finally:
             watching.cancel()
             await asyncio.wait([watching])

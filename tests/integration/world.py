@@ -5,7 +5,7 @@ import subprocess
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,10 @@ class Sent:
     value: bytes | None
     headers: Mapping[str, bytes] = field(default_factory=dict)
     topic: str = TOPIC
+
+    def on(self, topic: str) -> "Sent":
+        """The same record on another topic."""
+        return replace(self, topic=topic)
 
     @property
     def event_id(self) -> str:

@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -126,8 +127,8 @@ def test_every_command_of_the_command_line_is_in_the_readme_and_no_other() -> No
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_make_target_named_in_a_page_exists(page: Path) -> None:
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = set(re.findall(r"(?:`|^)make ([a-z-]+)", page.read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"(?:`|^)make ([a-z0-9-]+)", page.read_text(), re.MULTILINE))
     assert named <= targets
 
 
@@ -185,6 +186,13 @@ def test_the_python_in_the_readme_compiles() -> None:
     assert snippets
     for snippet in snippets:
         ast.parse(snippet)
+
+
+def test_every_folder_of_tests_is_run_by_a_make_target() -> None:
+    """`make test` runs pyproject's testpaths; a folder that is in neither is never run, and nobody notices."""
+    tested = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]["testpaths"])
+    tested |= set(re.findall(r"pytest (tests/\w+)", (ROOT / "Makefile").read_text()))
+    assert {f"tests/{file.parent.name}" for file in (ROOT / "tests").rglob("test_*.py")} == tested
 
 
 def test_the_readme_stays_short() -> None:

@@ -1,0 +1,39 @@
+# The function's image: locked dependencies, no compiler, no shell needed, nobody's user.
+
+# Another distribution's Python will do as well, as long as it has a shell to build with.
+ARG PYTHON=python:3.13-slim
+
+FROM ${PYTHON} AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1
+WORKDIR /build
+RUN python3 -m venv /app
+# Changes seldom: a layer of its own. Wheels only, each with its hash: nothing is compiled, nothing is unexpected.
+COPY requirements.txt .
+RUN /app/bin/pip install --only-binary :all: --require-hashes -r requirements.txt
+# What builds the package itself, from the same kind of list.
+COPY requirements-build.txt .
+RUN python3 -m venv tools && tools/bin/pip install --only-binary :all: --require-hashes -r requirements-build.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY function function
+# Offline: everything that this needs is there by now. The installer does not go along. Bytecode is made here, since
+# the file system of the pod is read-only; with the hash of its source instead of its time, it is the same in every build.
+RUN tools/bin/pip wheel --no-deps --no-index --no-build-isolation -w dist . \
+ && /app/bin/pip install --no-deps --no-index dist/*.whl \
+ && /app/bin/pip uninstall -y setuptools pip \
+ && python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /app/lib
+
+FROM ${PYTHON}
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="matrix-account-sync" \
+      org.opencontainers.image.description="Keeps Matrix accounts in step with an identity service: a Dapr subscriber function for Synapse" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+ENV PATH=/app/bin:${PATH} PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+COPY --from=build /app /app
+# As in k8s/base/deployment.yaml; a number, so that kubelet sees that it is not root.
+USER 65532:65532
+EXPOSE 18080
+ENTRYPOINT ["matrix-account-sync"]
+CMD ["serve"]

@@ -1,0 +1,182 @@
+"""Plays kubelet for one pod: runs its daprd and its function as plain processes, with the arguments, environment and
+projected volumes that the API server has for the pod. Only addresses and ports differ, since all pods share loopback."""
+
+import base64
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from dev.k8s import rooms
+from dev.k8s.cluster import Cluster
+from dev.k8s.control_plane import ControlPlane
+from dev.processes import Server, free_port, listens
+from dev.tools import DEV, Say, daprd
+
+Container = dict[str, Any]
+
+
+def daprd_of(pod: dict[str, Any]) -> Container:
+    """The container that the injector added, as an init container that stays."""
+    spec = pod["spec"]
+    found: Container
+    (found,) = [c for c in (*spec.get("initContainers", []), *spec["containers"]) if c["name"] == "daprd"]
+    return found
+
+
+def flags(container: Container) -> dict[str, str]:
+    """Daprd's arguments by name; those without a value as "true"."""
+    words, found = container["args"][1:], {}
+    for word, following in zip(words, [*words[1:], "--"], strict=True):
+        if word.startswith("--"):
+            name, _, value = word[2:].partition("=")
+            found[name] = value or (following if not following.startswith("--") else "true")
+    return found
+
+
+class Pod:
+    """One pod of the function.
+
+    Args:
+        cluster: where the pod's object is.
+        control_plane: for the addresses of sentry and operator.
+        manifest: the pod, as the API server gives it.
+        folder: for volumes, logs and pid files.
+    """
+
+    def __init__(
+        self, cluster: Cluster, control_plane: ControlPlane, manifest: dict[str, Any], folder: Path, say: Say = print
+    ) -> None:
+        self._cluster, self._control_plane, self.manifest, self._say = cluster, control_plane, manifest, say
+        self.name: str = manifest["metadata"]["name"]
+        self.namespace: str = manifest["metadata"]["namespace"]
+        self._folder = folder / self.name
+        self.sidecar, self.function = Server("daprd", self._folder), Server("function", self._folder)
+        self.app_port, self.http_port, self.grpc_port = free_port(), free_port(), free_port()
+
+    def start(self) -> None:
+        self.start_sidecar()
+        self.sidecar.wait_ready(lambda: listens(self.http_port), 60)
+        self._start_function()
+
+    def stop(self) -> None:
+        """The function first: kubelet ends init containers that stay after the others."""
+        self.function.stop(seconds=35)
+        self.sidecar.stop()
+
+    def account_token(self) -> str:
+        """A token as the one in the pod: of its service account, bound to it."""
+        return self._token([])
+
+    def environment(self, container: Container) -> dict[str, str]:
+        """What kubelet would set."""
+        found: dict[str, str] = {}
+        for source in container.get("envFrom", []):
+            found |= self._cluster.get("configmap", source["configMapRef"]["name"], self.namespace)["data"]
+        for variable in container.get("env", []):
+            found[variable["name"]] = self._value(variable)
+        return found
+
+    def ready(self) -> dict[str, Any]:
+        """What /health/ready says; empty when nobody answers."""
+        try:
+            found: dict[str, Any] = httpx.get(f"http://127.0.0.1:{self.app_port}/health/ready", timeout=5).json()
+        except httpx.HTTPError:
+            return {}
+        return found
+
+    def in_function(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """`kubectl exec -c function -- matrix-account-sync ...`."""
+        command = [sys.executable, "-m", "function", *arguments]
+        environment = self._function_environment()
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, cwd=DEV.parent, timeout=120, check=False
+        )
+
+    def arguments(self) -> list[str]:
+        """What the pod's function is started with."""
+        return list(self._function_container()["args"])
+
+    def _function_container(self) -> Container:
+        found: Container
+        (found,) = [c for c in self.manifest["spec"]["containers"] if c["name"] == "function"]
+        return found
+
+    def _function_environment(self) -> dict[str, str]:
+        ports = {"DAPR_HTTP_PORT": self.http_port, "DAPR_GRPC_PORT": self.grpc_port, "APP_PORT": self.app_port}
+        moved = {"APP_HOST": "127.0.0.1"} | {name: str(port) for name, port in ports.items()}
+        return _inherited() | self.environment(self._function_container()) | moved
+
+    def _start_function(self) -> None:
+        command = [sys.executable, "-m", "function", *self._function_container()["args"]]
+        self.function.start(command, env=self._function_environment(), cwd=DEV.parent)
+        self.function.wait_ready(lambda: bool(self.ready()), 60)
+
+    def start_sidecar(self) -> None:
+        """Starts daprd and waits for nothing."""
+        container = daprd_of(self.manifest)
+        loopback = dict.fromkeys(
+            ("dapr-listen-addresses", "dapr-internal-grpc-listen-address", "dapr-public-listen-address",
+             "metrics-listen-address"), "127.0.0.1",
+        )  # fmt: skip
+        moved = loopback | {
+            "control-plane-address": f"127.0.0.1:{self._control_plane.operator_port}",
+            "sentry-address": f"127.0.0.1:{self._control_plane.sentry_port}",
+            "app-port": str(self.app_port),
+            "dapr-http-port": str(self.http_port),
+            "dapr-grpc-port": str(self.grpc_port),
+            "dapr-internal-grpc-port": str(free_port()),
+            "dapr-public-port": str(free_port()),
+            "metrics-port": str(free_port()),
+        }
+        arguments = [f"--{name}={value}" for name, value in (flags(container) | moved).items()]
+        # What kubelet adds to every container.
+        own = {
+            "KUBERNETES_SERVICE_HOST": "127.0.0.1",
+            "KUBERNETES_SERVICE_PORT": str(self._cluster.port),
+            # Its image runs as another user; here it runs as who started it.
+            "DAPR_UNSAFE_SKIP_CONTAINER_UID_GID_CHECK": "true",
+        }
+        room = rooms.furnish(self._folder / "room", self._volumes(container))
+        command = rooms.inside(room, [str(daprd(self._say)), *arguments])
+        self.sidecar.start(command, env=_inherited() | self.environment(container) | own)
+
+    def _volumes(self, container: Container) -> dict[str, str]:
+        """The files of the projected volumes that a container mounts."""
+        volumes = {volume["name"]: volume["projected"]["sources"] for volume in self.manifest["spec"]["volumes"]}
+        files: dict[str, str] = {}
+        for mount in container.get("volumeMounts", []):
+            for source in volumes[mount["name"]]:
+                files |= {f"{mount['mountPath']}/{name}": text for name, text in self._projected(source).items()}
+        return files
+
+    def _projected(self, source: Mapping[str, Any]) -> dict[str, str]:
+        if token := source.get("serviceAccountToken"):
+            audience = [f"--audience={token['audience']}"] if "audience" in token else []
+            return {token["path"]: self._token(audience)}
+        if config := source.get("configMap"):
+            data = self._cluster.get("configmap", config["name"], self.namespace)["data"]
+            return {item["path"]: data[item["key"]] for item in config["items"]}
+        return {item["path"]: self.namespace for item in source["downwardAPI"]["items"]}
+
+    def _token(self, audience: list[str]) -> str:
+        account = self.manifest["spec"]["serviceAccountName"]
+        bound = ["--bound-object-kind=Pod", f"--bound-object-name={self.name}"]
+        return self._cluster.kubectl("create", "token", account, "-n", self.namespace, *bound, *audience)
+
+    def _value(self, variable: Mapping[str, Any]) -> str:
+        if reference := variable.get("valueFrom", {}).get("secretKeyRef"):
+            secret = self._cluster.get("secret", reference["name"], self.namespace)
+            return base64.b64decode(secret["data"][reference["key"]]).decode()
+        if field := variable.get("valueFrom", {}).get("fieldRef"):
+            return {"metadata.name": self.name, "metadata.namespace": self.namespace}[field["fieldPath"]]
+        return str(variable.get("value", ""))
+
+
+def _inherited() -> dict[str, str]:
+    """Only what a process needs to run at all: nothing of the developer's own settings."""
+    return {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}

@@ -1,0 +1,26 @@
+"""Runs a program in a mount namespace of its own, where /run holds only the given files: programs that expect to live
+in a pod find their tokens under /var/run/secrets, and the machine's own /run stays as it is. Isolates nothing else."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+_RUN = PurePosixPath("/var/run")
+
+
+def furnish(room: Path, files: Mapping[str, str]) -> Path:
+    """Writes the files, by their path inside the room; all lie below /var/run."""
+    for name, text in files.items():
+        path = room / PurePosixPath(name).relative_to(_RUN)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(text)
+    return room
+
+
+def inside(room: Path, command: Sequence[str]) -> list[str]:
+    """The command line that runs `command` in the room; it keeps the pid of its starter."""
+    # Anybody but root needs a user namespace to be allowed to mount.
+    rights = [] if os.geteuid() == 0 else ["--map-root-user"]
+    return ["unshare", "--mount", *rights, "sh", "-c", 'mount --bind "$0" /run && exec "$@"', str(room), *command]

@@ -1,0 +1,48 @@
+"""Sends events to the stack's Kafka and looks for their effect in its Synapse. Runs nothing."""
+
+import time
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from dev.stack import Stack
+from tests.integration.world import TOPIC, Sent, mxid, wait_until
+
+
+class Events:
+    """A producer, as the identity service is one; on the stack's broker where no other is given."""
+
+    def __init__(self, stack: Stack, brokers: str = "") -> None:
+        self._stack = stack
+        self._producer = Producer({"bootstrap.servers": brokers or stack.kafka.brokers, "log_level": 0})
+
+    def send(self, event: Sent) -> None:
+        self._producer.produce(event.topic, event.value, event.user_id, headers=dict(event.headers))
+        assert self._producer.flush(30) == 0
+
+    def name_of(self, user: str) -> str | None:
+        account = self._stack.account(mxid(user))
+        return account["displayname"] if account else None
+
+    def until_named(self, event: Sent, name: str) -> float:
+        """Sends the event and waits until its user has the name; seconds that it took."""
+        began = time.monotonic()
+        self.send(event)
+        self.wait_named(event.user_id, name)
+        return time.monotonic() - began
+
+    def waiting(self) -> int:
+        """Records of the main topic that the group has not committed."""
+        group = {"group.id": "realtime-chat-service", "enable.auto.commit": False}
+        consumer = Consumer({"bootstrap.servers": self._stack.kafka.brokers, "log_level": 0} | group)
+        partitions = [
+            TopicPartition(TOPIC, n) for n in consumer.list_topics(TOPIC, timeout=10).topics[TOPIC].partitions
+        ]
+        lag = 0
+        for committed in consumer.committed(partitions, timeout=10):
+            low, high = consumer.get_watermark_offsets(committed, timeout=10)
+            lag += high - max(committed.offset, low)
+        consumer.close()
+        return lag
+
+    def wait_named(self, user: str, name: str) -> None:
+        wait_until(lambda: self.name_of(user) == name, f"{user} is called {name}")

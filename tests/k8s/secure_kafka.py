@@ -1,0 +1,62 @@
+"""A broker with three doors: plaintext for the test itself, a password over TLS, and a client certificate. One
+self-signed certificate is authority, server and client."""
+
+import subprocess
+from pathlib import Path
+
+from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
+
+from dev.kafka import Kafka
+from dev.processes import free_port
+from dev.tools import Say
+
+USER, PASSWORD = "matrix-account-sync", "a-password-of-a-test"
+
+# The last line of a name counts, so these replace those of the local stack's broker.
+DOORS = """
+listeners=PLAINTEXT://127.0.0.1:{plain},CONTROLLER://127.0.0.1:{controller},SASL_SSL://127.0.0.1:{sasl},SSL://127.0.0.1:{mtls}
+advertised.listeners=PLAINTEXT://127.0.0.1:{plain},SASL_SSL://127.0.0.1:{sasl},SSL://127.0.0.1:{mtls}
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL,SSL:SSL
+sasl.enabled.mechanisms=SCRAM-SHA-512
+listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.ssl.ssl.client.auth=required
+ssl.keystore.type=PEM
+ssl.keystore.location={both}
+ssl.truststore.type=PEM
+ssl.truststore.location={certificate}
+"""
+
+
+class SecureKafka(Kafka):
+    """The broker.
+
+    Args:
+        folder: for data, certificate, log and pid file.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, free_port(), free_port(), 2)
+        self.sasl_port, self.mtls_port = free_port(), free_port()
+        self.key, self.certificate = folder / "user.key", folder / "ca.crt"
+
+    def start(self, say: Say = print) -> None:
+        super().start(say)
+        known = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
+        wanted = UserScramCredentialUpsertion(USER, known, PASSWORD.encode())
+        client = AdminClient({"bootstrap.servers": self.brokers, "log_level": 0})
+        for future in client.alter_user_scram_credentials([wanted]).values():
+            future.result(30)
+
+    def _format(self) -> Path:
+        properties = super()._format()
+        command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=kafka"]
+        files = ["-keyout", str(self.key), "-out", str(self.certificate), "-addext", "subjectAltName=IP:127.0.0.1"]
+        subprocess.run([*command, *files], capture_output=True, check=True)
+        both = self.certificate.with_name("server.pem")
+        both.write_text(self.key.read_text() + self.certificate.read_text())
+        doors = DOORS.format(
+            plain=self.port, controller=self._controller, sasl=self.sasl_port, mtls=self.mtls_port,
+            both=both, certificate=self.certificate,
+        )  # fmt: skip
+        properties.write_text(properties.read_text() + doors)
+        return properties

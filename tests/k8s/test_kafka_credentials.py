@@ -1,0 +1,63 @@
+"""The real daprd shows a real broker what the manifests give it: production's password over TLS, or a client
+certificate. An event gets through, and does not with a wrong password."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from dev.stack import Stack
+from tests.integration.world import new_user, profile, wait_until
+from tests.k8s.events import Events
+from tests.k8s.namespace import Namespace, settings_for
+from tests.k8s.secure_kafka import PASSWORD, USER, SecureKafka
+from tests.manifests.names import APP
+
+
+@pytest.fixture(scope="module")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
+    broker = SecureKafka(tmp_path_factory.mktemp("secure-kafka"))
+    try:
+        broker.start()
+        yield broker
+    finally:
+        broker.stop()
+
+
+def deploy(namespace: Namespace, stack: Stack, variant: str, port: int) -> None:
+    namespace.create_secrets(stack.synapse.token, stack.postgres.url("state"))
+    brokers = {"KAFKA_BROKERS": f"127.0.0.1:{port}"}
+    server = {"MATRIX_SERVER_NAME": "staging.nova.app", "MATRIX_SERVICE_USER": "@nova-service:staging.nova.app"}
+    namespace.apply(variant, settings_for(stack) | brokers | server)
+
+
+def event_arrives(namespace: Namespace, stack: Stack, kafka: SecureKafka) -> None:
+    user = new_user()
+    stack.create_account(f"nova-{user}", "before")
+    namespace.run(namespace.pods()[0])
+    Events(stack, kafka.brokers).until_named(profile(user, "past the door"), "past the door")
+
+
+def test_production_shows_a_password_over_tls(namespace: Namespace, stack: Stack, kafka: SecureKafka) -> None:
+    deploy(namespace, stack, "production", kafka.sasl_port)
+    namespace.follow("7. Secrets", 1, kafka.certificate.parent, KAFKA_USER=USER, KAFKA_PASSWORD=PASSWORD)
+    namespace.wait_for_pods(3)
+    event_arrives(namespace, stack, kafka)
+
+
+def test_with_a_wrong_password_daprd_says_so_and_ends(namespace: Namespace, stack: Stack, kafka: SecureKafka) -> None:
+    """The control: the door is locked. Kubelet would start daprd again, and again."""
+    deploy(namespace, stack, "production", kafka.sasl_port)
+    namespace.follow("7. Secrets", 1, kafka.certificate.parent, KAFKA_USER=USER, KAFKA_PASSWORD="wrong")
+    pod = namespace.prepare(namespace.wait_for_pods(3)[0])
+    pod.start_sidecar()
+    wait_until(lambda: not pod.sidecar.running(), "daprd has ended")
+    assert "SASL Authentication failed" in pod.sidecar.log.read_text()
+
+
+def test_a_client_certificate_does_as_well(namespace: Namespace, stack: Stack, kafka: SecureKafka) -> None:
+    deploy(namespace, stack, "staging+kafka-mtls", kafka.mtls_port)
+    files = {"ca.crt": kafka.certificate, "user.crt": kafka.certificate, "user.key": kafka.key}
+    literals = [f"--from-file={name}={path}" for name, path in files.items()]
+    namespace.cluster.kubectl("create", "secret", "generic", f"{APP}-kafka", "-n", namespace.name, *literals)
+    namespace.wait_for_pods(2)
+    event_arrives(namespace, stack, kafka)

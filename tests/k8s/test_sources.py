@@ -1,0 +1,72 @@
+"""What the rules over the manifests take for granted about Dapr is what its own source says, in the version in use."""
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from dev.k8s import tools
+from tests.manifests import sidecar
+from tests.manifests.rendering import ROOT
+
+
+def field_types() -> dict[str, str]:
+    """Each annotation that the injector knows, with the Go type it is read into."""
+    source = (tools.dapr_source() / "pkg" / "injector" / "patcher" / "sidecar.go").read_text()
+    found = re.findall(r"^\t\w+\s+(\*?\w+)\s+`annotation:\"dapr\.io/([\w-]+)\"", source, re.MULTILINE)
+    return {name: kind for kind, name in found}
+
+
+def metadata_of(kind: str) -> dict[str, Any]:
+    """A component's own description of its metadata."""
+    contrib = tools.module_folder("dapr-control-plane", "github.com/dapr/components-contrib")
+    described: dict[str, Any] = yaml.safe_load((contrib / kind / "metadata.yaml").read_text())
+    return described
+
+
+def test_the_injector_knows_every_annotation() -> None:
+    assert field_types()
+    assert sidecar.ANNOTATIONS.keys() <= field_types().keys()
+
+
+@pytest.mark.parametrize("name", sidecar.ANNOTATIONS)
+def test_the_allowed_values_can_be_read_into_the_annotations_type(name: str) -> None:
+    """A number that is none is ignored by the injector, and a truth that is none is false."""
+    allowed, kind = sidecar.ANNOTATIONS[name], field_types()[name].lstrip("*")
+    if kind.startswith("int"):
+        assert re.fullmatch(r"\d+|\\d", allowed)
+    if kind == "bool":
+        assert allowed in ("true", "false")
+
+
+def test_kafkas_component_knows_every_metadata_field() -> None:
+    described = metadata_of("pubsub/kafka")
+    profiles = {item["name"]: item for profile in described["authenticationProfiles"] for item in profile["metadata"]}
+    known = {item["name"] for item in described["metadata"]} | profiles.keys()
+    # Read by daprd itself, for every pub/sub component.
+    daprd = {"allowedTopics", "publishingScopes", "subscriptionScopes"}
+    assert daprd <= set(re.findall(r'"(\w+)"', (tools.dapr_source() / "pkg" / "scopes" / "scopes.go").read_text()))
+    used = set(sidecar._PUBSUB)
+    for plain, secret in sidecar.KAFKA_AUTH.values():
+        used |= plain.keys() | secret.keys()
+    assert used - daprd <= known
+    assert sidecar.KAFKA_AUTH.keys() <= {value for p in described["authenticationProfiles"] for item in p["metadata"]
+                                         if item["name"] == "authType" for value in item.get("allowedValues", [])}  # fmt: skip
+
+
+def test_the_state_stores_component_knows_every_metadata_field() -> None:
+    described = metadata_of("state/postgresql/v2")
+    known = {item["name"] for item in described["metadata"]}
+    # Read by daprd itself, for every state store.
+    assert set(sidecar._STATE) - {"keyPrefix"} <= known
+
+
+def test_the_versions_are_those_of_the_go_modules() -> None:
+    pinned = {
+        folder: (ROOT / "dev" / "go" / folder / "go.mod").read_text()
+        for folder in ("kubernetes", "dapr-control-plane", "daprd")
+    }
+    assert f"k8s.io/kubernetes v{tools.KUBERNETES}" in pinned["kubernetes"]
+    assert f"github.com/dapr/dapr v{tools.DAPR}" in pinned["dapr-control-plane"]
+    assert f"github.com/dapr/dapr v{tools.DAPR}" in pinned["daprd"]

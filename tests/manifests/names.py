@@ -1,0 +1,172 @@
+"""Names that have to agree across documents, and with the function's own settings and routes."""
+
+import re
+from collections.abc import Iterator
+
+from pydantic import ValidationError
+
+from function.settings import SECRET_KEY, Settings
+from tests.manifests.rendering import TOOLS_PUBSUB, Manifests, dig
+
+NAMESPACE = "infrastructure"  # of the staging environment that this service was made for
+APP = "matrix-account-sync"
+CONFIG_MAP = f"{APP}-config"
+DASHBOARD = f"{APP}-dashboard"
+LABELS = {"app.kubernetes.io/name": APP, "app.kubernetes.io/part-of": "matrix"}
+SEED = {
+    "KAFKA_ENABLED", "KAFKA_BROKERS", "KAFKA_IDENTITY_EVENTS_TOPIC", "KAFKA_CONSUMER_GROUP_ID", "MATRIX_ENABLED",
+    "MATRIX_HOMESERVER_URL", "MATRIX_SERVER_NAME", "MATRIX_SERVICE_USER",
+}  # fmt: skip
+# Every kind that is rendered, and in which API: what is not here has no rules, so it is refused.
+KINDS = {
+    "ServiceAccount": "v1", "ConfigMap": "v1", "Deployment": "apps/v1", "PodDisruptionBudget": "policy/v1",
+    "Role": "rbac.authorization.k8s.io/v1", "RoleBinding": "rbac.authorization.k8s.io/v1",
+    "Component": "dapr.io/v1alpha1", "Configuration": "dapr.io/v1alpha1", "Resiliency": "dapr.io/v1alpha1",
+    "NetworkPolicy": "networking.k8s.io/v1", "ScaledObject": "keda.sh/v1alpha1",
+    "ExternalSecret": "external-secrets.io/v1",
+    "PodMonitor": "monitoring.coreos.com/v1", "PrometheusRule": "monitoring.coreos.com/v1",
+}  # fmt: skip
+OPTIONAL = {"NetworkPolicy", "ScaledObject", "ExternalSecret", "PodMonitor", "PrometheusRule"}
+
+
+def settings_of(manifests: Manifests) -> Settings | None:
+    """The function's settings in the pod; None when it would not start."""
+    environment: dict[str, object] = dict(manifests.settings)
+    for variable in manifests.container.get("env", []):
+        environment[variable.get("name")] = variable.get("value", "from a Secret")
+    try:
+        return Settings.model_validate({str(name).lower(): value for name, value in environment.items()})
+    except ValidationError:
+        return None
+
+
+def secrets_of(manifests: Manifests) -> set[tuple[str, str]]:
+    """Every Secret and key that something refers to; the tokens of annotations are their key `token`."""
+    found = {(settings.secret_name, SECRET_KEY)} if (settings := settings_of(manifests)) else set()
+    for variable in manifests.container.get("env", []):
+        if reference := dig(variable, "valueFrom", "secretKeyRef"):
+            found.add((str(reference.get("name")), str(reference.get("key"))))
+    for component in manifests.of("Component"):
+        for item in dig(component, "spec", "metadata") or []:
+            if reference := item.get("secretKeyRef"):
+                found.add((str(reference.get("name")), str(reference.get("key"))))
+    tokens = {manifests.annotations.get(f"dapr.io/{side}-token-secret") for side in ("app", "api")}
+    return found | {(str(name), "token") for name in tokens}
+
+
+def every_document_is_known_and_in_its_place(manifests: Manifests) -> Iterator[str]:
+    for document in manifests.documents:
+        kind, meta = document.get("kind"), document.get("metadata", {})
+        if KINDS.get(str(kind)) != document.get("apiVersion"):
+            yield f"{kind} of {document.get('apiVersion')} has no rules"
+        if meta.get("namespace") != NAMESPACE:
+            yield f"{kind} {meta.get('name')} is in {meta.get('namespace')}"
+        if not LABELS.items() <= meta.get("labels", {}).items():
+            yield f"{kind} {meta.get('name')} lacks the common labels"
+    missing = KINDS.keys() - OPTIONAL - {document.get("kind") for document in manifests.documents}
+    if missing:
+        yield f"missing: {sorted(missing)}"
+    for kind, wanted in (
+        ("Component", {"pubsub", "statestore", "secretstore", TOOLS_PUBSUB}), ("Configuration", {APP, f"{APP}-dead-letters"}), ("ConfigMap", {CONFIG_MAP}), ("Resiliency", {"resiliency"}),
+    ):  # fmt: skip
+        if manifests.names(kind) - {DASHBOARD} != wanted:
+            yield f"{kind}: {sorted(manifests.names(kind))}"
+    for kind in ("ServiceAccount", "Role", "RoleBinding", "Deployment", "PodDisruptionBudget",
+                 "NetworkPolicy", "ScaledObject", "PodMonitor", "PrometheusRule"):  # fmt: skip
+        if manifests.of(kind) and manifests.names(kind) != {APP}:
+            yield f"{kind}: {sorted(manifests.names(kind))}"
+
+
+def the_controller_finds_its_pods(manifests: Manifests) -> Iterator[str]:
+    if dig(manifests.pod, "metadata", "labels") != LABELS:
+        yield "the pods lack the common labels"
+    selected = {"matchLabels": {"app.kubernetes.io/name": APP}}
+    if dig(manifests.function, "spec", "selector") != selected:
+        yield "the Deployment selects other pods"
+    for policy in manifests.of("NetworkPolicy"):
+        if dig(policy, "spec", "podSelector") != selected:
+            yield "the NetworkPolicy selects other pods"
+
+
+def the_account_may_read_one_secret(manifests: Manifests) -> Iterator[str]:
+    settings = settings_of(manifests)
+    rule = {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}
+    if settings and manifests.one("Role").get("rules") != [rule | {"resourceNames": [settings.secret_name]}]:
+        yield "the Role allows something else than to get the one Secret"
+    binding = manifests.one("RoleBinding")
+    if binding.get("roleRef") != {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": APP}:
+        yield "the RoleBinding binds another Role"
+    if binding.get("subjects") != [{"kind": "ServiceAccount", "name": APP, "namespace": NAMESPACE}]:
+        yield "the RoleBinding is for another account"
+    if manifests.one("ServiceAccount").get("automountServiceAccountToken") is not False:
+        yield "the account's token is mounted where nobody asked"
+    if dig(manifests.pod, "spec", "serviceAccountName") != APP:
+        yield "the pod runs with another account"
+
+
+def the_function_starts_with_these_settings(manifests: Manifests) -> Iterator[str]:
+    values = manifests.settings
+    if not values.keys() >= SEED | {"LOG_LEVEL"}:
+        yield f"the ConfigMap lacks {sorted((SEED | {'LOG_LEVEL'}) - values.keys())}"
+    if unknown := [name for name in values if name.lower() not in Settings.model_fields or name == SECRET_KEY]:
+        yield f"the ConfigMap holds {unknown}"
+    if not all(isinstance(value, str) and value for value in values.values()):
+        yield "a value of the ConfigMap is no text"
+    settings = settings_of(manifests)
+    if settings is None:
+        yield "the function refuses these settings"
+    elif not settings.enabled:
+        yield "switched off"
+
+
+def the_settings_lead_to_the_right_servers(manifests: Manifests) -> Iterator[str]:
+    settings = settings_of(manifests)
+    if settings is None:
+        return
+    if not re.fullmatch(r"https?://[\w.-]+(:\d+)?/?", str(settings.matrix_homeserver_url)):
+        yield f"Synapse at {settings.matrix_homeserver_url}"
+    if not re.fullmatch(r"[\w.-]+:\d+(,[\w.-]+:\d+)*", settings.kafka_brokers):
+        yield f"Kafka at {settings.kafka_brokers}"
+    # Group and topic are what the old consumer had: with others, nothing is taken over.
+    if (settings.kafka_consumer_group_id, settings.kafka_identity_events_topic) != (
+        "realtime-chat-service", "nova.identity.events",
+    ):  # fmt: skip
+        yield "another group or topic than the old consumer's"
+    if settings.log_level not in ("DEBUG", "INFO"):
+        yield "changes would not be logged"
+
+
+def the_container_serves_with_the_settings_and_tokens(manifests: Manifests) -> Iterator[str]:
+    if manifests.container.get("args") != ["serve"] or manifests.container.get("name") != "function":
+        yield "the container does not serve"
+    if manifests.container.get("envFrom") != [{"configMapRef": {"name": CONFIG_MAP}}]:
+        yield "the settings are not those of the ConfigMap"
+    tokens = [
+        {"name": f"{side}_API_TOKEN", "valueFrom": {"secretKeyRef": {
+            "name": manifests.annotations.get(f"dapr.io/{word}-token-secret"), "key": "token"}}}
+        for side, word in (("APP", "app"), ("DAPR", "api"))
+    ]  # fmt: skip
+    # 0.0.0.0: kubelet's probes come from outside the pod.
+    if manifests.container.get("env") != [{"name": "APP_HOST", "value": "0.0.0.0"}, *tokens]:
+        yield "the function and daprd do not read the same tokens, or kubelet can't reach the function"
+
+
+def secrets_are_only_the_known_ones(manifests: Manifests) -> Iterator[str]:
+    known = {
+        ("realtime-chat-service-secret", SECRET_KEY), (f"{APP}-app-token", "token"), (f"{APP}-api-token", "token"),
+        (f"{APP}-statestore", "connectionString"),
+    }  # fmt: skip
+    kafka = {name: key for name, key in secrets_of(manifests) - known if name == f"{APP}-kafka"}
+    if unknown := {(name, key) for name, key in secrets_of(manifests) - known if name not in kafka}:
+        yield f"unknown Secrets: {sorted(unknown)}"
+    if absent := known - secrets_of(manifests):
+        yield f"nobody reads {sorted(absent)}"
+    if manifests.of("Secret"):
+        yield "a Secret in the manifests ends up in git"
+
+
+RULES = (
+    every_document_is_known_and_in_its_place, the_controller_finds_its_pods, the_account_may_read_one_secret,
+    the_function_starts_with_these_settings, the_settings_lead_to_the_right_servers,
+    the_container_serves_with_the_settings_and_tokens, secrets_are_only_the_known_ones,
+)  # fmt: skip

@@ -1,0 +1,160 @@
+"""Renders the overlays and every optional component as kustomize does, and looks things up in the result. Knows
+Kubernetes' and Dapr's field names and judges nothing."""
+
+import copy
+import functools
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+K8S = ROOT / "k8s"
+OVERLAYS = sorted(folder.name for folder in (K8S / "overlays").iterdir() if folder.is_dir())
+COMPONENTS = sorted(file.parent.relative_to(K8S / "components").as_posix()
+                    for file in (K8S / "components").rglob("kustomization.yaml"))  # fmt: skip
+# What every overlay has anyway.
+ALWAYS = {"settings"}
+# Each overlay, and each optional component on the plainest overlay.
+VARIANTS = [*OVERLAYS, *(f"staging+{component}" for component in COMPONENTS if component not in ALWAYS)]
+
+TOOLS_PUBSUB = "pubsub-dead-letters"
+
+Document = dict[str, Any]
+KUBECTL = Path(sys.executable).parent / "kubectl"
+
+
+@functools.cache
+def _rendered(variant: str) -> list[Document]:
+    return _documents(_kustomized(variant, {}))
+
+
+def _documents(text: str) -> list[Document]:
+    return list(yaml.load_all(text, Loader=yaml.CSafeLoader))
+
+
+def _kustomized(variant: str, settings: Mapping[str, str]) -> str:
+    overlay, _, component = variant.partition("+")
+    folder = K8S / "overlays" / overlay
+    if not component and not settings:
+        return _kustomize(folder)
+    # The overlay as it would be after one more line in its `components`, and with other values in its config.yaml.
+    # kustomize wants relative paths, and compares them after it followed symbolic links.
+    with tempfile.TemporaryDirectory() as made:
+        home = Path(made).resolve()
+        kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
+        kustomization["components"] += [f"../../components/{component}"] if component else []
+        kustomization["resources"].remove("config.yaml")
+        for kind in ("resources", "components"):
+            kustomization[kind] = [os.path.relpath((folder / entry).resolve(), home) for entry in kustomization[kind]]
+        kustomization["resources"].append("config.yaml")
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        config["data"] |= settings
+        (home / "config.yaml").write_text(yaml.safe_dump(config))
+        (home / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+        return _kustomize(home)
+
+
+def _kustomize(folder: Path) -> str:
+    done = subprocess.run([KUBECTL, "kustomize", folder], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def render(variant: str, settings: Mapping[str, str] | None = None) -> "Manifests":
+    """A fresh copy of what `kubectl apply -k` would send; `settings` replace values of the overlay's ConfigMap."""
+    if settings:
+        return Manifests(_documents(_kustomized(variant, settings)))
+    return Manifests(copy.deepcopy(_rendered(variant)))
+
+
+class Manifests:
+    """The documents of one variant."""
+
+    def __init__(self, documents: list[Document]) -> None:
+        self.documents = documents
+
+    def of(self, kind: str) -> list[Document]:
+        return [document for document in self.documents if document.get("kind") == kind]
+
+    def one(self, kind: str, name: str | None = None) -> Document:
+        """The one document of a kind (and name); empty when there is none, so that a rule says what is missing."""
+        found = [d for d in self.of(kind) if name in (None, d["metadata"].get("name"))]
+        return found[0] if len(found) == 1 else {}
+
+    def names(self, kind: str) -> set[str]:
+        return {str(document["metadata"].get("name")) for document in self.of(kind)}
+
+    def component(self, building_block: str) -> Document:
+        """The one Dapr component of a building block, such as `pubsub`, that is not the tools' alone."""
+        found = [
+            c
+            for c in self.of("Component")
+            if str(dig(c, "spec", "type")).startswith(f"{building_block}.")
+            and dig(c, "metadata", "name") != TOOLS_PUBSUB
+        ]
+        return found[0] if len(found) == 1 else {}
+
+    @property
+    def function(self) -> Document:
+        return self.one("Deployment", "matrix-account-sync")
+
+    @property
+    def pod(self) -> Document:
+        return dig(self.function, "spec", "template") or {}
+
+    @property
+    def container(self) -> Document:
+        return dig(self.pod, "spec", "containers", 0) or {}
+
+    @property
+    def annotations(self) -> Mapping[str, Any]:
+        return dig(self.pod, "metadata", "annotations") or {}
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        return dig(self.one("ConfigMap", "matrix-account-sync-config"), "data") or {}
+
+    def pods(self) -> Iterator[tuple[str, Document]]:
+        """Every pod template, with a name for messages."""
+        for document in self.documents:
+            spec = document.get("spec")
+            template = dig(document, "spec", "template") or dig(document, "spec", "jobTemplate", "spec", "template")
+            if isinstance(spec, dict) and isinstance(template, dict):
+                yield f"{document.get('kind')}/{document['metadata'].get('name')}", template
+
+
+def dig(document: Any, *path: str | int) -> Any:
+    """What lies at a path; None where the path ends early."""
+    for step in path:
+        try:
+            document = document[step]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return document
+
+
+def metadata(component: Document) -> dict[str, Any]:
+    """A Dapr component's metadata by name; a reference to a Secret as the tuple (name, key)."""
+    found = {}
+    for item in dig(component, "spec", "metadata") or []:
+        reference = item.get("secretKeyRef")
+        found[item.get("name")] = (reference.get("name"), reference.get("key")) if reference else item.get("value")
+    return found
+
+
+def leaves(document: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """Every scalar of a document with its path."""
+    if isinstance(document, dict):
+        for key, value in document.items():
+            yield from leaves(value, (*path, key))
+    elif isinstance(document, list):
+        for index, value in enumerate(document):
+            yield from leaves(value, (*path, index))
+    else:
+        yield path, document

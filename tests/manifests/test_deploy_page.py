@@ -1,0 +1,78 @@
+"""docs/deploy.md names what the manifests name. `make k8s-test` runs the commands that need no more than an API server."""
+
+import re
+
+import pytest
+
+from dev.k8s.control_plane import VALUES
+from dev.k8s.tools import DAPR
+from function.settings import DEAD_SUFFIX, REPLAY_SUFFIX
+from tests.manifests.deploy_page import PAGE, scripts
+from tests.manifests.names import APP, CONFIG_MAP, NAMESPACE, secrets_of
+from tests.manifests.rendering import K8S, OVERLAYS, VARIANTS, metadata, render
+
+
+def created() -> set[tuple[str, str]]:
+    """Every Secret and key that the page has somebody create."""
+    found = set()
+    for script in scripts("7. Secrets"):
+        for command in script.replace("\\\n", " ").splitlines():
+            name = re.search(r"create secret generic (\S+)", command)
+            keys = re.findall(r"--from-(?:literal|file)=([\w.]+)=", command)
+            found |= {(name[1], key) for key in keys if name}
+    return found
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_page_creates_every_secret_that_an_overlay_reads(overlay: str) -> None:
+    assert secrets_of(render(overlay)) <= created()
+
+
+def test_the_page_creates_no_secret_that_nobody_reads() -> None:
+    assert created() == set().union(*(secrets_of(render(overlay)) for overlay in OVERLAYS))
+
+
+def test_the_keys_of_a_client_certificate_are_named() -> None:
+    keys = {key for _, key in secrets_of(render("staging+kafka-mtls")) - secrets_of(render("staging"))}
+    assert all(f"`{key}`" in PAGE for key in keys)
+
+
+def test_the_topics_have_room_for_the_largest_letter() -> None:
+    (script,) = scripts("3. Topics")
+    settings = render("staging").settings
+    main = settings["KAFKA_IDENTITY_EVENTS_TOPIC"]
+    assert f"for topic in {main}{DEAD_SUFFIX} {main}{REPLAY_SUFFIX}; do" in script
+    assert f"--describe --topic {main}" in script
+    assert f"max.message.bytes={metadata(render('staging').component('pubsub'))['maxMessageBytes']}" in script
+    assert '--partitions "$partitions"' in script
+
+
+def test_dapr_is_installed_as_it_is_tested() -> None:
+    (script,) = scripts("1. Dapr")
+    assert dict(re.findall(r"--set (\S+)=(\S+)", script)) == VALUES
+    assert f"--version {DAPR}" in script
+
+
+def test_every_kubectl_command_is_about_what_is_there() -> None:
+    commands = re.findall(r"kubectl (?:[^`\n]|\\\n)*", PAGE)
+    assert commands
+    for command in commands:
+        assert set(re.findall(r"(?:-n|namespace) (infra\w+)", command)) <= {NAMESPACE}
+        assert set(re.findall(r"deployment/([\w-]+)", command)) <= {APP}
+        assert set(re.findall(r"configmap ([\w-]+)", command)) <= {CONFIG_MAP}
+        assert set(re.findall(r" -c ([\w-]+) ", command)) <= {"function", "daprd"}
+        for folder in re.findall(r" -k (\S+)", command):
+            assert (K8S.parent / folder / "kustomization.yaml").exists()
+
+
+def test_every_folder_of_the_manifests_is_explained() -> None:
+    named = set(re.findall(r"`k8s/((?:base|overlays|components|jobs)[\w/-]*)`", PAGE))
+    folders = {file.parent.relative_to(K8S).as_posix() for file in K8S.rglob("kustomization.yaml")}
+    assert named == folders
+
+
+def test_every_optional_component_is_explained() -> None:
+    explained = PAGE.partition("## Optional parts")[2]
+    for variant in VARIANTS:
+        component = variant.partition("+")[2]
+        assert not component or component.startswith("kafka-") or f"- `{component}`:" in explained

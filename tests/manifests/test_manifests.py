@@ -1,0 +1,122 @@
+"""Every rule holds for every overlay and every optional component, and the rules leave nothing uncovered: whatever is
+changed in a manifest, one of them says so."""
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from tests.manifests import monitoring, names, optional, sidecar, workload
+from tests.manifests.rendering import COMPONENTS, K8S, OVERLAYS, VARIANTS, Manifests, dig, leaves, render
+
+Rule = Callable[[Manifests], Iterator[str]]
+RULES: tuple[Rule, ...] = (*workload.RULES, *names.RULES, *sidecar.RULES, *optional.RULES, *monitoring.RULES)
+Path = tuple[str | int, ...]
+annotation_names = st.sampled_from([f"dapr.io/{name}" for name in sidecar.ANNOTATIONS])
+
+
+def problems(manifests: Manifests) -> Iterator[str]:
+    return (f"{rule.__name__}: {problem}" for rule in RULES for problem in rule(manifests))
+
+
+@functools.cache
+def places(variant: str) -> list[Path]:
+    """Every scalar of an overlay; of a variant those of the documents that its component adds or changes."""
+    known = render("staging").documents if "+" in variant else []
+    documents = render(variant).documents
+    return [path for path, _ in leaves(documents) if documents[int(path[0])] not in known]
+
+
+def changed(variant: str, path: Path, change: Callable[[Any, Any], None]) -> Manifests:
+    """The variant after `change`, which gets what holds the scalar, and its key there."""
+    documents = render(variant).documents
+    change(dig(documents, *path[:-1]), path[-1])
+    return Manifests(documents)
+
+
+def spoil(holder: Any, key: Any) -> None:
+    value = holder[key]
+    holder[key] = not value if isinstance(value, bool) else value * 1000 + 1 if isinstance(value, int) else f"{value}x"
+
+
+def drop(holder: Any, key: Any) -> None:
+    del holder[key]
+
+
+def shown(path: Path) -> str:
+    return "/".join(map(str, path))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_the_rule_holds(rule: Rule, variant: str) -> None:
+    assert list(rule(render(variant))) == []
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("change", [spoil, drop])
+def test_a_rule_notices_whatever_is_changed(change: Callable[[Any, Any], None], variant: str) -> None:
+    unnoticed = [shown(path) for path in places(variant) if not any(problems(changed(variant, path, change)))]
+    assert unnoticed == []
+
+
+@given(name=annotation_names, data=st.data())
+def test_a_mistyped_annotation_is_found(name: str, data: st.DataObject) -> None:
+    """The injector ignores it, and the sidecar comes without what it asked for."""
+    at = data.draw(st.integers(0, len(name) - 1))
+    letter = data.draw(st.sampled_from("abcdefghijklmnopqrstuvwxyz-./"))
+    wrong = data.draw(
+        st.sampled_from([name[:at] + name[at + 1 :], name[:at] + letter + name[at:], name.replace("-", "_")])
+    )
+    assume(wrong != name)
+    manifests = render("staging")
+    annotations = manifests.pod["metadata"]["annotations"]
+    annotations[wrong] = annotations.pop(name)
+    assert any(wrong in problem for problem in problems(manifests))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("app-port", "http"), ("sidecar-cpu-request", "fast"), ("enabled", "yes"), ("volume-mounts", "no-such:/x"),
+        ("app-health-probe-interval", "1s"), ("graceful-shutdown-seconds", "5s"), ("enabled", True),
+    ],
+)  # fmt: skip
+def test_a_value_that_the_injector_would_ignore_is_found(name: str, value: object) -> None:
+    manifests = render("staging")
+    manifests.pod["metadata"]["annotations"][f"dapr.io/{name}"] = value
+    assert any(name in problem for problem in problems(manifests))
+
+
+def test_liveness_never_asks_for_readiness() -> None:
+    """Restarting every pod does not mend Synapse."""
+    manifests = render("staging")
+    manifests.container["livenessProbe"]["httpGet"]["path"] = "/health/ready"
+    assert any("liveness" in problem for problem in problems(manifests))
+
+
+def test_both_environments_are_there() -> None:
+    assert OVERLAYS == ["production", "staging"]
+
+
+def test_every_file_is_part_of_some_variant() -> None:
+    """A manifest that no kustomization names is never applied, and nobody notices."""
+    named = set()
+    for kustomization in K8S.rglob("kustomization.yaml"):
+        named.add(kustomization.resolve())
+        for entry in yaml.safe_load(kustomization.read_text()).get("resources", []):
+            target = (kustomization.parent / entry).resolve()
+            named.add(target / "kustomization.yaml" if target.is_dir() else target)
+    assert {file.resolve() for file in K8S.rglob("*.yaml")} - named == set()
+    assert {variant.partition("+")[2] for variant in VARIANTS} == {"", *COMPONENTS} - {"settings"} | {""}
+
+
+def test_production_shows_kafka_a_password_over_tls() -> None:
+    (pubsub,) = [c for c in render("production").of("Component") if c["metadata"]["name"] == "pubsub"]
+    given_metadata = {item["name"] for item in pubsub["spec"]["metadata"]}
+    assert {"saslUsername", "saslPassword", "caCert"} <= given_metadata
+    assert "disableTls" not in given_metadata
