@@ -298,7 +298,7 @@ def test_a_second_replay_is_refused_while_one_is_at_work(world: World, tmp_path:
     first = Tool(world.environment, tmp_path, "replay")
     first.sidecar.start()
     try:
-        process = first.launch("--yes", "--user", user, "--rate", "2")
+        process = first.launch("--yes", "--user", user, "--rate", "0.25")
         wait_until(lambda: any(r.headers["event_id"].decode() == letters[0].event_id
                                for r in world.records(REPLAY_TOPIC)), "the first letter replayed")  # fmt: skip
         second = world.tool("replay", "--yes", "--user", user)
