@@ -1,6 +1,6 @@
 # Targets for people; `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup up down demo dead-letters replay test replay-drill check lock clean
+.PHONY: help setup up down demo dead-letters replay test bench bench-more bench-profile replay-drill check lock clean
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
@@ -38,6 +38,19 @@ test: setup ## Set up and run all tests, on real servers
 	@$(RUN)/python -m dev tools
 	@$(RUN)/python -m pytest
 
+bench: setup ## Measure beside peers and limits; QUICK=1: two minutes, correctness only; ARGS="--only noise --runs 1"
+	@$(RUN)/python -m dev tools
+	@$(RUN)/python -m benchmarks $(if $(QUICK),--quick) $(ARGS)
+
+bench-more: setup ## How it grows with partitions, batches, components and replicas, and memory over a million events
+	@$(RUN)/python -m dev tools
+	@$(RUN)/python -m benchmarks.growth
+	@$(RUN)/python -m benchmarks.soak
+
+bench-profile: setup ## Where the function's time goes on noise, from samples of the running process
+	@$(RUN)/python -m dev tools
+	@$(RUN)/python -m benchmarks.profiling
+
 replay-drill: setup ## Break 60 of 2,000 events in eight ways, mend the causes, replay, and count (part of `make test`)
 	@$(RUN)/python -m dev tools
 	@$(RUN)/python -m pytest tests/integration/test_replay.py
@@ -52,6 +65,7 @@ LOCK := uv pip compile -q --generate-hashes --no-emit-index-url --universal --py
 lock: ## Renew the lock files (needs uv)
 	@$(LOCK) pyproject.toml -o requirements.txt
 	@$(LOCK) pyproject.toml --group dev -o requirements-dev.txt
+	@$(LOCK) --group bench -o requirements-bench.txt
 	@$(LOCK) dev/synapse/requirements.in -o dev/synapse/requirements.txt
 
 clean: ## Stop the stack and remove everything that was made

@@ -68,10 +68,11 @@ class Bench:
 
     def send(self, event: Event) -> None:
         """Hands one event to the producer, which sends it at once."""
-        partition = {} if event.partition is None else {"partition": event.partition}
+        partition = -1 if event.partition is None else event.partition  # -1: by the key
+        headers: dict[str, str | bytes | None] = dict(event.headers)
         while True:
             try:
-                self._producer.produce(TOPIC, event.value, event.user_id, headers=dict(event.headers), **partition)
+                self._producer.produce(TOPIC, event.value, event.user_id, partition, headers=headers)
                 break
             except BufferError:  # its queue is full
                 self._producer.poll(0.1)
@@ -85,6 +86,13 @@ class Bench:
         ends = [consumer.get_watermark_offsets(one, timeout=10)[1] for one in committed]
         consumer.close()
         return all(one.offset >= end or not end for one, end in zip(committed, ends, strict=True))
+
+    def balance(self) -> str:
+        """How many partitions each member of the group owns, such as `6 + 6`; "" while they are being shared out."""
+        admin = AdminClient({"bootstrap.servers": self.stack.kafka.brokers, "log_level": 0})
+        group = admin.describe_consumer_groups([self._group])[self._group].result(10)
+        owned = [[p for p in m.assignment.topic_partitions if p.topic == TOPIC] for m in group.members if m.assignment]
+        return " + ".join(str(len(partitions)) for partitions in owned if partitions)
 
     def letters(self) -> set[str]:
         """The ids of the events in the dead letters."""

@@ -4,7 +4,8 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.workloads import Event, Kind, State, Workload, apply, expected
+from benchmarks.expected import apply, expected
+from benchmarks.workloads import Event, Kind, State, Workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,9 @@ def _never_applied(workload: Workload, writes: Sequence[Write]) -> int:
         if before and after and after != before:
             of_user[event.user_id].append(_took(event, before, after, taken))
     # What is older than an event that took effect was overtaken, not lost.
-    return sum(next((n for n, took in enumerate(reversed(effects)) if took), len(effects)) for effects in of_user.values())
+    return sum(
+        next((n for n, took in enumerate(reversed(effects)) if took), len(effects)) for effects in of_user.values()
+    )
 
 
 def _took(event: Event, before: State, after: State, taken: Collection[Write]) -> bool:

@@ -59,10 +59,10 @@ class _Cost:
 def backlog(bench: Bench, make: MakeSystem, workload: Workload, *, partitions: int = 12) -> Measured:
     """How fast a waiting topic is worked off: from the first call on a user to the end's."""
     with running(bench, make, workload, partitions) as (system, began):
-        first = _wait(bench, system, lambda progress: progress.calls > 0)
+        first = wait(bench, system, lambda progress: progress.calls > 0)
         cost = _Cost(system)
-        last = _wait(bench, system)
-        seconds, start = _end(last) - first.first, max(0.0, first.first - began)
+        last = wait(bench, system)
+        seconds, start = last.last - first.first, max(0.0, first.first - began)
         events = len(workload.everything)
         used, held = cost.cpu(events), cost.rss()
         return Measured(events, seconds, last.calls, start, _judged(bench, system, workload), used, held)
@@ -73,13 +73,13 @@ def outage(bench: Bench, make: MakeSystem, workload: Workload, *, seconds: float
     stub, third = bench.homeserver, len(workload.events) * 2 // 3
     assert isinstance(stub, StubSynapse)
     with running(bench, make, workload, 12, failing) as (system, _):
-        first = _wait(bench, system, lambda progress: progress.calls > 0)
+        first = wait(bench, system, lambda progress: progress.calls > 0)
         cost = _Cost(system)
-        left_at = _wait(bench, system, lambda progress: progress.calls > third)
+        left_at = wait(bench, system, lambda progress: progress.calls > third)
         stub.leave(seconds)
         back = now() + seconds
-        last = _wait(bench, system, patience=seconds + PATIENCE)
-        events, after = len(workload.everything), max(0.0, _end(last) - back)
+        last = wait(bench, system, patience=seconds + PATIENCE)
+        events, after = len(workload.everything), max(0.0, last.last - back)
         used, held = cost.cpu(events), cost.rss()
         working = left_at.last - first.first + after
         judged = _judged(bench, system, workload)
@@ -95,7 +95,7 @@ def live(bench: Bench, make: MakeSystem, workload: Workload, *, rate: float) -> 
             sent[event.id] = now()
             bench.send(event)
         bench.produce(workload.ends)
-        last = _wait(bench, system)
+        last = wait(bench, system)
         events = len(workload.everything)
         used, held = cost.cpu(events), cost.rss()
         arrivals = bench.homeserver.found(workload).arrivals
@@ -137,16 +137,12 @@ def _prime(bench: Bench, system: System, workload: Workload) -> None:
     bench.homeserver.expect(ends)
     bench.produce(workload.primer)
     system.start()
-    _wait(bench, system)
+    wait(bench, system)
     time.sleep(2)  # offsets are committed once a second
     bench.homeserver.expect(workload.ends)
 
 
-def _end(progress: Progress) -> float:
-    return progress.last
-
-
-def _wait(
+def wait(
     bench: Bench, system: System, enough: Callable[[Progress], bool] = lambda _: False, patience: float = PATIENCE
 ) -> Progress:
     """Waits until it is enough, or the run has ended, or nothing has come for so long that it has."""

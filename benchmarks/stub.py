@@ -87,7 +87,9 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError as error:
-            print("stub:", repr(error.__context__), file=sys.stderr, flush=True)  # a bug here is nobody's fault elsewhere
+            print(
+                "stub:", repr(error.__context__), file=sys.stderr, flush=True
+            )  # a bug here is nobody's fault elsewhere
             self.abort()
         except httptools.HttpParserError:
             self.abort()

@@ -4,13 +4,14 @@ import json
 import os
 import sys
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
+from benchmarks.expected import fewest_calls
 from benchmarks.homeservers import Homeserver, Progress
-from benchmarks.workloads import Workload, fewest_calls
+from benchmarks.workloads import Workload
 from dev.processes import Server, listens
 from dev.sidecar import COMPONENTS, ROOT, FunctionProcess, Sidecar
 from dev.tools import peers_python
@@ -165,4 +166,5 @@ class Load(Peer):
 
 
 OURS, PLAIN, WORKERS, NOTHING, LOAD = "ours", "plain consumer", "FastStream, 16 workers", "daprd, no work", "bare load"
-SYSTEMS = {OURS: Ours, PLAIN: Plain, WORKERS: Workers, NOTHING: Nothing, LOAD: Load}
+MakeSystem = Callable[[Environment, Path, Workload], System]
+SYSTEMS: Mapping[str, MakeSystem] = {OURS: Ours, PLAIN: Plain, WORKERS: Workers, NOTHING: Nothing, LOAD: Load}

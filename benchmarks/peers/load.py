@@ -1,7 +1,6 @@
-"""A bare load generator: the calls that a workload can't do without, 16 in flight, no Kafka, no memory, no retries. The
-limit of Synapse. `python -m benchmarks.peers.load CALLS [IN_FLIGHT]`
+"""A bare load generator: the calls that a workload can't do without, 16 in flight, no Kafka, no memory, no retries.
 
-CALLS is a file with a line for each event: a JSON list of [what, user, value], made in their order.
+The limit of Synapse. `python -m benchmarks.peers.load CALLS [IN_FLIGHT]`: CALLS is a file with a line for each event: a JSON list of [what, user, value], made in their order.
 """
 
 import asyncio
@@ -34,8 +33,8 @@ async def work(http: aiohttp.ClientSession, events: Iterator[list[tuple[str, str
                 await answer.read()
 
 
-async def main(calls: Path, in_flight: int) -> None:
-    events = iter([json.loads(line) for line in calls.read_text().splitlines()])
+async def main(wanted: list[list[tuple[str, str, str]]], in_flight: int) -> None:
+    events = iter(wanted)
     headers = {"Authorization": f"Bearer {os.environ['TOKEN']}"}
     connector = aiohttp.TCPConnector(limit=0)
     url = os.environ["MATRIX_HOMESERVER_URL"]
@@ -44,4 +43,5 @@ async def main(calls: Path, in_flight: int) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 16))
+    lines = Path(sys.argv[1]).read_text().splitlines()
+    uvloop.run(main([json.loads(line) for line in lines], int(sys.argv[2]) if len(sys.argv) > 2 else 16))

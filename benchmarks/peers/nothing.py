@@ -1,7 +1,6 @@
-"""An app behind daprd that does nothing: parses each batch, as it has to for the entries' ids, and says SUCCESS. The
-limit of the road. `python -m benchmarks.peers.nothing`
+"""An app behind daprd that does nothing: parses each batch, as it has to for the entries' ids, and says SUCCESS.
 
-Bare ASGI on the function's own server. `GET /count` says how many entries came, when the first and when the last.
+The limit of the road. Bare ASGI on the function's own server. `GET /count` says how many entries came, when the first and when the last.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""A plain consumer: aiokafka and httpx, one event at a time. `python -m benchmarks.peers.plain`"""
+"""A plain consumer: aiokafka and httpx, one event at a time."""
 
 import asyncio
 import logging

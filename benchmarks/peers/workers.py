@@ -1,4 +1,4 @@
-"""FastStream with 16 workers and httpx. `python -m benchmarks.peers.workers`"""
+"""FastStream with 16 workers and httpx."""
 
 import asyncio
 import logging
@@ -16,10 +16,11 @@ http = client()
 
 async def as_bytes(message: KafkaMessage) -> bytes:
     """The record's value as it is: some are no JSON."""
-    return message.body
+    body: bytes = message.body
+    return body
 
 
-@broker.subscriber(
+@broker.subscriber(  # type: ignore[untyped-decorator]
     os.environ["KAFKA_IDENTITY_EVENTS_TOPIC"],
     group_id=os.environ["KAFKA_CONSUMER_GROUP_ID"],
     auto_offset_reset="earliest",
