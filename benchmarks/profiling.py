@@ -24,7 +24,7 @@ Stack = Sequence[str]  # frames such as `decode (function/events.py:70)`, outerm
 
 def stacks(raw: str) -> list[tuple[Stack, int]]:
     """The samples in py-spy's raw form: frames, separated by semicolons, and how often they were seen."""
-    found = []
+    found: list[tuple[Stack, int]] = []
     for line in raw.splitlines():
         frames, _, count = line.rpartition(" ")
         found.append((frames.split(";"), int(count)))
@@ -68,20 +68,43 @@ def main(
     native: Annotated[bool, typer.Option(help="Also look into C extensions.")] = False,
     command: Annotated[str, typer.Option(help="Runs the function in another way; words separated by blanks.")] = "",
     partitions: int = 12,
+    kind: Annotated[str, typer.Option("--workload", help="A workload of the stub.")] = "noise known",
 ) -> None:
     """Sample the function from its first event to its last."""
     spy = peers_python(print).with_name("py-spy")
     with tempfile.TemporaryDirectory() as folder, bench(Path(folder)) as at:
-        raw, workload = Path(folder) / "raw.txt", make("noise known", events, partitions)
+        raw, workload = Path(folder) / "raw.txt", make(kind, events, partitions)
 
         class Sampled(Ours):
             """The function, sampled from where its backlog begins."""
 
+            def start(self) -> None:
+                super().start()
+                if not workload.primer:
+                    self.sample()
+
             def resume(self) -> None:
-                pid = str(self.servers()["function"].pids()[0])
-                words = [str(spy), "record", "-p", pid, "-f", "raw", "-o", str(raw), "-r", str(RATE), "-d", "600", "--gil"]
-                self.sampler = subprocess.Popen([*words, *(["--native"] if native else [])], stdout=sys.stderr)
+                self.sample()
                 super().resume()
+
+            def sample(self) -> None:
+                pid = str(self.servers()["function"].pids()[0])
+                words = [
+                    str(spy),
+                    "record",
+                    "-p",
+                    pid,
+                    "-f",
+                    "raw",
+                    "-o",
+                    str(raw),
+                    "-r",
+                    str(RATE),
+                    "-d",
+                    "600",
+                    "--gil",
+                ]
+                self.sampler = subprocess.Popen([*words, *(["--native"] if native else [])], stdout=sys.stderr)
 
             def stop(self) -> None:
                 super().stop()  # py-spy ends with the process that it watches

@@ -6,13 +6,14 @@ import base64
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+import httpx
 from dapr.proto import api_v1, common_v1
 
 from benchmarks import report
-from benchmarks.workloads import Event, make
+from benchmarks.workloads import Event, Maker
 from function.delivery import Delivery, _tell, _User
 from function.desired import Account, Record, dump, fold, load, may_have_run
 from function.events import ProfileUpdated, decode
@@ -25,37 +26,54 @@ from function.verdicts import Fate, Verdict, verdicts_of
 
 BATCH, ROUNDS = 100, 200
 
+Work = Callable[[], object]
+
 
 class Store:
     """A state store that is there at once: what is measured is the function around it."""
 
-    def __init__(self, records: dict[str, Stored]) -> None:
-        self.records = records
+    def __init__(self, stored: dict[str, Stored]) -> None:
+        self._stored = stored
 
-    async def read(self, users: list[str]) -> dict[str, Stored]:
-        return {user: self.records[user] for user in users}
+    async def read(self, users: Sequence[str]) -> dict[str, Stored]:
+        return {user: self._stored[user] for user in users}
 
     async def write(self, records: dict[str, Stored]) -> None:
-        pass
+        """Takes everything."""
 
 
-def envelope(events: list[Event]) -> bytes:
+def noise(maker: Maker) -> tuple[list[Event], dict[str, Record]]:
+    """A profile event of each of a hundred users, and their records, which say the same already."""
+    events, records = [], dict[str, Record]()
+    for _ in range(BATCH):
+        user, state = maker.uuid(), maker.account()
+        older = decode(*_wire(maker.profile(user, state)))
+        assert isinstance(older, ProfileUpdated)
+        known = Account(display_name=state.name, avatar=state.avatar)
+        records[user] = Record(
+            profile_at=older.at, display_name=state.name, avatar=state.avatar, known=known, avatar_at=older.at
+        )
+        events.append(maker.profile(user, state))
+    return events, records
+
+
+def _wire(event: Event) -> tuple[bytes, dict[str, str]]:
+    return event.value, {name: text.decode() for name, text in event.headers.items()}
+
+
+def envelope(events: Sequence[Event]) -> bytes:
     """A batch as daprd sends it."""
-    entries = [
-        {
-            "entryId": str(number), "event": base64.b64encode(event.value).decode(),
-            "metadata": {name: text.decode() for name, text in event.headers.items()} | {
-                "__key": event.user_id, "__topic": "nova.identity.events", "__partition": "3",
-                "__offset": str(number), "__timestamp": "1767225600000",
-            },
-            "contentType": "application/octet-stream",
-        }
-        for number, event in enumerate(events)
-    ]  # fmt: skip
+    entries = []
+    for number, event in enumerate(events):
+        value, headers = _wire(event)
+        place = {"__key": event.user_id, "__topic": "nova.identity.events", "__partition": "3"}
+        place |= {"__offset": str(number), "__timestamp": "1767225600000"}
+        encoded = base64.b64encode(value).decode()
+        entries.append({"entryId": str(number), "event": encoded, "metadata": headers | place, "contentType": ""})
     return json.dumps({"id": "x", "entries": entries, "topic": "nova.identity.events", "pubsubname": "pubsub"}).encode()
 
 
-def best(work: Callable[[], Any]) -> float:
+def best(work: Work) -> float:
     """Microseconds an event."""
     found = []
     for _ in range(ROUNDS):
@@ -65,81 +83,76 @@ def best(work: Callable[[], Any]) -> float:
     return 1e6 * min(found) / BATCH
 
 
+class Stages:
+    """The stages of one batch."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        events, self._before = noise(Maker(1))
+        self._body = envelope(events)
+        self._entries = read_batch(self._body)
+        self._records = [record for _, record in self._entries if record]
+        self._events = [e for r in self._records if isinstance(e := decode(r.value, r.headers), ProfileUpdated)]
+        self._stored = {user: Stored(record, "1") for user, record in self._before.items()}
+        self._bodies = {user: dump(record) for user, record in self._before.items()}
+        health, nobody = Health(), httpx.AsyncClient()
+        health.sick = None
+        tokens: Any = None
+        self._synapse = Synapse(nobody, tokens, "staging.nova.app")  # never called: nothing changes
+        store: Any = Store(self._stored)
+        letters: Any = None
+        self._delivery = Delivery(store, self._synapse, letters, health)
+
+    def all(self) -> dict[str, Work]:
+        verdicts = [Verdict(Fate.UNCHANGED)] * BATCH
+        return {
+            "read_batch: JSON, base64": lambda: read_batch(self._body),
+            "decode": lambda: [decode(r.value, r.headers) for r in self._records],
+            "load the records": lambda: [load(body) for body in self._bodies.values()],
+            "fold, hides_a_step, may_have_run": self._fold,
+            "reconcile, verdicts": lambda: self._run(self._reconcile()),
+            "settle: a task and a timeout a user, and the two lines above": lambda: self._run(self._settle()),
+            "dump the records": lambda: [dump(record) for record in self._before.values()],
+            "the transaction's request": self._request,
+            "log lines, level INFO": lambda: _tell(self._records, self._events, verdicts),
+            "answer": lambda: answer(self._entries, set()),
+            "deliver, all of it, with a store that is there at once": lambda: self._run(
+                self._delivery.deliver(self._records)
+            ),
+        }
+
+    def _run(self, work: Coroutine[Any, Any, object]) -> object:
+        return self._loop.run_until_complete(work)
+
+    def _fold(self) -> None:
+        for event in self._events:
+            before = self._before[event.user_id]
+            hides_a_step([before, fold(before, event)])
+            may_have_run(before, event)
+
+    async def _reconcile(self) -> None:
+        for event in self._events:
+            outcome = await reconcile(self._synapse, event.user_id, self._before[event.user_id], doubtful=False)
+            verdicts_of([event], outcome)
+
+    async def _settle(self) -> None:
+        users = [_User(event.user_id, [0], [event]) for event in self._events]
+        await asyncio.gather(*(self._delivery._settle_user(user, self._stored[user.user_id]) for user in users))  # noqa: SLF001
+
+    def _request(self) -> object:
+        etag = common_v1.Etag(value="1")
+        items = [common_v1.StateItem(key=k, value=v, etag=etag, options=FIRST_WRITE) for k, v in self._bodies.items()]
+        operations = [api_v1.TransactionalStateOperation(operationType="upsert", request=item) for item in items]
+        return api_v1.ExecuteStateTransactionRequest(storeName="s", operations=operations).SerializeToString()
+
+
 def main() -> None:
     """Print the table."""
     logging.getLogger("function").setLevel("INFO")
-    workload = make("noise known", 10 * BATCH, 1)
-    events = list(workload.events[:BATCH])
-    body = envelope(events)
-    entries = read_batch(body)
-    records = [record for _, record in entries if record]
-    decoded = [one for r in records if isinstance(one := decode(r.value, r.headers), ProfileUpdated)]
-    known = {user: Account(display_name=s.name, avatar=s.avatar) for user, s in workload.accounts.items()}
-    # The profile before, so that every event is newer and changes nothing.
-    old = datetime_before(decoded)
-    before = {
-        e.user_id: Record(profile_at=old, display_name=e.display_name, avatar=e.avatar, avatar_at=old,
-                          known=Account(display_name=e.display_name, avatar=e.avatar))
-        for e in decoded
-    }  # fmt: skip
-    assert len(known) >= len(before)
-    stored = {user: Stored(record, "1") for user, record in before.items()}
-    bodies = {user: dump(record) for user, record in before.items()}
     loop = asyncio.new_event_loop()
-    synapse: Any = Synapse.__new__(Synapse)
-    health = Health()
-    health.sick = None
-    state, letters = Any, Any
-    state = Store(stored)
-    delivery = Delivery(state, synapse, letters, health)
-    verdicts = [Verdict(Fate.UNCHANGED)] * len(records)
-
-    async def settle() -> None:
-        await asyncio.gather(*(
-            delivery._settle_user(_User(e.user_id, [0], [e]), stored[e.user_id]) for e in decoded  # noqa: SLF001
-        ))  # fmt: skip
-
-    def pure() -> None:
-        for e in decoded:
-            record = fold(before[e.user_id], e)
-            hides_a_step([before[e.user_id], record])
-            may_have_run(before[e.user_id], e)
-
-    async def reconciled() -> None:
-        for e in decoded:
-            outcome = await reconcile(synapse, e.user_id, before[e.user_id], doubtful=False)
-            verdicts_of([e], outcome)
-
-    def request() -> Any:
-        operations = [
-            api_v1.TransactionalStateOperation(
-                operationType="upsert",
-                request=common_v1.StateItem(key=k, value=v, etag=common_v1.Etag(value="1"), options=FIRST_WRITE),
-            )
-            for k, v in bodies.items()
-        ]
-        return api_v1.ExecuteStateTransactionRequest(storeName="s", operations=operations).SerializeToString()
-
-    stages: dict[str, Callable[[], Any]] = {
-        "read_batch (JSON, base64)": lambda: read_batch(body),
-        "decode": lambda: [decode(r.value, r.headers) for r in records],
-        "load records": lambda: [load(b) for b in bodies.values()],
-        "fold, hides_a_step, may_have_run": pure,
-        "reconcile, verdicts": lambda: loop.run_until_complete(reconciled()),
-        "settle users (tasks, timeouts, fold, reconcile)": lambda: loop.run_until_complete(settle()),
-        "dump records": lambda: [dump(r) for r in before.values()],
-        "transaction request": request,
-        "log lines (_tell, level INFO)": lambda: _tell(records, decoded, verdicts),
-        "answer": lambda: answer(entries, set()),
-        "deliver, all of it with a store that is there at once": lambda: loop.run_until_complete(
-            delivery.deliver(records)
-        ),
-    }
-    print(report.table(("stage", "µs an event"), [(name, f"{best(work):.1f}") for name, work in stages.items()]))
-
-
-def datetime_before(decoded: list[ProfileUpdated]) -> Any:
-    return min(e.at for e in decoded).replace(year=2025)
+    rows = [(name, f"{best(work):.1f}") for name, work in Stages(loop).all().items()]
+    print(report.table(("stage", "µs an event"), rows))
+    loop.close()
 
 
 if __name__ == "__main__":
