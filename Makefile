@@ -49,6 +49,7 @@ bench-more: setup ## How it grows with partitions, batches, components and repli
 
 bench-profile: setup ## Where the function's time goes on noise, from samples of the running process
 	@$(RUN)/python -m dev tools
+	@$(RUN)/python -m benchmarks.stages
 	@$(RUN)/python -m benchmarks.profiling
 
 replay-drill: setup ## Break 60 of 2,000 events in eight ways, mend the causes, replay, and count (part of `make test`)

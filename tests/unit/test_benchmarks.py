@@ -10,13 +10,16 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+import yaml
 
 from benchmarks import report
 from benchmarks.chart import bars
 from benchmarks.expected import expected, fewest_calls
+from benchmarks.growth import components
 from benchmarks.judge import Judgement, Write, judge
 from benchmarks.measure import percentile
 from benchmarks.plan import PARTS, failures, medians
+from benchmarks.profiling import alone, inclusive, stacks
 from benchmarks.sizing import sizing
 from benchmarks.stub_accounts import StubAccounts
 from benchmarks.systems import LOAD, NOTHING, OURS, PLAIN, SYSTEMS
@@ -294,6 +297,23 @@ def test_the_chart_is_xml_with_a_bar_for_each_value() -> None:
     picture = ET.fromstring(bars("Events <per> second", {"noise": {"a": 2.0, "b": 1.0}}, ["a", "b"]))
     widths = [float(bar.get("width", "0")) for bar in picture.iter("{http://www.w3.org/2000/svg}rect")][1:]
     assert widths[0] == 2 * widths[1]
+
+
+def test_more_components_are_more_members_of_the_group_each_with_the_same_patience(tmp_path: Path) -> None:
+    folder = components(tmp_path, 3, "host=127.0.0.1")
+    found = {file.stem: yaml.safe_load(file.read_text()) for file in folder.glob("*.yaml")}
+    assert {"pubsub", "pubsub-2", "pubsub-3"} <= found.keys()
+    assert found["pubsub-3"]["metadata"]["name"] == "pubsub-3"
+    assert found["pubsub-3"]["spec"] == found["pubsub"]["spec"]
+    assert found["resiliency"]["spec"]["targets"]["components"].keys() == {"pubsub", "pubsub-2", "pubsub-3"}
+    assert found["statestore"]["spec"]["type"] == "state.postgresql"
+
+
+def test_samples_are_counted_by_function_with_and_without_what_it_calls() -> None:
+    raw = "main (a/cli.py:1);decode (x/function/events.py:70) 3\nmain (a/cli.py:2);wait (b.py:9) 1\n"
+    samples = stacks(raw)
+    assert inclusive(samples) == {"a/cli.py main": 4, "function/events.py decode": 3, "b.py wait": 1}
+    assert alone(samples) == {"function/events.py decode": 3, "b.py wait": 1}
 
 
 def test_the_page_shows_what_was_measured_last() -> None:
