@@ -116,7 +116,9 @@ def replicas(at: Bench, events: int) -> list[Row]:
             row: Row = {"partitions": "12", "batch": "100", "components": "1", "replicas": f"{count} (PostgreSQL)"}
             for name in ("noise known", "changes"):
                 # Users of its own: the store is not emptied.
-                workload = make(name, events if name != "changes" else events // 4, 12, seed=10 * count)
+                workload = make(
+                    name, events if name != "changes" else events // 4, 12, seed=10 * count + (name == "changes")
+                )
                 made: list[Replicas] = []
 
                 def started(env: dict[str, str], w: Workload = workload, n: int = count,
