@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from benchmarks.homeservers import Homeserver, RealSynapse, StubSynapse
@@ -90,7 +90,10 @@ class Bench:
     def balance(self) -> str:
         """How many partitions each member of the group owns, such as `6 + 6`; "" while they are being shared out."""
         admin = AdminClient({"bootstrap.servers": self.stack.kafka.brokers, "log_level": 0})
-        group = admin.describe_consumer_groups([self._group])[self._group].result(10)
+        try:
+            group = admin.describe_consumer_groups([self._group])[self._group].result(10)
+        except KafkaException:  # the group is only just being made
+            return ""
         owned = [[p for p in m.assignment.topic_partitions if p.topic == TOPIC] for m in group.members if m.assignment]
         return " + ".join(str(len(partitions)) for partitions in owned if partitions)
 

@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import typer
@@ -86,8 +87,10 @@ class Replicas:
             self._pods.append(Ours(dict(env) | ports, folder, workload, components=resources))
 
     def start(self) -> None:
-        for pod in self._pods:
-            pod.start()
+        """All at once: a small backlog is gone before the last of a row has joined."""
+        with ThreadPoolExecutor(len(self._pods)) as pool:
+            for started in [pool.submit(pod.start) for pod in self._pods]:
+                started.result()
 
     resume = start
 
@@ -101,7 +104,8 @@ class Replicas:
         return {f"{name} {n}": one for n, pod in enumerate(self._pods) for name, one in pod.servers().items()}
 
     def progress(self, homeserver: Homeserver) -> Progress:
-        self.balance = self.at.balance() or self.balance
+        if len(self.balance.split(" + ")) < len(self._pods) or not self.balance:
+            self.balance = self.at.balance()
         return homeserver.progress()
 
 
