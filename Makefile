@@ -1,6 +1,6 @@
 # Targets for people; `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup up down demo dead-letters replay test replay-drill k8s-test alerts-test dashboard dashboard-picture check lock clean
+.PHONY: help setup up down demo dead-letters replay test replay-drill k8s-test alerts-test dashboard dashboard-picture bench bench-more bench-profile check lock clean
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
@@ -38,6 +38,20 @@ test: setup ## Set up and run all tests, on real servers
 	@$(RUN)/python -m dev tools
 	@$(RUN)/python -m pytest
 
+bench: setup ## Measure beside peers and limits; QUICK=1: two minutes, correctness only; ARGS="--only noise --runs 1"
+	@$(RUN)/python -m dev tools
+	@$(RUN)/python -m benchmarks $(if $(QUICK),--quick) $(ARGS)
+
+bench-more: setup ## How it grows with partitions, batches, components and replicas, and memory over a million events
+	@$(RUN)/python -m dev tools
+	@$(RUN)/python -m benchmarks.growth
+	@$(RUN)/python -m benchmarks.soak
+
+bench-profile: setup ## Where the function's time goes on noise, from samples of the running process
+	@$(RUN)/python -m dev tools
+	@$(RUN)/python -m benchmarks.stages
+	@$(RUN)/python -m benchmarks.profiling
+
 replay-drill: setup ## Break 60 of 2,000 events in eight ways, mend the causes, replay, and count (part of `make test`)
 	@$(RUN)/python -m dev tools
 	@$(RUN)/python -m pytest tests/integration/test_replay.py
@@ -67,6 +81,7 @@ lock: ## Renew the lock files (needs uv)
 	@$(LOCK) pyproject.toml -o requirements.txt
 	@$(LOCK) pyproject.toml --group dev -o requirements-dev.txt
 	@$(LOCK) --group pyproject.toml:build -o requirements-build.txt
+	@$(LOCK) --group bench -o requirements-bench.txt
 	@$(LOCK) dev/synapse/requirements.in -o dev/synapse/requirements.txt
 
 clean: ## Stop the stack and remove everything that was made

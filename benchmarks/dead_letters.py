@@ -26,7 +26,8 @@ def produce(stack: Stack, letters: int) -> None:
             REASON: REASONS[number % 4], DETAIL: "display_name: too long", REPLAYS: "0", VERSION: "0", EVENT_ID: "e",
             TIME: f"2026-01-{1 + number % 28:02}T00:00:00+00:00", TOPIC: TOPICS[0], PARTITION: str(number % 12),
         }  # fmt: skip
-        headers = dict(event.headers) | {name: text.encode() for name, text in why.items()}
+        headers: dict[str, str | bytes | None] = dict(event.headers)
+        headers |= {name: text.encode() for name, text in why.items()}
         producer.produce(TOPICS[1], event.value, event.user_id, partition=number % 12, headers=headers)
         producer.poll(0)
     producer.flush(120)

@@ -63,7 +63,7 @@ class Kafka:
             properties = self._format()
             self.server.start(self._java("-Xmx512m", "kafka.Kafka", str(properties)), env=self._environment())
         self.server.wait_ready(self._answers, 60)
-        self._make_topics()
+        self.make_topics(self._partitions)
 
     def stop(self, *, kill: bool = False) -> None:
         self.server.stop(kill=kill)
@@ -94,13 +94,14 @@ class Kafka:
             return False
         return True
 
-    def _make_topics(self) -> None:
+    def make_topics(self, partitions: int) -> None:
+        """Makes those that are missing."""
         admin = self._admin()
         present = admin.list_topics(timeout=10).topics
         # Room for a record of the largest size with the headers of a dead letter: see components/pubsub.yaml.
         roomy = {"max.message.bytes": "2097152"}
         wanted = [
-            NewTopic(topic, self._partitions, 1, config=roomy if topic != TOPIC else {})
+            NewTopic(topic, partitions, 1, config=roomy if topic != TOPIC else {})
             for topic in TOPICS
             if topic not in present
         ]

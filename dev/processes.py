@@ -63,6 +63,10 @@ class Server:
     def running(self) -> bool:
         return self._pid() is not None
 
+    def pids(self) -> list[int]:
+        """Its living processes."""
+        return _session(self._pid() or 0)
+
     def wait_ready(self, condition: Callable[[], bool], seconds: float) -> None:
         """Waits for `condition`. Raises StackError with the end of the log when the process ends or the time is up."""
         if not wait_until(lambda: not self.running() or condition(), seconds) or not self.running():

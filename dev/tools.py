@@ -75,15 +75,25 @@ def kafka_jars(say: Say) -> Path:
 
 def synapse_python(say: Say) -> Path:
     """The Python of the virtual environment that holds Synapse."""
-    target, locked = TOOLS / "synapse", DEV / "synapse" / "requirements.txt"
+    return _environment("synapse", DEV / "synapse" / "requirements.txt", "Synapse (about half a minute)", say)
+
+
+def peers_python(say: Say) -> Path:
+    """The Python of the virtual environment that holds what the benchmark compares with."""
+    return _environment("peers", DEV.parent / "requirements-bench.txt", "the benchmark's peers", say)
+
+
+def _environment(name: str, locked: Path, what: str, say: Say) -> Path:
+    """The Python of a virtual environment of its own in dev/.tools."""
+    target = TOOLS / name
     python = target / "bin" / "python"
     with _once(target, [locked]) as missing:
         if missing:
-            say("installing Synapse (about half a minute)")
+            say(f"installing {what}")
             shutil.rmtree(target, ignore_errors=True)
-            _run("synapse-venv", [sys.executable, "-m", "venv", str(target)])
+            _run(f"{name}-venv", [sys.executable, "-m", "venv", str(target)])
             options = ["-q", "--only-binary", ":all:", "--require-hashes", "-r", str(locked)]
-            _run("synapse-install", [str(python), "-m", "pip", "install", *options])
+            _run(f"{name}-install", [str(python), "-m", "pip", "install", *options])
     return python
 
 
