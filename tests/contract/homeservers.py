@@ -41,6 +41,21 @@ class Homeserver:
         answer = await self._ask("POST", f"/_synapse/admin/v1/users/{self._quoted(user_id)}/login", {})
         return str(answer.json()["access_token"])
 
+    async def lock(self, user_id: str) -> None:
+        await self._ask("PUT", f"/_synapse/admin/v2/users/{self._quoted(user_id)}", {"locked": True})
+
+    async def reactivate(self, user_id: str) -> None:
+        await self._ask("PUT", f"/_synapse/admin/v2/users/{self._quoted(user_id)}", {"deactivated": False})
+
+    async def join_a_room(self, user_id: str) -> None:
+        """The user becomes a member of a new public room."""
+        if self.fake:
+            mxid = self.synapse.mxid(user_id)
+            self.fake.rooms[mxid] = self.fake.rooms.get(mxid, 0) + 1
+            return
+        room = (await self._ask("POST", "/_matrix/client/v3/createRoom", {"preset": "public_chat"})).json()["room_id"]
+        await self._ask("POST", f"/_synapse/admin/v1/join/{quote(room)}", {"user_id": self.synapse.mxid(user_id)})
+
     async def take_identity(self, user_id: str, provider: str, external_id: str) -> None:
         """Ties an identity to the user's account."""
         body = {"external_ids": [{"auth_provider": provider, "external_id": external_id}]}
