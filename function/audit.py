@@ -52,9 +52,13 @@ class Audit:
     ) -> None:  # fmt: skip
         self._synapse, self._admin, self._state, self._repairs = synapse, admin, state, repairs
         self._options, self._tell, self._clock = options, tell, clock
-        self.stopped = False
+        self._stop = asyncio.Event()
         self.place: Place | None = place or options.start  # what was not looked at begins here; None at the end
         self.tally = Tally()
+
+    @property
+    def stopped(self) -> bool:
+        return self._stop.is_set()
 
     @property
     def over(self) -> bool:
@@ -63,7 +67,7 @@ class Audit:
 
     def stop(self) -> None:
         """Ends the walk after what is in hand; `place` says where to go on."""
-        self.stopped = True
+        self._stop.set()
 
     async def walk(self, saw: Saw) -> None:
         """Goes through the list that it is at. Raises TryAgain."""
@@ -87,7 +91,7 @@ class Audit:
             accounts[user_id].deactivated and stored.record.status is Status.ACTIVE for user_id, stored in known.items()
         )
         for user_id, seen in (await self._drifting(known, accounts)).items():
-            if self.stopped:
+            if await self._may_not_go_on():
                 return place, 0, page.total
             left = await self._repairs.account(user_id, frozenset(seen.kinds)) if self._repairs else None
             for kind in dict.fromkeys((*seen.kinds, *(left.kinds if left else ()))):
@@ -150,7 +154,7 @@ class Audit:
         self.tally.media += len(page.items)
         gone = 0
         for media in (media for media, is_one in zip(suspects, orphaned, strict=True) if is_one):
-            if self.stopped:
+            if await self._may_not_go_on():
                 return place, 0, page.total
             left = await self._repairs.image(media.mxc) if self._repairs else None
             gone += bool(left and not left.kinds)
@@ -165,6 +169,11 @@ class Audit:
             self.tally.unlooked[rejected.reason] += 1
             return False
         return account is None or account.avatar != media.mxc
+
+    async def _may_not_go_on(self) -> bool:
+        if self._repairs:
+            await self._repairs.turn(self._stop)
+        return self.stopped
 
     def _found(self, kind: Kind, user_id: str, detail: str, left: Left | None) -> None:
         repaired = None if left is None else kind not in left.kinds

@@ -121,7 +121,7 @@ async def run(
         print(f"matrix-account-sync: {failure.reason}: {failure.detail}. {failure.reason.todo}", file=sys.stderr)
         return 3
     _summarise(audit, manner)
-    if audit.stopped:
+    if audit.stopped and audit.place:
         return INTERRUPTED
     return 1 if audit.tally.left or audit.tally.unlooked else 0
 
@@ -151,9 +151,10 @@ def _tell(drift: Drift, mxid: str, manner: Manner) -> None:
         fate = f"would: {drift.kind.repair}"
     if manner.as_json:
         body = {"kind": drift.kind, "user": mxid, "detail": drift.detail, "fate": fate.partition(":")[0]}
-        print(json.dumps({"drift": body | ({"reason": drift.why} if drift.why else {})}))
+        line = json.dumps({"drift": body | ({"reason": drift.why} if drift.why else {})})
     else:
-        print("  ".join(word for word in (f"{drift.kind:14}", mxid, drift.detail, fate) if word))
+        line = "  ".join(word for word in (f"{drift.kind:14}", mxid, drift.detail, fate) if word)
+    print(line, flush=True)  # at once: what was repaired must be known, however this ends
 
 
 def _summarise(audit: Audit, manner: Manner) -> None:
@@ -167,9 +168,10 @@ def _summarise(audit: Audit, manner: Manner) -> None:
 
 def _show(tally: Tally) -> None:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-    looked = f"{tally.accounts} accounts and {tally.media} uploaded images looked at"
-    rest = f"{tally.unknown} accounts without a record, {tally.ended_elsewhere} ended by somebody else"
-    console.print(f"{looked}: {tally.found.total()} drift, {tally.repaired.total()} repaired; {rest}")
+    counts = {"accounts": tally.accounts, "uploaded images": tally.media, "drift": tally.found.total(),
+              "repaired": tally.repaired.total(), "accounts without a record": tally.unknown,
+              "ended by somebody else": tally.ended_elsewhere}  # fmt: skip
+    console.print("; ".join(f"{what}: {count}" for what, count in counts.items()))
     for reason, count in tally.unlooked.items():
         console.print(f"{count} could not be looked at: {reason}. {reason.todo}")
     if tally.found:

@@ -6,6 +6,7 @@ its own calls may have gone over the newer ones. So neither may stop at a confli
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,7 +52,6 @@ class Repairs:
 
     async def account(self, user_id: str, kinds: frozenset[Kind]) -> Left:
         """Mends an account that has drift of these kinds. Raises TryAgain."""
-        await self._keep_pace()
         for _ in range(TRIES):
             stored = (await self._state.read([user_id]))[user_id]
             if not stored.etag:  # nobody has said what this account should be
@@ -79,15 +79,16 @@ class Repairs:
 
     async def image(self, mxc: str) -> Left:
         """Deletes an image that is nobody's. Raises TryAgain."""
-        await self._keep_pace()
         try:
             await self._synapse.delete_media(mxc)
         except Rejected as rejected:
             return Left(frozenset({Kind.ORPHANED_MEDIA}), rejected.reason)
         return Left()
 
-    async def _keep_pace(self) -> None:
+    async def turn(self, stop: asyncio.Event) -> None:
+        """Waits until the next repair may begin, or `stop` is set."""
         if self._rate:
             now = self._clock()
-            self._next_at = max(now, self._next_at) + 1 / self._rate
-            await asyncio.sleep(self._next_at - 1 / self._rate - now)
+            pause, self._next_at = self._next_at - now, max(now, self._next_at) + 1 / self._rate
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), max(0, pause))

@@ -1,5 +1,6 @@
 """The audit: each kind of drift is found and repaired, and nothing else is touched."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from copy import deepcopy
@@ -385,9 +386,24 @@ async def test_repairs_keep_their_pace() -> None:
         await w.state.write({one: Stored(Record(Status.ACTIVE, display_name="Ada")) for one in users})
         begun_at = anyio.current_time()
         mends = repairs(w, rate=10)
+        never = asyncio.Event()
         for one in users:
+            await mends.turn(never)
             await mends.account(one, frozenset({Kind.DISPLAY_NAME}))
         assert anyio.current_time() - begun_at >= 0.19
+
+
+async def test_a_slow_pace_does_not_hold_up_the_end() -> None:
+    """Once a day would be a long wait after Ctrl-C."""
+    async with world(*(users := [user(n) for n in range(2)])) as w:
+        await w.state.write({one: Stored(Record(Status.ACTIVE, display_name="Ada")) for one in users})
+        mends = repairs(w, rate=1 / 86_400)
+        audit = Audit(
+            w.client, w.homeserver.service_user, w.state, mends, Options(), lambda _: audit.stop(), None, w.clock
+        )
+        with anyio.fail_after(5):
+            await audit.walk(lambda _count, _total: None)
+        assert (audit.tally.repaired.total(), str(audit.place)) == (1, "accounts:0")
 
 
 async def test_a_record_that_went_away_is_not_repaired() -> None:

@@ -70,7 +70,7 @@ async def test_without_drift_it_says_so_and_ends_with_0(capsys: pytest.CaptureFi
     async with world(ALICE) as w:
         assert await ran(w, LOOK) == 0
     printed = capsys.readouterr().out
-    assert "1 accounts and 0 uploaded images looked at: 0 drift, 0 repaired; 1 accounts without a record" in printed
+    assert "accounts: 1; uploaded images: 0; drift: 0; repaired: 0; accounts without a record: 1" in printed
 
 
 @pytest.mark.anyio
@@ -147,11 +147,11 @@ async def test_an_interrupted_audit_says_where_to_go_on(capsys: pytest.CaptureFi
         w.homeserver.before = interrupts
         assert await ran(w, LOOK) == INTERRUPTED
         printed, said = capsys.readouterr()
-        assert "1 accounts and 0 uploaded images looked at" in printed
+        assert "accounts: 1; uploaded images: 0;" in printed
         assert "go on with --from media:0" in said
         w.homeserver.before = None
         assert await ran(w, LOOK, place=Place.read("media:0")) == 1
-        assert "0 accounts and 1 uploaded images" in capsys.readouterr().out
+        assert "accounts: 0; uploaded images: 1;" in capsys.readouterr().out
 
 
 @pytest.mark.anyio
