@@ -41,6 +41,8 @@ class Parts:
     state: StateStore
     synapse: Synapse
     probes: Sequence[Probe]
+    reconciler: Reconciler
+    departures: Departures
 
 
 AGENT = f"matrix-account-sync/{__version__}"  # what Synapse's log says of our calls
@@ -70,16 +72,17 @@ async def open_parts(
         state = (DryStateStore if dry else StateStore)(client, settings.state_store_name)
         publisher = Publisher(client, settings.pubsub_name)
         departures = Departures(state, synapse)
+        reconciler = Reconciler(synapse, source, settings.matrix_oidc_provider)
         delivery = Delivery(
             state,
-            Reconciler(synapse, source, settings.matrix_oidc_provider),
+            reconciler,
             (DryDeadLetters if dry else DeadLetters)(publisher, settings.dead_letter_topic),
             health,
             brake=Brake(settings.matrix_max_deletions_per_hour),
             departures=departures,
             precreate=settings.matrix_precreate_users,
         )
-        parts = Parts(delivery, state, synapse, [state.probe, synapse.probe])
+        parts = Parts(delivery, state, synapse, [state.probe, synapse.probe], reconciler, departures)
         if dry:
             yield parts
             return

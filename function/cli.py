@@ -1,5 +1,5 @@
 """The command line: `serve` runs the function, `check` says whether everything it needs is there; letters_cli.py has
-the commands about dead letters."""
+the commands about dead letters, audit_cli.py has `audit`."""
 
 import asyncio
 import sys
@@ -12,6 +12,7 @@ from rich.table import Table
 
 from function import __version__, check, logs
 from function.app import create_app
+from function.audit_cli import audit_command
 from function.letters_cli import dead_letters, replay_command, settings_or_exit
 from function.settings import Settings
 
@@ -88,5 +89,6 @@ async def _collect(settings: Settings) -> list[check.Finding]:
     return [finding async for finding in check.findings(settings)]
 
 
+cli.command("audit")(audit_command)
 cli.command("dead-letters")(dead_letters)
 cli.command("replay")(replay_command)

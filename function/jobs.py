@@ -5,18 +5,18 @@ import contextlib
 import json
 import sys
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 
 from dapr.aio.clients import DaprClient
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from function.bookmark import LEASE, Bookmark, Busy
 from function.failures import TryAgain
 from function.letters import Letter, Wanted, read_letter
+from function.progress import progress
 from function.publisher import Publisher
 from function.reader import SIDECAR_SECONDS, reading
 from function.replay import Options, Replay
@@ -26,8 +26,6 @@ from function.state import StateStore
 from function.summary import Summary, content, row
 
 OpenClient = Callable[[float], AbstractAsyncContextManager[DaprClient]]
-
-TOLD_EVERY = 10_000  # letters, where there is no terminal to draw a progress bar on
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +53,7 @@ async def look(settings: SidecarSettings, wanted: Wanted, how: Look, reading_as:
         bookmark = Bookmark(StateStore(client, settings.state_store_name), "look")
         await bookmark.read()
         read = 0
-        with _progress("dead letters") as saw:
+        with progress("dead letters read") as saw:
             async with reading(settings, settings.dead_letter_topic, reading_as.quiet) as pages:
                 async for page in pages:
                     read += len(page)
@@ -115,7 +113,7 @@ async def replay(
         )  # fmt: skip
         read = 0
         async with _leased(bookmark, needed=not options.dry_run and not from_events):
-            with _progress("records" if from_events else "dead letters") as saw:
+            with progress("records read" if from_events else "dead letters read") as saw:
                 async with reading(settings, topic, reading_as.quiet) as pages:
                     async for page in pages:
                         await work.take(page)
@@ -185,24 +183,3 @@ async def _ending(reading_as: Reading) -> AsyncIterator[None]:
     finally:
         if reading_as.end_sidecar:
             await shut_down()
-
-
-@contextlib.contextmanager
-def _progress(what: str) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal; a line now and then elsewhere. Both on standard error."""
-    console = Console(stderr=True)
-    seen = 0
-
-    def say(count: int) -> None:
-        nonlocal seen
-        before, seen = seen, seen + count
-        if before // TOLD_EVERY != seen // TOLD_EVERY:
-            print(f"{seen} {what} read", file=sys.stderr)
-
-    if not console.is_terminal:
-        yield say
-        return
-    columns = (SpinnerColumn(), TextColumn("{task.completed} {task.description} read"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(what, total=None)
-        yield lambda count: progress.advance(task, count)

@@ -1,13 +1,41 @@
 """The few verbs of Synapse's APIs that this service needs, with typed results. Holds no policy about users; calls.py says
 what a refusal or a failure of any of them raises."""
 
-from typing import Any
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
 from function.calls import Calls, Upload
 from function.desired import Account
 from function.failures import Reason, Rejected, TryAgain
 from function.measured import verb
+
+UUID = r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """A part of a list: what is ours in it, how many rows it has, the offset of what follows (None at the end), and how
+    many rows there are in all."""
+
+    items: Sequence[T]
+    rows: int
+    following: int | None
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """An avatar that was uploaded for a user."""
+
+    mxc: str
+    user_id: str
+    at: datetime
 
 
 class Synapse(Calls):
@@ -23,13 +51,30 @@ class Synapse(Calls):
         answer = await self.call("GET", f"/_synapse/admin/v2/users/{self._quoted(user_id)}")
         if answer.status == 404:
             return None
-        body = answer.body
-        return Account(
-            deactivated=bool(body.get("deactivated")),
-            erased=bool(body.get("erased")),
-            display_name=body.get("displayname") or "",
-            avatar=body.get("avatar_url") or "",
-        )
+        return _account(answer.body)
+
+    async def accounts(self, start: int, limit: int) -> Page[tuple[str, Account]]:
+        """Users with their accounts, the oldest first: deactivated, erased and locked ones too.
+        `GET /_synapse/admin/v2/users`.
+
+        Synapse pages by offset. In the order of creation, which never changes, an account that is made meanwhile comes last
+        and moves no other; none ever goes.
+        """
+        # user_id: a filter that Synapse applies anywhere in the id. guests: refused under Matrix Authentication Service.
+        query = "user_id=%40nova-&deactivated=true&locked=true&guests=false&order_by=creation_ts&dir=f"
+        body = (await self.call("GET", f"/_synapse/admin/v2/users?from={start}&limit={limit}&{query}")).body
+        ours = re.compile(rf"@nova-({UUID}):{re.escape(self._server_name)}")
+        found = [(ours.fullmatch(row["name"]), row) for row in body["users"]]
+        return _page([(match[1], _account(row)) for match, row in found if match], len(found), body)
+
+    async def uploads(self, admin: str, start: int, limit: int) -> Page[Media]:
+        """The users' avatars that the admin (a Matrix id) uploaded, the oldest first.
+        `GET /_synapse/admin/v1/users/{mxid}/media`."""
+        path = f"/_synapse/admin/v1/users/{quote(admin, safe='')}/media"
+        body = (await self.call("GET", f"{path}?from={start}&limit={limit}&order_by=created_ts&dir=f")).body
+        rows = body["media"]
+        found = [(re.fullmatch(f"nova-({UUID})", row["upload_name"] or ""), row) for row in rows]
+        return _page([_media(self._server_name, match[1], row) for match, row in found if match], len(rows), body)
 
     @verb
     async def deactivate(self, user_id: str, *, erase: bool) -> bool:
@@ -85,7 +130,7 @@ class Synapse(Calls):
     async def upload(self, content: bytes, content_type: str, user_id: str) -> str:
         """Puts an image into the media store; its mxc:// address. The upload's name says whose avatar it is, so that one
         that was forgotten can be found. `POST /_matrix/media/v3/upload`."""
-        path = f"/_matrix/media/v3/upload?filename=nova-{user_id}"
+        path = f"/_matrix/media/v3/upload?filename=nova-{user_id}"  # `uploads` knows it by this name
         answer = await self.call("POST", path, Upload(content, content_type))
         address = answer.body.get("content_uri")
         if not isinstance(address, str):
@@ -112,3 +157,22 @@ class Synapse(Calls):
 
     def _quoted(self, user_id: str) -> str:
         return quote(self.mxid(user_id), safe="")
+
+
+def _account(body: Mapping[str, Any]) -> Account:
+    return Account(
+        deactivated=bool(body.get("deactivated")),
+        erased=bool(body.get("erased")),
+        display_name=body.get("displayname") or "",
+        avatar=body.get("avatar_url") or "",
+    )
+
+
+def _media(server_name: str, user_id: str, row: Mapping[str, Any]) -> Media:
+    mxc = f"mxc://{server_name}/{row['media_id']}"
+    return Media(mxc, user_id, datetime.fromtimestamp(row["created_ts"] / 1000, UTC))
+
+
+def _page(items: Sequence[T], rows: int, body: Mapping[str, Any]) -> Page[T]:
+    following = body.get("next_token")  # a string in one list, a number in the other
+    return Page(items, rows, None if following is None else int(following), int(body["total"]))

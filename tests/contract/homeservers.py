@@ -7,6 +7,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 from urllib.parse import quote
 
+import anyio
+import anyio.lowlevel
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
@@ -40,6 +42,25 @@ class Homeserver:
         await self.create(user_id)
         answer = await self._ask("POST", f"/_synapse/admin/v1/users/{self._quoted(user_id)}/login", {})
         return str(answer.json()["access_token"])
+
+    async def lock(self, user_id: str) -> None:
+        await self._ask("PUT", f"/_synapse/admin/v2/users/{self._quoted(user_id)}", {"locked": True})
+
+    async def reactivate(self, user_id: str) -> None:
+        """A Synapse on a new SQLite database answers 500 until it has made its indexes, which takes some 15 s."""
+        path, headers = f"/_synapse/admin/v2/users/{self._quoted(user_id)}", {"Authorization": f"Bearer {self.token}"}
+        with anyio.fail_after(90):
+            while (await self.http.put(path, json={"deactivated": False}, headers=headers)).status_code == 500:
+                await anyio.lowlevel.checkpoint()
+
+    async def join_a_room(self, user_id: str) -> None:
+        """The user becomes a member of a new public room."""
+        if self.fake:
+            mxid = self.synapse.mxid(user_id)
+            self.fake.rooms[mxid] = self.fake.rooms.get(mxid, 0) + 1
+            return
+        room = (await self._ask("POST", "/_matrix/client/v3/createRoom", {"preset": "public_chat"})).json()["room_id"]
+        await self._ask("POST", f"/_synapse/admin/v1/join/{quote(room)}", {"user_id": self.synapse.mxid(user_id)})
 
     async def take_identity(self, user_id: str, provider: str, external_id: str) -> None:
         """Ties an identity to the user's account."""

@@ -11,9 +11,12 @@ from typing import Any
 from urllib.parse import unquote
 
 import httpx
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
+
+from tests.fakes.events import EPOCH
 
 ADMIN_TOKEN = "admin-token-of-the-fake"
 
@@ -32,6 +35,7 @@ class FakeSynapse:
         limited: how many of the next profile writes are answered 429; they are applied all the same.
         retry_after_ms: what such an answer asks for.
         stands_in: answers every request instead of Synapse: a proxy, or another service at its address.
+        now: when what is uploaded was uploaded.
         before: awaited before every request is looked at, with method and path; for writers in between.
     """
 
@@ -47,6 +51,8 @@ class FakeSynapse:
         self.devices: dict[str, list[str]] = {}
         self.rooms: dict[str, int] = {}
         self.media: dict[str, bytes] = {}
+        self.uploads: dict[str, dict[str, Any]] = {}
+        self.now = EPOCH
         self.identities: dict[tuple[str, str], str] = {}
         self.down = False
         self.failing_for: set[str] = set()
@@ -70,6 +76,7 @@ class FakeSynapse:
             "erased": False,
             "displayname": mxid[1:].partition(":")[0],
             "avatar_url": None,
+            "locked": False,
         }
         return self.accounts[mxid]
 
@@ -122,7 +129,8 @@ class FakeSynapse:
             if not isinstance(body, dict):
                 return _error(400, "M_BAD_JSON")
         groups = match.groupdict()
-        return handler(self, groups.get("mxid", requester), {**groups, "body": body}, requester)
+        words = {**groups, "body": body, "query": request.query_params}
+        return handler(self, groups.get("mxid", requester), words, requester)
 
     def _whoami(self, _mxid: str, _words: dict[str, Any], requester: str) -> Response:
         return JSONResponse({"user_id": requester, "is_guest": False})
@@ -130,6 +138,23 @@ class FakeSynapse:
     def _get_user(self, mxid: str, _words: dict[str, Any], _requester: str) -> Response:
         account = self.accounts.get(mxid)
         return JSONResponse(account) if account else _error(404, "M_NOT_FOUND")
+
+    def _get_users(self, _mxid: str, words: dict[str, Any], _requester: str) -> Response:
+        """In the order of creation, which is that of the dict; all that the client does not ask for is left out."""
+        query = words["query"]
+        hidden = {name for name in ("deactivated", "locked") if query.get(name) != "true"}
+        found = [
+            account
+            for mxid, account in self.accounts.items()
+            if query.get("user_id", "") in mxid and not any(account[name] for name in hidden)
+        ]
+        return _listed("users", found, query, str)
+
+    def _get_media(self, mxid: str, words: dict[str, Any], _requester: str) -> Response:
+        if mxid not in self.accounts:
+            return _error(404, "M_NOT_FOUND")
+        found = [upload for mxc, upload in self.uploads.items() if mxc in self.media and upload["user_id"] == mxid]
+        return _listed("media", found, words["query"], int)
 
     def _put_user(self, mxid: str, words: dict[str, Any], _requester: str) -> Response:
         body, status = words["body"], 200
@@ -146,6 +171,8 @@ class FakeSynapse:
             account["displayname"] = body["displayname"] or None
         if "avatar_url" in body:
             account["avatar_url"] = body["avatar_url"] or None
+        if "locked" in body:
+            account["locked"] = body["locked"]
         if body.get("deactivated") is False:
             account.update(deactivated=False, erased=False)
         for identity in body.get("external_ids", []):
@@ -175,8 +202,15 @@ class FakeSynapse:
         rooms = [f"!{number}:{self.server_name}" for number in range(self.rooms.get(mxid, 0))]
         return JSONResponse({"joined_rooms": rooms, "total": len(rooms)})
 
-    def _upload(self, _mxid: str, words: dict[str, Any], _requester: str) -> Response:
-        address = f"mxc://{self.server_name}/media{len(self.requests)}"
+    def _upload(self, _mxid: str, words: dict[str, Any], requester: str) -> Response:
+        media_id = f"media{len(self.requests)}"
+        address = f"mxc://{self.server_name}/{media_id}"
+        self.uploads[address] = {
+            "media_id": media_id,
+            "upload_name": words["query"].get("filename"),
+            "created_ts": int(self.now.timestamp() * 1000),
+            "user_id": requester,
+        }
         self.media[address] = words["body"]["content"]
         return JSONResponse({"content_uri": address})
 
@@ -251,6 +285,17 @@ class FakeSynapse:
         return JSONResponse(words["body"])
 
 
+def _listed(name: str, found: list[dict[str, Any]], query: QueryParams, token: Callable[[int], object]) -> Response:
+    """A page, with a token where there are more; Synapse's two lists have tokens of different types."""
+    try:
+        start, limit = int(query.get("from", "0")), int(query.get("limit", "100"))
+    except ValueError:
+        return _error(400, "M_INVALID_PARAM")
+    rows = found[start : start + limit]
+    more = {"next_token": token(start + len(rows))} if start + limit < len(found) else {}
+    return JSONResponse({name: rows, "total": len(found)} | more)
+
+
 def _error(status: int, errcode: str) -> JSONResponse:
     return JSONResponse({"errcode": errcode, "error": f"the fake says {errcode}"}, status_code=status)
 
@@ -261,6 +306,8 @@ def _route(method: str, path: str, handler: Handler) -> None:
 
 
 _route("GET", "/_matrix/client/v3/account/whoami", FakeSynapse._whoami)
+_route("GET", "/_synapse/admin/v2/users", FakeSynapse._get_users)
+_route("GET", "/_synapse/admin/v1/users/{mxid}/media", FakeSynapse._get_media)
 _route("GET", "/_synapse/admin/v2/users/{mxid}", FakeSynapse._get_user)
 _route("PUT", "/_synapse/admin/v2/users/{mxid}", FakeSynapse._put_user)
 _route("GET", "/_synapse/admin/v2/users/{mxid}/devices", FakeSynapse._get_devices)

@@ -332,7 +332,7 @@ async def test_the_application_becomes_ready_once_its_parts_are_open_and_probed(
         @asynccontextmanager
         async def parts(_: Settings, health: Health, __: Metrics) -> AsyncIterator[Parts]:
             w.delivery._health = health
-            yield Parts(w.delivery, w.state, w.client, probes)
+            yield Parts(w.delivery, w.state, w.client, probes, w.reconciler, w.departures)
             closed.append(True)
 
         app = create_app(settings_with(), parts)

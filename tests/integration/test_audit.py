@@ -1,0 +1,243 @@
+"""The audit on the real servers: each kind of drift made by hand, found, repaired, and gone.
+
+The accounts of this module are the newest; a token leads past those of other tests, among which some drift is left on
+purpose.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import grpc
+import httpx
+import pytest
+from dapr.proto import api_service_v1, api_v1, common_v1
+
+from function.drift import Kind
+from tests.fakes.images import PNG
+from tests.integration.world import World, deleted, mxid, new_user, profile, wait_until
+
+Tell = Callable[[str], None]
+COMMAND = [sys.executable, "-m", "function", "audit"]
+
+
+@dataclass(frozen=True)
+class Hand:
+    """What an admin, or another service, does beside the function."""
+
+    world: World
+
+    def admin(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        found: dict[str, Any] = self.world.stack.synapse.admin(method, path, body).raise_for_status().json()
+        return found
+
+    def change(self, user: str, **fields: Any) -> None:
+        self.admin("PUT", f"/_synapse/admin/v2/users/{mxid(user)}", fields)
+
+    def reactivate(self, user: str) -> None:
+        """A Synapse on a new SQLite database refuses this until its indexes are made, which takes some 15 s."""
+        path = f"/_synapse/admin/v2/users/{mxid(user)}"
+        admin = self.world.stack.synapse.admin
+        wait_until(lambda: admin("PUT", path, {"deactivated": False}).is_success, "the account is active again")
+
+    def deactivate(self, user: str) -> None:
+        self.admin("POST", f"/_synapse/admin/v1/deactivate/{mxid(user)}", {"erase": False})
+
+    def join(self, user: str, rooms: int) -> None:
+        for _ in range(rooms):
+            room = self.admin("POST", "/_matrix/client/v3/createRoom", {"preset": "public_chat"})["room_id"]
+            self.admin("POST", f"/_synapse/admin/v1/join/{quote(room)}", {"user_id": mxid(user)})
+
+    def rooms(self, user: str) -> int:
+        return int(self.admin("GET", f"/_synapse/admin/v1/users/{mxid(user)}/joined_rooms")["total"])
+
+    def upload(self, user: str) -> str:
+        synapse = self.world.stack.synapse
+        headers = {"Authorization": f"Bearer {synapse.token}", "Content-Type": "image/png"}
+        url = f"{synapse.url}/_matrix/media/v3/upload?filename=nova-{user}"
+        return str(httpx.post(url, content=PNG, headers=headers).raise_for_status().json()["content_uri"])
+
+    def has_media(self, mxc: str) -> bool:
+        path = f"/_matrix/client/v1/media/download/{mxc.removeprefix('mxc://')}"
+        return self.world.stack.synapse.admin("GET", path).is_success
+
+    def edit_record(self, user: str, **fields: Any) -> None:
+        """As the function would have left it, had it died or been refused at that moment."""
+        env = self.world.environment
+        token = (("dapr-api-token", env["DAPR_API_TOKEN"]),)
+        with grpc.insecure_channel(f"127.0.0.1:{env['DAPR_GRPC_PORT']}") as channel:
+            dapr = api_service_v1.DaprStub(channel)  # type: ignore[no-untyped-call]
+            found = dapr.GetState(api_v1.GetStateRequest(store_name="statestore", key=user), metadata=token)
+            value = json.dumps(json.loads(found.data) | fields).encode()
+            item = common_v1.StateItem(key=user, value=value)
+            dapr.SaveState(api_v1.SaveStateRequest(store_name="statestore", states=[item]), metadata=token)
+
+    def newest(self) -> int:
+        """How many accounts there are: the offset of the next."""
+        path = "/_synapse/admin/v2/users?user_id=%40nova-&deactivated=true&locked=true&limit=1"
+        return int(self.admin("GET", path)["total"])
+
+
+@dataclass(frozen=True)
+class Drifted:
+    """Users by the drift that they have; `fine` is in step, `stranger` has no record and an odd account."""
+
+    hand: Hand
+    users: dict[Kind, str]
+    images: dict[Kind, str]
+    fine: str
+    stranger: str
+    start: str
+
+    def audit(self, *options: str, **changes: str) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | self.hand.world.environment | changes
+        command = [*COMMAND, "--from", self.start, "--media-age", "0", *options]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+    def found(self, done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, str]]:
+        """The drift of our users, by user."""
+        drifts = [json.loads(line).get("drift") for line in done.stdout.splitlines()]
+        ours = {mxid(user) for user in (*self.users.values(), self.fine, self.stranger)}
+        return {drift["user"]: drift for drift in drifts if drift and drift["user"] in ours}
+
+    def expected(self) -> dict[str, str]:
+        return {mxid(user): kind.value for kind, user in self.users.items()}
+
+    def accounts(self) -> dict[str, object]:
+        return {u: self.hand.world.account(u) for u in (*self.users.values(), self.fine, self.stranger)}
+
+
+@pytest.fixture(scope="module")
+def drifted(world: World) -> Drifted:
+    hand = Hand(world)
+    start = f"accounts:{hand.newest()}"
+    users = {kind: new_user() for kind in Kind}
+    fine, stranger = new_user(), new_user()
+    made_later = users[Kind.ACTIVE]
+    world.create(*(set(users.values()) - {made_later}), fine, stranger)
+    erased = [users[kind] for kind in (Kind.REACTIVATED, Kind.NOT_ERASED, Kind.PERSONAL_DATA, Kind.LEFTOVER_MEDIA)]
+    named = [users[kind] for kind in (Kind.DISPLAY_NAME, Kind.AVATAR)]
+    face = hand.upload(users[Kind.AVATAR])
+    world.send(*(profile(user, "Ada", 1, face) for user in (*erased, *named, fine)))
+    world.settle()
+    world.send(*(deleted(user) for user in (*erased, made_later)), deleted(users[Kind.IN_ROOMS], soft=True))
+    world.settle()
+
+    world.create(made_later)
+    hand.reactivate(users[Kind.REACTIVATED])
+    hand.reactivate(users[Kind.NOT_ERASED])
+    hand.deactivate(users[Kind.NOT_ERASED])
+    hand.change(users[Kind.PERSONAL_DATA], displayname="Ada Lovelace")
+    hand.join(users[Kind.IN_ROOMS], 3)
+    hand.change(users[Kind.DISPLAY_NAME], displayname="Mallory")
+    hand.change(users[Kind.AVATAR], avatar_url="mxc://staging.nova.app/another")
+    hand.deactivate(stranger)
+    hand.join(stranger, 1)
+    images = {kind: hand.upload(users[kind]) for kind in (Kind.LEFTOVER_MEDIA, Kind.ORPHANED_MEDIA)}
+    hand.edit_record(users[Kind.LEFTOVER_MEDIA], uploads=[images[Kind.LEFTOVER_MEDIA]])
+    hand.edit_record(users[Kind.AVATAR], uploads=[face])
+    return Drifted(hand, users, images, fine, stranger, start)
+
+
+def test_each_kind_of_drift_is_found_and_nothing_is_changed(drifted: Drifted, tell: Tell) -> None:
+    """Beside a function at work. What is in step and what has no record is not drift."""
+    before = drifted.accounts()
+    done = drifted.audit("--json")
+    assert done.returncode == 1, done.stderr
+    found = drifted.found(done)
+    assert {user: drift["kind"] for user, drift in found.items()} == drifted.expected()
+    assert {drift["fate"] for drift in found.values()} == {"found"}
+    assert json.loads(done.stdout.splitlines()[-1])["summary"]["unknown"] >= 1
+    assert drifted.accounts() == before
+    assert drifted.hand.rooms(drifted.users[Kind.IN_ROOMS]) == 3
+    tell(f"found: {', '.join(sorted(drift['kind'] for drift in found.values()))}")
+
+
+def test_what_a_person_sees(drifted: Drifted, tell: Tell) -> None:
+    """A line for each, then a table that says what it means and what --repair would do; nobody's id in the log."""
+    done = drifted.audit("--repair", "--dry-run")
+    assert done.returncode == 1
+    for kind, user in drifted.users.items():
+        assert any(line.split()[:2] == [kind, mxid(user)] for line in done.stdout.splitlines())
+    assert all(user not in done.stderr for user in drifted.users.values())
+    assert drifted.fine not in done.stdout + done.stderr
+    tell(done.stdout)
+
+
+def test_an_interrupted_repair_goes_on_where_it_stopped(drifted: Drifted) -> None:
+    """Ctrl-C: what is in hand is finished, a token is printed, nothing is half done."""
+    environment = os.environ | drifted.hand.world.environment
+    kinds = ["--kind", "display_name", "--kind", "personal_data"]
+    command = [*COMMAND, "--from", drifted.start, "--repair", "--yes", "--rate", "1", "--json", *kinds]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout
+    first = json.loads(process.stdout.readline())["drift"]
+    process.send_signal(signal.SIGINT)
+    rest, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert f"go on with --from {drifted.start}" in errors
+    assert json.loads(rest.splitlines()[-1])["summary"]["next"] == drifted.start
+    left = drifted.found(drifted.audit("--json", *kinds))
+    both = {mxid(drifted.users[kind]) for kind in (Kind.DISPLAY_NAME, Kind.PERSONAL_DATA)}
+    assert both - {first["user"]} == left.keys()
+
+
+def test_what_is_repaired_is_gone(drifted: Drifted, tell: Tell) -> None:
+    """And is what the events say; exit code 0, then and in the second audit."""
+    hand, users = drifted.hand, drifted.users
+    stranger = hand.world.account(drifted.stranger)
+    done = drifted.audit("--repair", "--yes", "--rate", "0", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {drift["fate"] for drift in drifted.found(done).values()} == {"repaired"}
+
+    account = hand.world.account
+    for kind in (Kind.ACTIVE, Kind.REACTIVATED, Kind.NOT_ERASED, Kind.PERSONAL_DATA):
+        found = account(users[kind])
+        assert found
+        assert (found["deactivated"], found["erased"], found["displayname"]) == (True, True, None), kind
+    assert account(users[Kind.DISPLAY_NAME])["displayname"] == "Ada"  # type: ignore[index]
+    assert account(users[Kind.AVATAR])["avatar_url"] == account(drifted.fine)["avatar_url"]  # type: ignore[index]
+    assert not any(hand.has_media(mxc) for mxc in drifted.images.values())
+    assert account(drifted.stranger) == stranger
+    assert hand.rooms(drifted.stranger) == 1
+    wait_until(lambda: hand.rooms(users[Kind.IN_ROOMS]) == 0, "every room is left")
+
+    again = drifted.audit("--json")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert drifted.found(again) == {}
+    tell(f"repaired: {done.stdout.splitlines()[-1]}; again: {again.stdout.splitlines()[-1]}")
+
+
+def test_the_function_goes_on_from_the_repaired_records(drifted: Drifted) -> None:
+    """The next event of such a user is applied, or stale, as ever."""
+    world, users = drifted.hand.world, drifted.users
+    renamed, late = profile(users[Kind.DISPLAY_NAME], "Grace", 2), profile(users[Kind.REACTIVATED], "Grace", 2)
+    world.in_turn(renamed, late)
+    outcomes = world.outcomes([renamed, late])
+    assert (outcomes[renamed.event_id], outcomes[late.event_id]) == (["applied"], ["stale"])
+    assert drifted.found(drifted.audit("--json")) == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"MATRIX_HOMESERVER_URL": "http://127.0.0.1:9"}, "synapse_unavailable"),
+        ({"MATRIX_SERVER_NAME": "other.example", "MATRIX_SERVICE_USER": ""}, "server_name_mismatch"),
+        ({"SECRET_NAME": "another-secret"}, "secret_unavailable"),
+        ({"STATE_STORE_NAME": "no-such-store"}, "state_unavailable"),
+        ({"DAPR_HTTP_PORT": "9"}, "no sidecar"),
+    ],
+)
+def test_a_broken_world_ends_the_audit_with_3(drifted: Drifted, changes: dict[str, str], said: str) -> None:
+    """With what to do about it, and without a traceback."""
+    done = drifted.audit(**changes)
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
