@@ -56,8 +56,8 @@ class Prometheus:
     def ask(self, expression: str, began: float, ended: float) -> list[Series]:
         """The series of a query over the run; raises for one that Prometheus does not understand."""
         plain = expression.replace("$__rate_interval", "6s").replace("$namespace", ".*")
-        span = {"start": began, "end": ended, "step": str(STEP)}
-        answer = httpx.get(f"{self.url}/api/v1/query_range", params={"query": plain, **span}).json()
+        span: dict[str, str | float] = {"start": began, "end": ended, "step": str(STEP), "query": plain}
+        answer = httpx.get(f"{self.url}/api/v1/query_range", params=span).json()
         if answer["status"] != "success":
             sys.exit(f"{expression}: {answer['error']}")
         return [
