@@ -13,6 +13,7 @@ from rich.table import Table
 from function import __version__, check, logs
 from function.app import create_app
 from function.letters_cli import dead_letters, replay_command, settings_or_exit
+from function.server import SERVED
 from function.settings import Settings
 
 GRACE_SECONDS = 25  # a batch may finish; below Kubernetes' default grace of 30 s
@@ -58,11 +59,8 @@ def serve() -> None:
         create_app(settings),
         host=settings.app_host,
         port=settings.app_port,
-        loop="uvloop",
-        http="httptools",
-        log_config=None,
-        access_log=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
+        **SERVED,
     )
 
 

@@ -23,7 +23,7 @@ CurrentDelivery = Callable[[], Delivery | None]
 def mount(app: FastAPI, settings: Settings, health: Health, delivery: CurrentDelivery) -> None:
     """Adds the routes to `app`. `delivery` gives None while the function is still starting."""
 
-    async def take(batch: bytes) -> bytes:
+    async def take(batch: str) -> bytes:
         return await _answer(batch, delivery())
 
     async def ready() -> Response:
@@ -47,7 +47,7 @@ def mount(app: FastAPI, settings: Settings, health: Health, delivery: CurrentDel
     mount_bulk(app, subscriptions, settings.app_api_token, take)
 
 
-async def _answer(body: bytes, delivery: Delivery | None) -> bytes:
+async def _answer(body: str, delivery: Delivery | None) -> bytes:
     entries = read_batch(body)
     records = [record for _, record in entries if record]
     if delivery is None:
