@@ -1,6 +1,6 @@
 # Targets for people; `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup up down demo dead-letters replay test replay-drill k8s-test check lock clean
+.PHONY: help setup up down demo dead-letters replay test replay-drill k8s-test fuzz check lock clean
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
@@ -45,6 +45,9 @@ replay-drill: setup ## Break 60 of 2,000 events in eight ways, mend the causes, 
 k8s-test: setup ## Apply the manifests to a real API server with Dapr on it, and run the function there
 	@$(RUN)/python -m dev.k8s
 	@$(RUN)/python -m pytest tests/k8s
+
+fuzz: setup ## Feed the decoder garbage for ten minutes; ARGS="--minutes 1"
+	@$(RUN)/python -m tests.fuzz $(ARGS)
 
 check: setup ## Lint, types, layers and the Dockerfile
 	@$(RUN)/ruff check .
