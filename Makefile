@@ -1,6 +1,6 @@
 # Targets for people; `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup up down demo dead-letters replay test replay-drill k8s-test fuzz check lock clean
+.PHONY: help setup up down demo dead-letters replay test replay-drill k8s-test alerts-test dashboard dashboard-picture fuzz check lock clean
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
@@ -45,6 +45,15 @@ replay-drill: setup ## Break 60 of 2,000 events in eight ways, mend the causes, 
 k8s-test: setup ## Apply the manifests to a real API server with Dapr on it, and run the function there
 	@$(RUN)/python -m dev.k8s
 	@$(RUN)/python -m pytest tests/k8s
+
+alerts-test: setup ## Have Prometheus' own tool show that each alert fires when it should, and only then
+	@$(RUN)/python -m dev.alerts
+
+dashboard: setup ## Write the Grafana dashboard anew from dev/dashboard.py
+	@$(RUN)/python -m dev.dashboard
+
+dashboard-picture: setup ## Draw the dashboard from two minutes of a real run (builds Prometheus)
+	@$(RUN)/python -m benchmarks.dashboard
 
 fuzz: setup ## Feed the decoder garbage for ten minutes; ARGS="--minutes 1"
 	@$(RUN)/python -m tests.fuzz $(ARGS)

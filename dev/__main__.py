@@ -116,7 +116,7 @@ def down(
 @cli.command("tools")
 def make_tools() -> None:
     """Find or build everything that the stack needs, and start nothing."""
-    for make in (tools.daprd, tools.dapr_cli, tools.kafka_jars, tools.synapse_python):
+    for make in (tools.daprd, tools.dapr_cli, tools.kafka_jars, tools.synapse_python, tools.promtool):
         say(f"ready: {make(say)}")
 
 

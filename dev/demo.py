@@ -64,6 +64,7 @@ PEOPLE = {
         Person("erin", "no account", has_account=False),
         Person("frank", "no name, no avatar, deactivated, erased"),
         Person("grace", "before, no avatar"),
+        Person("heidi", "Heidi, no avatar", has_account=False),
     )
 }
 
@@ -114,10 +115,15 @@ def steps() -> Iterator[Step]:
     yield Step("erin", "deleted, but no account", "CloudEvent, binary", "no_account",
                *_binary(gone, deleted("erin", soft=False)))  # fmt: skip
     yield Step("frank", "deleted, hard", "bare, no headers", "applied", _json(deleted("frank", soft=False)))
-    for kind in ("identity.user.created", "identity.user.password_changed", "identity.user.two_fa_enabled"):
-        yield Step(
-            "grace", kind.rpartition(".")[2], "headers", "ignored", *_headers(kind, {"user_id": PEOPLE["grace"].id})
-        )
+    yield Step("heidi", "a profile, but no account", "headers", "no_account",
+               *_headers(updated, profile("heidi", "Heidi", 1)))  # fmt: skip
+    born = {"user_id": PEOPLE["heidi"].id, "username": "heidi", "created_at": "2026-01-01T00:00:00Z"}
+    yield Step("heidi", "created", "headers", "applied", *_headers("identity.user.created", born))
+    changed = {"user_id": PEOPLE["grace"].id, "changed_at": "2026-01-01T00:00:00Z", "invalidate_all_sessions": True}
+    yield Step("grace", "password changed, no session", "headers", "unchanged",
+               *_headers("identity.user.password_changed", changed))  # fmt: skip
+    yield Step("grace", "two_fa_enabled", "headers", "ignored",
+               *_headers("identity.user.two_fa_enabled", {"user_id": PEOPLE["grace"].id}))  # fmt: skip
     yield Step("grace", "a tombstone", "no value", "ignored", None)
     yield Step("grace", "not JSON", "headers", "dead_letter: not_json", b"\xff{broken", {"event_type": updated})
     yield Step("grace", "a name of 300 characters", "headers", "dead_letter: invalid_display_name",

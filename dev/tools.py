@@ -1,4 +1,4 @@
-"""Finds the tools of the local stack or makes them: daprd and the dapr CLI from Go modules, Kafka's jars with Maven,
+"""Finds the tools of the local stack or makes them: daprd, the dapr CLI and Prometheus from Go modules, Kafka's jars with Maven,
 Synapse in a virtual environment of its own. Everything lands in dev/.tools, once."""
 
 import fcntl
@@ -38,6 +38,25 @@ def dapr_cli(say: Say) -> Path:
         return found
     target = TOOLS / "dapr"
     go_program("dapr-cli", ["github.com/dapr/cli"], target, say)
+    return target
+
+
+def promtool(say: Say) -> Path:
+    """Prometheus' own tool for rules; Debian's package `prometheus` has it too."""
+    return _prometheus("promtool", say)
+
+
+def prometheus(say: Say) -> Path:
+    return _prometheus("prometheus", say)
+
+
+def _prometheus(program: str, say: Say) -> Path:
+    found = _on_this_machine(program, rf"{program}, version (2\.4[2-9]|2\.5\d|[3-9])\.")
+    if found:
+        return found
+    target = TOOLS / program
+    # Without the ways to find targets in clouds, which are most of it.
+    go_program("prometheus", ["-tags", "remove_all_sd", f"github.com/prometheus/prometheus/cmd/{program}"], target, say)
     return target
 
 

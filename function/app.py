@@ -21,6 +21,8 @@ from function.dryrun import DryDeadLetters, DryStateStore, DrySynapse
 from function.failures import Reason, TryAgain
 from function.health import SICK_SECONDS, Health, Probe
 from function.logs import log, log_failure
+from function.measured import Measured
+from function.metrics import Metrics
 from function.publisher import Publisher
 from function.reconcile import Reconciler
 from function.secrets import AdminToken
@@ -44,7 +46,7 @@ class Parts:
 AGENT = f"matrix-account-sync/{__version__}"  # what Synapse's log says of our calls
 
 OpenAvatars = Callable[[Settings], AbstractAsyncContextManager[AvatarSource]]
-OpenParts = Callable[[Settings, Health], AbstractAsyncContextManager[Parts]]
+OpenParts = Callable[[Settings, Health, Metrics], AbstractAsyncContextManager[Parts]]
 
 
 def open_avatars(settings: Settings) -> AbstractAsyncContextManager[AvatarSource]:
@@ -53,14 +55,17 @@ def open_avatars(settings: Settings) -> AbstractAsyncContextManager[AvatarSource
 
 
 @contextlib.asynccontextmanager
-async def open_parts(settings: Settings, health: Health, avatars: OpenAvatars = open_avatars) -> AsyncIterator[Parts]:
+async def open_parts(
+    settings: Settings, health: Health, metrics: Metrics, avatars: OpenAvatars = open_avatars
+) -> AsyncIterator[Parts]:
     """Opens the parts on the real sidecar and the real Synapse. Raises TryAgain while the sidecar does not answer."""
     dry = settings.matrix_dry_run
+    transport = Measured(AiohttpTransport(), metrics)
     http = httpx.AsyncClient(
-        base_url=str(settings.matrix_homeserver_url), transport=AiohttpTransport(), headers={"User-Agent": AGENT}
+        base_url=str(settings.matrix_homeserver_url), transport=transport, headers={"User-Agent": AGENT}
     )
     async with open_client() as client, http, avatars(settings) as source:
-        token = AdminToken(client, settings.secret_store_name, settings.secret_name)
+        token = AdminToken(client, settings.secret_store_name, settings.secret_name, metrics)
         synapse = (DrySynapse if dry else Synapse)(http, token, settings.matrix_server_name, writes=not dry)
         state = (DryStateStore if dry else StateStore)(client, settings.state_store_name)
         publisher = Publisher(client, settings.pubsub_name)
@@ -93,7 +98,7 @@ def create_app(settings: Settings, parts: OpenParts = open_parts) -> FastAPI:
         settings: as the environment has them.
         parts: the seam for tests.
     """
-    health = Health()
+    health, metrics = Health(), Metrics()
     opened: list[Parts] = []
 
     @contextlib.asynccontextmanager
@@ -101,7 +106,7 @@ def create_app(settings: Settings, parts: OpenParts = open_parts) -> FastAPI:
         log(logging.INFO, "started", version=__version__, port=settings.app_port)
         if not settings.enabled:
             log(logging.WARNING, "switched_off", detail="KAFKA_ENABLED or MATRIX_ENABLED is false: consuming nothing")
-        work = asyncio.create_task(_keep_open(settings, health, parts, opened)) if settings.enabled else None
+        work = asyncio.create_task(_keep_open(settings, health, metrics, parts, opened)) if settings.enabled else None
         yield
         if work:
             work.cancel()
@@ -109,15 +114,17 @@ def create_app(settings: Settings, parts: OpenParts = open_parts) -> FastAPI:
         log(logging.INFO, "stopped")
 
     app = FastAPI(lifespan=lifespan, openapi_url=None)
-    mount(app, settings, health, lambda: opened[0].delivery if opened else None)
+    mount(app, settings, health, metrics, lambda: opened[0].delivery if opened else None)
     return app
 
 
-async def _keep_open(settings: Settings, health: Health, parts: OpenParts, opened: list[Parts]) -> None:
+async def _keep_open(
+    settings: Settings, health: Health, metrics: Metrics, parts: OpenParts, opened: list[Parts]
+) -> None:
     """Opens the parts as soon as the sidecar is there, beside the server: liveness and readiness answer meanwhile."""
     while True:
         try:
-            async with parts(settings, health) as found:
+            async with parts(settings, health, metrics) as found:
                 opened.append(found)
                 await health.watch(found.probes)
         except TryAgain as failure:

@@ -14,6 +14,7 @@ import httpx
 import stamina
 
 from function.failures import Reason, Rejected, TryAgain
+from function.measured import verb
 from function.secrets import TokenSource
 
 IN_FLIGHT = 16  # Synapse is one process: beyond this its throughput falls
@@ -74,6 +75,7 @@ class Calls:
         self._http, self._tokens, self._server_name, self._writes = http, tokens, server_name, writes
         self._in_flight = asyncio.Semaphore(IN_FLIGHT)
 
+    @verb
     async def probe(self) -> str:
         """Whether Synapse can do its work for us: knows the token, reads as an admin may, and writes.
 

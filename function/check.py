@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from function.app import OpenParts, Parts, open_parts
 from function.failures import Reason, TryAgain
 from function.health import Health
+from function.metrics import Metrics
 from function.settings import SECRET_KEY, Settings
 
 
@@ -23,7 +24,7 @@ async def findings(settings: Settings, parts: OpenParts = open_parts) -> AsyncIt
     """Everything that is looked at, in the order in which the function needs it."""
     yield Finding("settings", True, "valid" if settings.enabled else "valid; consuming is switched off")
     try:
-        async with parts(settings, Health()) as opened:
+        async with parts(settings, Health(), Metrics()) as opened:
             yield Finding("sidecar", True, "answers")
             async for finding in _through(settings, opened):
                 yield finding

@@ -7,6 +7,7 @@ from dapr.aio.clients import DaprClient
 from grpc import RpcError
 
 from function.failures import Reason, TryAgain
+from function.metrics import Metrics
 from function.settings import SECRET_KEY
 
 
@@ -25,10 +26,11 @@ class AdminToken:
         client: the sidecar.
         store: name of the Dapr secret store component.
         name: name of the secret, whose key MATRIX_ADMIN_TOKEN holds the token.
+        metrics: told of each read.
     """
 
-    def __init__(self, client: DaprClient, store: str, name: str) -> None:
-        self._client, self._store, self._name = client, store, name
+    def __init__(self, client: DaprClient, store: str, name: str, metrics: Metrics) -> None:
+        self._client, self._store, self._name, self._metrics = client, store, name, metrics
         self._token = ""
         self._lock = asyncio.Lock()
 
@@ -40,8 +42,17 @@ class AdminToken:
         """Reads the secret again unless somebody already did since `refused` was in use."""
         async with self._lock:
             if self._token == refused:
-                self._token = await self._read()
+                self._token = await self._counted()
             return self._token
+
+    async def _counted(self) -> str:
+        try:
+            token = await self._read()
+        except TryAgain:
+            self._metrics.token_read("failed")
+            raise
+        self._metrics.token_read("same" if token == self._token else "renewed")
+        return token
 
     async def _read(self) -> str:
         try:

@@ -26,7 +26,7 @@ async def open_client(patience: float = 0.0) -> AsyncIterator[DaprClient]:
     deadline = time.monotonic() + patience
     while not await _answers():
         if time.monotonic() >= deadline:
-            raise TryAgain(Reason.STARTING, f"no sidecar at DAPR_HTTP_PORT {dapr_settings.DAPR_HTTP_PORT}")
+            raise TryAgain(Reason.STARTING, f"no sidecar yet at port {dapr_settings.DAPR_HTTP_PORT}")
         await asyncio.sleep(0.2)
     # DaprClient() blocks the event loop until the sidecar answers: so it is built only now.
     async with DaprClient() as client:

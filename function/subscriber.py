@@ -1,6 +1,7 @@
-"""What daprd sees of the function over HTTP: the subscriptions and the app health check."""
+"""What others see of the function over HTTP: daprd its subscriptions and the app health check, Prometheus its metrics."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Response
@@ -8,23 +9,25 @@ from fastapi.responses import JSONResponse
 
 from function.bulk import Subscriptions, mount_bulk
 from function.delivery import Delivery
+from function.events import type_of
 from function.failures import Reason, TryAgain
 from function.health import Health
-from function.records import answer, read_batch
+from function.metrics import CONTENT_TYPE, Metrics
+from function.records import Delivered, answer, read_batch
 from function.settings import Settings
 from function.verdicts import Fate, Verdict
 
 EVENTS_ROUTE = "/events/identity"
-LIVE_ROUTE, READY_ROUTE = "/health/live", "/health/ready"
+LIVE_ROUTE, READY_ROUTE, METRICS_ROUTE = "/health/live", "/health/ready", "/metrics"
 
 CurrentDelivery = Callable[[], Delivery | None]
 
 
-def mount(app: FastAPI, settings: Settings, health: Health, delivery: CurrentDelivery) -> None:
+def mount(app: FastAPI, settings: Settings, health: Health, metrics: Metrics, delivery: CurrentDelivery) -> None:
     """Adds the routes to `app`. `delivery` gives None while the function is still starting."""
 
     async def take(batch: str) -> bytes:
-        return await _answer(batch, delivery())
+        return await _answer(batch, delivery(), metrics)
 
     async def ready() -> Response:
         sick = health.sick if settings.enabled else None
@@ -40,20 +43,43 @@ def mount(app: FastAPI, settings: Settings, health: Health, delivery: CurrentDel
     async def live() -> Response:
         return JSONResponse({"live": True})
 
+    async def measured() -> Response:
+        sick = health.sick if settings.enabled else None
+        current = delivery()
+        metrics.brake(current is not None and current.braking)
+        metrics.world(sick.reason if sick else None, consuming=settings.enabled)
+        return Response(metrics.exposed(), media_type=CONTENT_TYPE)
+
     app.add_api_route(READY_ROUTE, ready, methods=["GET"])
     app.add_api_route(LIVE_ROUTE, live, methods=["GET"])
+    app.add_api_route(METRICS_ROUTE, measured, methods=["GET"])
     topics = [settings.kafka_identity_events_topic, settings.replay_topic] if settings.enabled else []
     subscriptions = Subscriptions(settings.pubsub_name, topics, EVENTS_ROUTE, settings.dead_letter_topic)
     mount_bulk(app, subscriptions, settings.app_api_token, take)
 
 
-async def _answer(body: str, delivery: Delivery | None) -> bytes:
+async def _answer(body: str, delivery: Delivery | None, metrics: Metrics) -> bytes:
+    began = time.monotonic()
     entries = read_batch(body)
     records = [record for _, record in entries if record]
     if delivery is None:
         verdicts = [Verdict(Fate.RETRY, TryAgain(Reason.STARTING))] * len(records)
     else:
         verdicts = await delivery.deliver(records)
+    _measure(metrics, records, verdicts)
+    metrics.batch(len(entries), time.monotonic() - began)
     fates = iter(verdicts)
     waiting = {entry_id for entry_id, record in entries if record is None or next(fates).fate is Fate.RETRY}
     return answer(entries, waiting)
+
+
+def _measure(metrics: Metrics, records: Sequence[Delivered], verdicts: Sequence[Verdict]) -> None:
+    for record, verdict in zip(records, verdicts, strict=True):
+        reason = verdict.failure.reason if verdict.failure else None
+        metrics.event(type_of(record.value, record.headers), verdict.fate, reason, _written(record))
+
+
+def _written(record: Delivered) -> float | None:
+    """The record's timestamp in Unix time; None where it is not one that daprd gives."""
+    milliseconds = record.about("timestamp")
+    return int(milliseconds) / 1000 if milliseconds.isdecimal() and len(milliseconds) < 15 else None

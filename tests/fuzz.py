@@ -36,12 +36,9 @@ SPECIAL = [
 
 def _seeds() -> list[tuple[bytes, Headers]]:
     """Real records as daprd delivered them, and one payload of each kind in each wire shape."""
-    found = []
-    for capture in CAPTURES if isinstance(CAPTURES, list) else CAPTURES.values():
-        for envelope in [capture.get("envelope", capture)] if isinstance(capture, dict) else []:
-            for entry in envelope.get("entries", []):
-                if record := read_entry(entry | {"topic": "t"}):
-                    found.append((record.value, record.headers))
+    entries = [entry for envelope in CAPTURES.values() for entry in envelope["entries"]]
+    records = [record for entry in entries if (record := read_entry(entry | {"topic": "t"}))]
+    found = [(record.value, record.headers) for record in records]
     payloads: dict[str, dict[str, Any]] = {
         "identity.user.deleted": deleted_payload(),
         "identity.user.profile_updated": profile_payload(display_name=NEEDLE, avatar_url=f"mxc://{NEEDLE}.x/a"),

@@ -67,5 +67,9 @@ def everything(say: Say) -> None:
     for program in ("sentry", "operator", "injector"):
         dapr(program, say)
     helm(say)
-    for module in ("github.com/kedacore/keda/v2", "github.com/external-secrets/external-secrets"):
+    for module in (
+        "github.com/kedacore/keda/v2",
+        "github.com/external-secrets/external-secrets",
+        "github.com/prometheus-operator/prometheus-operator",
+    ):
         module_folder("crds", module)

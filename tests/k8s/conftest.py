@@ -66,4 +66,11 @@ def namespace(cluster: Cluster, control_plane: ControlPlane, tmp_path: Path) -> 
 def foreign_definitions() -> list[Path]:
     keda = tools.module_folder("crds", "github.com/kedacore/keda/v2") / "config" / "crd" / "bases"
     vault = tools.module_folder("crds", "github.com/external-secrets/external-secrets") / "config" / "crds" / "bases"
-    return [keda / "keda.sh_scaledobjects.yaml", vault / "external-secrets.io_externalsecrets.yaml"]
+    operator = tools.module_folder("crds", "github.com/prometheus-operator/prometheus-operator")
+    prometheus = operator / "example" / "prometheus-operator-crd"
+    return [
+        keda / "keda.sh_scaledobjects.yaml",
+        vault / "external-secrets.io_externalsecrets.yaml",
+        prometheus / "monitoring.coreos.com_podmonitors.yaml",
+        prometheus / "monitoring.coreos.com_prometheusrules.yaml",
+    ]

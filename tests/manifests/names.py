@@ -11,6 +11,7 @@ from tests.manifests.rendering import TOOLS_PUBSUB, Manifests, dig
 NAMESPACE = "infrastructure"  # of the staging environment that this service was made for
 APP = "matrix-account-sync"
 CONFIG_MAP = f"{APP}-config"
+DASHBOARD = f"{APP}-dashboard"
 LABELS = {"app.kubernetes.io/name": APP, "app.kubernetes.io/part-of": "matrix"}
 SEED = {
     "KAFKA_ENABLED", "KAFKA_BROKERS", "KAFKA_IDENTITY_EVENTS_TOPIC", "KAFKA_CONSUMER_GROUP_ID", "MATRIX_ENABLED",
@@ -23,8 +24,9 @@ KINDS = {
     "Component": "dapr.io/v1alpha1", "Configuration": "dapr.io/v1alpha1", "Resiliency": "dapr.io/v1alpha1",
     "NetworkPolicy": "networking.k8s.io/v1", "ScaledObject": "keda.sh/v1alpha1",
     "ExternalSecret": "external-secrets.io/v1",
+    "PodMonitor": "monitoring.coreos.com/v1", "PrometheusRule": "monitoring.coreos.com/v1",
 }  # fmt: skip
-OPTIONAL = {"NetworkPolicy", "ScaledObject", "ExternalSecret"}
+OPTIONAL = {"NetworkPolicy", "ScaledObject", "ExternalSecret", "PodMonitor", "PrometheusRule"}
 
 
 def settings_of(manifests: Manifests) -> Settings | None:
@@ -67,10 +69,10 @@ def every_document_is_known_and_in_its_place(manifests: Manifests) -> Iterator[s
     for kind, wanted in (
         ("Component", {"pubsub", "statestore", "secretstore", TOOLS_PUBSUB}), ("Configuration", {APP, f"{APP}-dead-letters"}), ("ConfigMap", {CONFIG_MAP}), ("Resiliency", {"resiliency"}),
     ):  # fmt: skip
-        if manifests.names(kind) != wanted:
+        if manifests.names(kind) - {DASHBOARD} != wanted:
             yield f"{kind}: {sorted(manifests.names(kind))}"
     for kind in ("ServiceAccount", "Role", "RoleBinding", "Deployment", "PodDisruptionBudget",
-                 "NetworkPolicy", "ScaledObject"):  # fmt: skip
+                 "NetworkPolicy", "ScaledObject", "PodMonitor", "PrometheusRule"):  # fmt: skip
         if manifests.of(kind) and manifests.names(kind) != {APP}:
             yield f"{kind}: {sorted(manifests.names(kind))}"
 

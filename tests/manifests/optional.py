@@ -30,7 +30,9 @@ def the_pod_reaches_what_it_needs_and_no_more(manifests: Manifests) -> Iterator[
         spec = policy.get("spec", {})
         if spec.get("policyTypes") != ["Ingress", "Egress"]:
             yield "the NetworkPolicy leaves a direction open"
-        if spec.get("ingress") != [_rule("from", [_namespace("monitoring")], 9090)]:
+        # The component `monitoring` also lets Prometheus reach the function.
+        ports = [9090, *([18080] if manifests.of("PodMonitor") else [])]
+        if spec.get("ingress") != [_rule("from", [_namespace("monitoring")], *ports)]:
             yield "more than Prometheus gets in, or Prometheus does not"
         if (settings := settings_of(manifests)) is None:
             continue

@@ -118,7 +118,7 @@ class Manifests:
 
     @property
     def settings(self) -> Mapping[str, str]:
-        return dig(self.one("ConfigMap"), "data") or {}
+        return dig(self.one("ConfigMap", "matrix-account-sync-config"), "data") or {}
 
     def pods(self) -> Iterator[tuple[str, Document]]:
         """Every pod template, with a name for messages."""

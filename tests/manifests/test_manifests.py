@@ -10,11 +10,11 @@ import yaml
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tests.manifests import names, optional, sidecar, workload
+from tests.manifests import monitoring, names, optional, sidecar, workload
 from tests.manifests.rendering import COMPONENTS, K8S, OVERLAYS, VARIANTS, Manifests, dig, leaves, render
 
 Rule = Callable[[Manifests], Iterator[str]]
-RULES: tuple[Rule, ...] = (*workload.RULES, *names.RULES, *sidecar.RULES, *optional.RULES)
+RULES: tuple[Rule, ...] = (*workload.RULES, *names.RULES, *sidecar.RULES, *optional.RULES, *monitoring.RULES)
 Path = tuple[str | int, ...]
 annotation_names = st.sampled_from([f"dapr.io/{name}" for name in sidecar.ANNOTATIONS])
 

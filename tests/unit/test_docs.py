@@ -10,14 +10,15 @@ import pytest
 from pydantic import SecretStr
 from typer.main import get_command
 
-from function import deadletters
+from function import __version__, deadletters
 from function.cli import cli
 from function.desired import Record
 from function.failures import Reason
 from function.health import WORLD
+from function.metrics import METRICS
 from function.settings import Settings
 from function.stored import dump, load
-from function.subscriber import LIVE_ROUTE, READY_ROUTE
+from function.subscriber import LIVE_ROUTE, METRICS_ROUTE, READY_ROUTE
 from function.verdicts import Fate
 
 ROOT = Path(__file__).parents[2]
@@ -163,6 +164,21 @@ def test_the_record_in_the_design_page_is_one_that_the_function_reads_and_writes
     record = json.loads(shown[1])
     assert json.loads(dump(load(shown[1]))) == record
     assert record.keys() - {"v"} == set(Record.__slots__)
+
+
+def test_the_metrics_tables_are_the_list_in_the_code() -> None:
+    page = (ROOT / "docs" / "metrics.md").read_text()
+    table = [row for row in rows(page) if code(row[0])[0].startswith("matrix_account_sync_")]
+    listed = [(code(name)[0], kind, code(labels), means) for name, kind, labels, means in table]
+    assert listed == [(m.name, m.kind.value, list(m.labels), m.means) for m in METRICS]
+    values = {code(row[0])[0]: code(row[1]) for row in rows(page) if len(row) == 2}
+    values |= {"reason": [*Reason, "other"], "version": [__version__]}  # told in words
+    assert values == {label: list(allowed) for metric in METRICS for label, allowed in metric.labels.items()}
+
+
+def test_every_route_in_the_docs_is_one_of_the_function() -> None:
+    for page in PAGES:
+        assert set(re.findall(r"`GET (/\w[\w/]*)`", page.read_text())) <= {LIVE_ROUTE, READY_ROUTE, METRICS_ROUTE}
 
 
 def test_the_python_in_the_readme_compiles() -> None:

@@ -23,11 +23,12 @@ from starlette.types import Message
 
 from function.bulk import BATCH_SIZE, BODY_BYTES, HEADERS_BYTES, RECORD_BYTES, Subscriptions, mount_bulk
 from function.health import Health
+from function.metrics import Metrics
 from function.reader import ROUTE as RECORDS_ROUTE
 from function.reader import Reader
 from function.server import HEAD_BYTES, SERVED, PatientProtocol
 from function.settings import SidecarSettings
-from function.subscriber import EVENTS_ROUTE, LIVE_ROUTE, READY_ROUTE, mount
+from function.subscriber import EVENTS_ROUTE, LIVE_ROUTE, METRICS_ROUTE, READY_ROUTE, mount
 from tests.fakes.world import world
 from tests.unit.test_subscriber import APP_TOKEN, GOOD, envelope, settings_with
 
@@ -41,7 +42,7 @@ MIB = 1024 * 1024
 def function_app() -> FastAPI:
     """The function while it is starting: every route is there, and no batch is done."""
     app = FastAPI(openapi_url=None)
-    mount(app, settings_with(), Health(), lambda: None)
+    mount(app, settings_with(), Health(), Metrics(), lambda: None)
     return app
 
 
@@ -108,7 +109,7 @@ class Exchange:
 
 # --- garbage on every route
 
-ROUTES = [EVENTS_ROUTE, LIVE_ROUTE, READY_ROUTE, RECORDS_ROUTE, "/dapr/subscribe", "/dapr/config"]
+ROUTES = [EVENTS_ROUTE, LIVE_ROUTE, READY_ROUTE, METRICS_ROUTE, RECORDS_ROUTE, "/dapr/subscribe", "/dapr/config"]
 NEAR = [EVENTS_ROUTE + "/", EVENTS_ROUTE + "//", "//" + EVENTS_ROUTE, "/events", "/docs", "/openapi.json", "", "*"]
 PATHS = st.sampled_from(ROUTES * 3 + NEAR) | st.text(max_size=20)
 METHODS = st.sampled_from(["POST"] * 3 + ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT"])
@@ -343,7 +344,7 @@ async def test_a_caller_that_takes_its_time_is_let_go(said: bytes, more: bytes) 
 async def test_slow_callers_keep_nobody_waiting_and_are_all_let_go() -> None:
     async with world() as w:
         app = FastAPI()
-        mount(app, settings_with(), w.health, lambda: w.delivery)
+        mount(app, settings_with(), w.health, Metrics(), lambda: w.delivery)
         async with served(app) as (server, port), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
             slow = [asyncio.create_task(drip(port, HEAD + b"content-length: 99999\r\n\r\n", b"a")) for _ in range(200)]
             await until(lambda: len(server.server_state.connections) >= 200, "the slow ones are connected")

@@ -18,6 +18,7 @@ from function.app import Parts, create_app
 from function.bulk import BATCH_MS, BATCH_SIZE
 from function.failures import Reason, TryAgain
 from function.health import Health
+from function.metrics import Metrics
 from function.records import Delivered
 from function.settings import Settings
 from function.subscriber import EVENTS_ROUTE, LIVE_ROUTE, READY_ROUTE, mount
@@ -48,7 +49,7 @@ async def serving(w: World | None, sick: TryAgain | None = None, **changes: Any)
     """The routes over a world, or over none as long as the function is starting."""
     app, health = FastAPI(), w.health if w else Health()
     health.sick = sick or health.sick
-    mount(app, settings_with(**changes), health, lambda: w.delivery if w else None)
+    mount(app, settings_with(**changes), health, Metrics(), lambda: w.delivery if w else None)
     async with client(app) as http:
         yield http
 
@@ -329,7 +330,7 @@ async def test_the_application_becomes_ready_once_its_parts_are_open_and_probed(
         probes = [w.state.probe, w.client.probe]
 
         @asynccontextmanager
-        async def parts(_: Settings, health: Health) -> AsyncIterator[Parts]:
+        async def parts(_: Settings, health: Health, __: Metrics) -> AsyncIterator[Parts]:
             w.delivery._health = health
             yield Parts(w.delivery, w.state, w.client, probes)
             closed.append(True)
@@ -349,7 +350,7 @@ async def test_the_application_is_alive_while_its_sidecar_is_missing() -> None:
     """It waits for the sidecar instead of crashing, and says what it waits for."""
 
     @asynccontextmanager
-    async def parts(_: Settings, __: Health) -> AsyncIterator[Parts]:
+    async def parts(_: Settings, __: Health, ___: Metrics) -> AsyncIterator[Parts]:
         raise TryAgain(Reason.STARTING, "no sidecar yet: ConnectError")
         yield
 

@@ -1,0 +1,39 @@
+"""What the running function says of itself at /metrics."""
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.integration.world import Sent, World, deleted, new_user, profile
+
+
+def shown(world: World) -> tuple[str, dict[str, float]]:
+    """The text, and its samples by name and labels as they are written."""
+    text = httpx.get(f"http://127.0.0.1:{world.environment['APP_PORT']}/metrics").raise_for_status().text
+    samples = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            labels = ",".join(f"{name}={value}" for name, value in sorted(sample.labels.items()))
+            samples[f"{sample.name.removeprefix('matrix_account_sync_')}{{{labels}}}"] = sample.value
+    return text, samples
+
+
+def test_a_run_shows_in_the_metrics_and_its_people_do_not(world: World) -> None:
+    user, stranger = new_user(), new_user()
+    world.create(user)
+    before = shown(world)[1]
+    world.send(profile(user, "Ada Lovelace"), profile(stranger, "nobody"), Sent(user, b"not json"), deleted(user))
+    world.settle()
+    text, after = shown(world)
+    grown = {name: after[name] - before.get(name, 0.0) for name in after}
+    assert grown["events_total{outcome=applied,type=identity.user.deleted}"] == 1
+    assert grown["events_total{outcome=no_account,type=identity.user.profile_updated}"] == 1
+    assert grown["dead_letters_total{reason=not_json}"] == 1
+    assert grown["synapse_calls_total{status=2xx,verb=deactivate}"] == 1
+    assert grown["synapse_calls_total{status=4xx,verb=account}"] >= 1
+    assert after["token_reads_total{result=renewed}"] >= 1
+    assert grown["event_age_seconds_count{}"] == 4  # daprd hands the records' timestamps over
+    assert 0 <= grown["event_age_seconds_sum{}"] < 60
+    assert all(value == 1 for name, value in after.items() if name.startswith("ready{"))
+    assert (after["consuming{}"], after["deletion_brake{}"]) == (1, 0)
+    for word in (user, stranger, "Lovelace", "staging.nova.app", "http"):
+        assert word not in text
