@@ -67,8 +67,8 @@ check: setup ## Lint, types, layers and the Dockerfile
 
 LOCK := uv pip compile -q --generate-hashes --no-emit-index-url --universal --python-version 3.11 --custom-compile-command "make lock"
 lock: ## Renew the lock files (needs uv)
-	@$(LOCK) pyproject.toml -o requirements.txt
-	@$(LOCK) pyproject.toml --group dev -o requirements-dev.txt
+	@$(LOCK) pyproject.toml --extra traces -o requirements.txt
+	@$(LOCK) pyproject.toml --extra traces --group dev -o requirements-dev.txt
 	@$(LOCK) --group pyproject.toml:build -o requirements-build.txt
 	@$(LOCK) dev/synapse/requirements.in -o dev/synapse/requirements.txt
 
