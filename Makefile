@@ -1,6 +1,6 @@
 # Targets for people; `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup up down demo dead-letters replay test replay-drill k8s-test alerts-test dashboard dashboard-picture fuzz check lock clean
+.PHONY: help setup up down demo demo-picture dead-letters replay test replay-drill k8s-test alerts-test dashboard dashboard-picture fuzz check lock clean
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
@@ -27,6 +27,9 @@ down: setup ## Stop what `make up` started
 
 demo: setup ## Run about twenty events through the real stack and show what became of them
 	@$(RUN)/python -m dev.demo
+
+demo-picture: setup ## Run the demo and draw what it shows as docs/demo.svg
+	@$(RUN)/python -m dev.demo --picture docs/demo.svg
 
 dead-letters: setup ## Show the local stack's dead letters; ARGS="--help" lists what else it can show
 	@$(RUN)/python -m dev letters dead-letters $(ARGS)
