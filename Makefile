@@ -1,6 +1,6 @@
 # Targets for people; `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup up down demo dead-letters replay test replay-drill k8s-test alerts-test dashboard dashboard-picture bench bench-more bench-profile check lock clean
+.PHONY: help setup up down demo demo-picture dead-letters replay test replay-drill k8s-test alerts-test dashboard dashboard-picture bench bench-more bench-profile fuzz check lock clean
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
@@ -27,6 +27,9 @@ down: setup ## Stop what `make up` started
 
 demo: setup ## Run about twenty events through the real stack and show what became of them
 	@$(RUN)/python -m dev.demo
+
+demo-picture: setup ## Run the demo and draw what it shows as docs/demo.svg
+	@$(RUN)/python -m dev.demo --picture docs/demo.svg
 
 dead-letters: setup ## Show the local stack's dead letters; ARGS="--help" lists what else it can show
 	@$(RUN)/python -m dev letters dead-letters $(ARGS)
@@ -69,6 +72,9 @@ dashboard: setup ## Write the Grafana dashboard anew from dev/dashboard.py
 dashboard-picture: setup ## Draw the dashboard from two minutes of a real run (builds Prometheus)
 	@$(RUN)/python -m benchmarks.dashboard
 
+fuzz: setup ## Feed the decoder garbage for ten minutes; ARGS="--minutes 1"
+	@$(RUN)/python -m tests.fuzz $(ARGS)
+
 check: setup ## Lint, types, layers and the Dockerfile
 	@$(RUN)/ruff check .
 	@$(RUN)/ruff format --check .
@@ -78,8 +84,8 @@ check: setup ## Lint, types, layers and the Dockerfile
 
 LOCK := uv pip compile -q --generate-hashes --no-emit-index-url --universal --python-version 3.11 --custom-compile-command "make lock"
 lock: ## Renew the lock files (needs uv)
-	@$(LOCK) pyproject.toml -o requirements.txt
-	@$(LOCK) pyproject.toml --group dev -o requirements-dev.txt
+	@$(LOCK) pyproject.toml --extra traces -o requirements.txt
+	@$(LOCK) pyproject.toml --extra traces --group dev -o requirements-dev.txt
 	@$(LOCK) --group pyproject.toml:build -o requirements-build.txt
 	@$(LOCK) --group bench -o requirements-bench.txt
 	@$(LOCK) dev/synapse/requirements.in -o dev/synapse/requirements.txt

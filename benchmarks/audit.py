@@ -51,8 +51,8 @@ def make(world: World, count: int) -> None:
 
 
 async def remember(world: World, users: list[str]) -> None:
-    dapr_settings.DAPR_API_TOKEN = world.environment["DAPR_API_TOKEN"]
-    dapr_settings.DAPR_HTTP_PORT = int(world.environment["DAPR_HTTP_PORT"])
+    dapr_settings.DAPR_API_TOKEN = world.environment["DAPR_API_TOKEN"]  # type: ignore[attr-defined]
+    dapr_settings.DAPR_HTTP_PORT = int(world.environment["DAPR_HTTP_PORT"])  # type: ignore[attr-defined]
     known = Account(display_name="Ada Lovelace", avatar=AVATAR)
     record = Record(Status.ACTIVE, START, "Ada Lovelace", AVATAR, known, START, seen_at=START, written_at=START)
     ended = Record(Status.DEACTIVATED, START, "Ada Lovelace", AVATAR, known, START, seen_at=START, written_at=START)

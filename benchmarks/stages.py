@@ -94,7 +94,7 @@ class Stages:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         events, self._before = noise(Maker(1))
-        self._body = envelope(events)
+        self._body = envelope(events).decode()
         self._entries = read_batch(self._body)
         self._records = [record for _, record in self._entries if record]
         self._events = [e for r in self._records if isinstance(e := decode(r.value, r.headers), ProfileUpdated)]

@@ -2,11 +2,13 @@
 what became of each. Exit code 1 when anything is not as expected."""
 
 import json
+import re
 import sys
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
@@ -21,7 +23,8 @@ from dev.synapse import SERVER_NAME
 
 MXC = f"mxc://{SERVER_NAME}/abcdefghijklmnopqrstuvwx"
 APP_MARK = "== APP - matrix-account-sync == "
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 130)
+WIDTH = 130  # where there is no terminal
+console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH, record=True)
 Json = dict[str, Any]
 
 
@@ -275,9 +278,20 @@ def _mark(good: bool) -> str:
     return "[green]ok[/]" if good else "[red]no[/]"
 
 
-def demo() -> None:
+def draw(picture: Path) -> None:
+    """Writes what was printed as a picture, which takes nothing from elsewhere: the reader's own fonts do."""
+    drawn = console.export_svg(title="make demo: what was sent, and what became of it", unique_id="demo")
+    plain = re.sub(r"@font-face \{.*?\}\n", "", drawn, flags=re.DOTALL).replace("Fira Code, ", "")
+    picture.write_text(re.sub(r"[ \t]+$", "", plain, flags=re.MULTILINE))
+
+
+def demo(
+    picture: Annotated[Path | None, typer.Option(help="Also write the tables to this file, as SVG.")] = None,
+) -> None:
     """Run the demo; what was not running before is stopped afterwards."""
     stack = Stack(say=say)
+    if picture:
+        console.width = WIDTH
     was_up = run_server().running()
     try:
         stack.start()
@@ -297,6 +311,8 @@ def demo() -> None:
             run_server().stop()
             stack.stop()
     console.print("[green]Everything is as expected.[/]" if good else "[red]Not everything is as expected.[/]")
+    if picture and good:
+        draw(picture)
     sys.exit(0 if good else 1)
 
 

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+import os
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
@@ -31,6 +32,7 @@ from function.sidecar import open_client
 from function.state import StateStore
 from function.subscriber import mount
 from function.synapse import Synapse
+from function.traces import OFF, Traces
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,24 @@ OpenAvatars = Callable[[Settings], AbstractAsyncContextManager[AvatarSource]]
 OpenParts = Callable[[Settings, Health, Metrics], AbstractAsyncContextManager[Parts]]
 
 
+TRACES_TO = "OTEL_EXPORTER_OTLP_ENDPOINT"  # the standard's variable; the SDK reads it, and the others of its kind
+
+
+class MissingExtra(Exception):
+    """Traces are asked for, and what they need is not installed."""
+
+
+def open_traces(environment: Mapping[str, str] = os.environ) -> Traces:
+    """Traces, if the environment wants them. Raises MissingExtra."""
+    if not environment.get(TRACES_TO) or environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return OFF
+    try:
+        from function.spans import exported  # noqa: PLC0415 - an optional extra, which costs nothing while it is off
+    except ImportError:
+        raise MissingExtra(f"{TRACES_TO}: is set; install matrix-account-sync[traces] as well") from None
+    return exported()
+
+
 def open_avatars(settings: Settings) -> AbstractAsyncContextManager[AvatarSource]:
     """Fetches from the internet, with the certificate authorities that httpx trusts."""
     return AvatarSource(settings.avatar_hosts, httpx.create_ssl_context())
@@ -58,11 +78,11 @@ def open_avatars(settings: Settings) -> AbstractAsyncContextManager[AvatarSource
 
 @contextlib.asynccontextmanager
 async def open_parts(
-    settings: Settings, health: Health, metrics: Metrics, avatars: OpenAvatars = open_avatars
+    settings: Settings, health: Health, metrics: Metrics, avatars: OpenAvatars = open_avatars, traces: Traces = OFF
 ) -> AsyncIterator[Parts]:
     """Opens the parts on the real sidecar and the real Synapse. Raises TryAgain while the sidecar does not answer."""
     dry = settings.matrix_dry_run
-    transport = Measured(AiohttpTransport(), metrics)
+    transport = traces.calling(Measured(AiohttpTransport(), metrics))
     http = httpx.AsyncClient(
         base_url=str(settings.matrix_homeserver_url), transport=transport, headers={"User-Agent": AGENT}
     )
@@ -81,6 +101,7 @@ async def open_parts(
             brake=Brake(settings.matrix_max_deletions_per_hour),
             departures=departures,
             precreate=settings.matrix_precreate_users,
+            traces=traces,
         )
         parts = Parts(delivery, state, synapse, [state.probe, synapse.probe], reconciler, departures)
         if dry:
@@ -92,6 +113,7 @@ async def open_parts(
         finally:
             watching.cancel()
             await asyncio.wait([watching])
+            await asyncio.to_thread(traces.flush)
 
 
 def create_app(settings: Settings, parts: OpenParts = open_parts) -> FastAPI:

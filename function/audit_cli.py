@@ -21,6 +21,7 @@ from function.failures import Rejected, TryAgain
 from function.findings import Drift, Options, Place, Tally
 from function.health import Health
 from function.letters_cli import settings_or_exit
+from function.metrics import Metrics
 from function.progress import progress
 from function.repair import Repairs
 from function.settings import Settings
@@ -107,7 +108,7 @@ async def run(
     settings = settings.model_copy(update={"matrix_dry_run": settings.matrix_dry_run or not manner.repair})
     audit: Audit | None = None
     try:
-        async with parts(settings, Health()) as opened:
+        async with parts(settings, Health(), Metrics()) as opened:
             repairs = Repairs(opened.synapse, opened.state, opened.reconciler, opened.departures, manner.rate)
             admin = await opened.synapse.probe()  # a wrong server name would make every account a stranger
             audit = Audit(

@@ -14,13 +14,21 @@ from dapr.ext.fastapi import DaprApp
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import SecretStr
+from starlette.requests import ClientDisconnect
 
 from function.logs import log
 
 BATCH_SIZE = 100  # records; daprd takes what has come within BATCH_MS, at most this many
 BATCH_MS = 10
+RECORD_BYTES = (
+    2 * 1024 * 1024
+)  # of the largest record: max.message.bytes of the topics, maxMessageBytes of the component
+HEADERS_BYTES = 64 * 1024  # for a record's headers and what daprd says of it
+# A batch that is refused comes again for ever and holds its partitions up. So the limit is above the largest batch that
+# Kafka lets through, as base64 (4 bytes for 3), and guards against a caller that has the token and never ends.
+BODY_BYTES = BATCH_SIZE * (RECORD_BYTES * 4 // 3 + HEADERS_BYTES)
 
-Take = Callable[[bytes], Awaitable[bytes]]  # a batch's envelope in, the answer to daprd out
+Take = Callable[[str], Awaitable[bytes]]  # a batch's envelope in, the answer to daprd out
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +66,14 @@ def mount_bulk(app: FastAPI, subscriptions: Subscriptions, token: SecretStr, tak
         shown = request.headers.get("dapr-api-token", "")
         if not secrets.compare_digest(shown.encode(), token.get_secret_value().encode()):
             log(logging.WARNING, "caller_refused", detail="dapr-api-token is wrong or missing")
-            return JSONResponse({"error": "dapr-api-token is wrong or missing"}, status_code=401)
-        return Response(await take(await request.body()), media_type="application/json")
+            return _refused("dapr-api-token is wrong or missing", 401)
+        try:
+            return Response(await take(await read_body(request)), media_type="application/json")
+        except TooLarge as error:
+            log(logging.ERROR, "batch_refused", detail=f"over {BODY_BYTES} bytes", size=error.size)
+            return _refused("too large", 413)
+        except ClientDisconnect:
+            return _refused("incomplete", 400)  # nobody is there to read it
 
     dapr_app = _BulkDaprApp(app)
     for topic in subscriptions.topics:
@@ -73,3 +87,37 @@ def mount_bulk(app: FastAPI, subscriptions: Subscriptions, token: SecretStr, tak
     if not subscriptions.topics:
         app.add_api_route(subscriptions.route, receive, methods=["POST"])
     dapr_app.declare_bulk(subscriptions.batch_ms)
+
+
+class TooLarge(Exception):
+    """A body over the limit; `size` is what it says of itself, or what had come until then."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.size = size
+
+
+async def read_body(request: Request, limit: int = BODY_BYTES) -> str:
+    """The body as text, counted as it comes. What is not UTF-8 in it is no batch either way.
+
+    Raises:
+        TooLarge: as soon as that is known; the rest is not read.
+        ClientDisconnect: the caller went away.
+    """
+    said = request.headers.get("content-length", "")
+    if said.isdecimal() and len(said) < 20 and int(said) > limit:  # a longer one is no length at all
+        raise TooLarge(int(said))
+    chunks, size = list[bytes](), 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise TooLarge(size)
+        chunks.append(chunk)
+    body = b"".join(chunks)
+    chunks.clear()  # a full batch is large: never three copies of it
+    return body.decode("utf-8", "replace")
+
+
+def _refused(why: str, status: int) -> Response:
+    """An answer that daprd takes for RETRY of all. The rest of the request is not waited for."""
+    return JSONResponse({"error": why}, status_code=status, headers={"connection": "close"})

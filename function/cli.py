@@ -2,6 +2,7 @@
 the commands about dead letters, audit_cli.py has `audit`."""
 
 import asyncio
+import functools
 import sys
 from typing import Annotated
 
@@ -11,9 +12,10 @@ from rich.console import Console
 from rich.table import Table
 
 from function import __version__, check, logs
-from function.app import create_app
+from function.app import MissingExtra, create_app, open_parts, open_traces
 from function.audit_cli import audit_command
 from function.letters_cli import dead_letters, replay_command, settings_or_exit
+from function.server import SERVED
 from function.settings import Settings
 
 GRACE_SECONDS = 25  # a batch may finish; below Kubernetes' default grace of 30 s
@@ -55,15 +57,17 @@ def serve() -> None:
     """
     settings = settings_or_exit(Settings)
     logs.configure(settings.log_level)
+    try:
+        traces = open_traces()
+    except MissingExtra as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(2) from None
     uvicorn.run(
-        create_app(settings),
+        traces.around(create_app(settings, functools.partial(open_parts, traces=traces))),
         host=settings.app_host,
         port=settings.app_port,
-        loop="uvloop",
-        http="httptools",
-        log_config=None,
-        access_log=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
+        **SERVED,
     )
 
 

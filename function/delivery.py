@@ -7,7 +7,7 @@ the ladder of `_settle_user` or `deliver`; only what is recognised as hopeless b
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 
 from function.brake import Brake
@@ -23,6 +23,7 @@ from function.reconcile import Outcome, Reconciler
 from function.records import Delivered
 from function.report import event_id_of, tell
 from function.state import Conflict, StateStore, Stored
+from function.traces import OFF, Traces
 from function.verdicts import Fate, Verdict, deactivates, verdicts_of
 
 BATCH_SECONDS = 30.0  # no user's reconciliation may hold a batch longer: it holds every partition of this pod
@@ -36,6 +37,7 @@ class _User:
     user_id: str
     places: list[int]
     events: list[Event]
+    traceparents: list[str] = field(default_factory=list)
     outcome: Outcome | None = None
     may_delete: bool | None = None  # what the brake said
 
@@ -51,14 +53,16 @@ class Delivery:
         brake: says how many deletions may pass.
         departures: told who was deactivated.
         precreate: whether accounts are made ahead of the first login.
+        traces: told of each batch and of each user in it.
     """
 
     def __init__(
         self, state: StateStore, reconciler: Reconciler, dead_letters: DeadLetters, health: Health, *,
-        brake: Brake, departures: Departures, precreate: bool,
+        brake: Brake, departures: Departures, precreate: bool, traces: Traces = OFF,
     ) -> None:  # fmt: skip
         self._state, self._reconciler, self._dead_letters, self._health = state, reconciler, dead_letters, health
         self._brake, self._departures, self._precreate = brake, departures, precreate
+        self._traces = traces
         self._turn = asyncio.Lock()
 
     @property
@@ -68,6 +72,12 @@ class Delivery:
 
     async def deliver(self, records: Sequence[Delivered]) -> list[Verdict]:
         """The verdict on each record, in their order. Never raises."""
+        with self._traces.batch(len(records)) as ended:
+            verdicts = await self._in_turn(records)
+            ended(verdicts)
+            return verdicts
+
+    async def _in_turn(self, records: Sequence[Delivered]) -> list[Verdict]:
         if self._health.sick:
             return [Verdict(Fate.RETRY, self._health.sick)] * len(records)
         async with self._turn:
@@ -101,6 +111,7 @@ class Delivery:
                 user = users.setdefault(event.user_id, _User(event.user_id, [], []))
                 user.places.append(place)
                 user.events.append(event)
+                user.traceparents.append(records[place].metadata.get("traceparent", ""))
         if users:
             verdicts |= await self._settle(list(users.values()))
         await self._bury(records, decoded, verdicts)
@@ -112,7 +123,7 @@ class Delivery:
     async def _settle(self, users: Sequence[_User]) -> dict[int, Verdict]:
         """Brings Synapse and the records in step with the users' events."""
         stored = await self._state.read([user.user_id for user in users])
-        settled = await asyncio.gather(*(self._settle_user(user, stored[user.user_id]) for user in users))
+        settled = await asyncio.gather(*(self._settle_traced(user, stored[user.user_id]) for user in users))
         changed = {
             user.user_id: Stored(user.outcome.record, stored[user.user_id].etag)
             for user in users
@@ -128,6 +139,12 @@ class Delivery:
                 if user.user_id in changed:
                     verdicts |= await self._save_alone(user, changed[user.user_id], verdicts)
         return verdicts
+
+    async def _settle_traced(self, user: _User, stored: Stored) -> dict[int, Verdict]:
+        with self._traces.user([type(event).__name__ for event in user.events], user.traceparents) as ended:
+            verdicts = await self._settle_user(user, stored)
+            ended(verdicts.values())
+            return verdicts
 
     async def _settle_user(self, user: _User, stored: Stored, *, doubtful: bool = False) -> dict[int, Verdict]:
         """One user's verdicts; `user.outcome` stays None where nothing may be saved."""

@@ -96,7 +96,7 @@ def decode(value: bytes, headers: Mapping[str, str]) -> Decoded:
     """
     if value == b"null":
         return Ignored("-")
-    headers = {name: text for name, text in headers.items() if "\ufffd" not in text}
+    headers = _legible(headers)
     if (kind := headers.get("event_type")) and kind not in TYPES:
         return Ignored(headers.get("event_id", "-"))  # whatever its body is
     try:
@@ -107,6 +107,7 @@ def decode(value: bytes, headers: Mapping[str, str]) -> Decoded:
 
 def type_of(value: bytes, headers: Mapping[str, str]) -> str:
     """The record's type in its present spelling, whether or not it is one of ours; `unknown` where nothing tells."""
+    headers = _legible(headers)
     kind = headers.get("event_type") or headers.get("ce_type")
     if not kind:
         try:
@@ -119,10 +120,14 @@ def type_of(value: bytes, headers: Mapping[str, str]) -> str:
 def user_of(value: bytes, headers: Mapping[str, str]) -> str:
     """The user's id that the record's payload names; "" where it can't be read."""
     try:
-        data: Any = cloud_event(value, headers).get_data()
+        data: Any = cloud_event(value, _legible(headers)).get_data()
         return _user_id(data.get("user_id"))
     except (Rejected, ValueError, AttributeError):
         return ""
+
+
+def _legible(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: text for name, text in headers.items() if "\ufffd" not in text}
 
 
 def _user_id(value: object) -> str:

@@ -33,6 +33,16 @@ def verb(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[A
     return named
 
 
+def current_verb() -> str:
+    """What the request that is being made is for."""
+    return _verb.get()
+
+
+def status_of(error: BaseException) -> str:
+    """How a request without an answer is counted."""
+    return _kind(error) if isinstance(error, httpx.TransportError | asyncio.CancelledError) else OTHER
+
+
 class Measured(httpx.AsyncBaseTransport):
     """A transport around another one.
 

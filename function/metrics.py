@@ -27,7 +27,7 @@ TYPES = (
 )  # fmt: skip
 OUTCOMES = ("applied", "unchanged", "stale", "no_account", "ignored", "dead_letter", "retry", OTHER)
 VERBS = (
-    "account", "deactivate", "set_display_name", "set_avatar", "create", "end_sessions", "upload", "delete_media", "joined_rooms", "probe", "rate_limit", OTHER,
+    "account", "accounts", "uploads", "deactivate", "set_display_name", "set_avatar", "create", "end_sessions", "upload", "delete_media", "joined_rooms", "probe", "rate_limit", OTHER,
 )  # fmt: skip
 STATUSES = ("2xx", "3xx", "4xx", "429", "5xx", "timeout", "unreachable", OTHER)
 TokenRead = Literal["renewed", "same", "failed"]  # a new token, the refused one again, none

@@ -21,6 +21,7 @@ from fastapi import FastAPI, Request, Response
 from function.bulk import Subscriptions, mount_bulk
 from function.failures import Reason, TryAgain
 from function.records import Delivered, answer, read_batch
+from function.server import SERVED
 from function.settings import SidecarSettings
 
 ROUTE = "/records"
@@ -87,7 +88,7 @@ class Reader:
             finally:
                 page.done.set()
 
-    async def _take(self, batch: bytes) -> bytes:
+    async def _take(self, batch: str) -> bytes:
         entries = read_batch(batch)
         new = [record for _, record in entries if record and self._is_new(record)]
         if new:
@@ -117,8 +118,7 @@ async def reading(settings: SidecarSettings, topic: str, quiet: float) -> AsyncI
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except OSError as error:
         raise TryAgain(Reason.STARTING, f"APP_PORT {settings.app_port} can't be used: {error.strerror}") from None
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(uvicorn.Config(app, timeout_graceful_shutdown=1, **SERVED))
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     try:
         async with contextlib.aclosing(reader.pages()) as pages:

@@ -41,13 +41,15 @@ class Delivered:
 Entry = tuple[str, Delivered | None]
 
 
-def read_batch(body: bytes) -> list[Entry]:
+def read_batch(body: str) -> list[Entry]:
     """The batch's records by entry id; None for one that daprd did not send as rawPayload does, and none at all where
     the body is not a bulk envelope."""
     try:
         envelope = json.loads(body)
         topic = str(envelope.get("topic", ""))
-        entries = [entry | {"topic": topic} for entry in envelope["entries"] if isinstance(entry["entryId"], str)]
+        entries = [entry for entry in envelope["entries"] if isinstance(entry["entryId"], str)]
+        for entry in entries:
+            entry["topic"] = topic
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         log(logging.ERROR, "envelope_unreadable", detail=type(error).__name__, size=len(body))
         return []
@@ -58,7 +60,7 @@ def read_entry(entry: dict[str, Any]) -> Delivered | None:
     """The Kafka record in an entry; None where daprd did not send it as rawPayload does."""
     metadata = entry.get("metadata") or {}
     try:
-        value = base64.b64decode(entry["event"], validate=True)
+        value = base64.b64decode(entry.pop("event"), validate=True)  # a full batch is not held twice
         return Delivered(value, entry["topic"], {str(name): str(text) for name, text in metadata.items()})
     except (KeyError, TypeError, AttributeError, ValueError, binascii.Error):
         log(logging.ERROR, "entry_unreadable", detail="not base64: is rawPayload on?", topic=entry["topic"])

@@ -26,7 +26,7 @@ CurrentDelivery = Callable[[], Delivery | None]
 def mount(app: FastAPI, settings: Settings, health: Health, metrics: Metrics, delivery: CurrentDelivery) -> None:
     """Adds the routes to `app`. `delivery` gives None while the function is still starting."""
 
-    async def take(batch: bytes) -> bytes:
+    async def take(batch: str) -> bytes:
         return await _answer(batch, delivery(), metrics)
 
     async def ready() -> Response:
@@ -58,7 +58,7 @@ def mount(app: FastAPI, settings: Settings, health: Health, metrics: Metrics, de
     mount_bulk(app, subscriptions, settings.app_api_token, take)
 
 
-async def _answer(body: bytes, delivery: Delivery | None, metrics: Metrics) -> bytes:
+async def _answer(body: str, delivery: Delivery | None, metrics: Metrics) -> bytes:
     began = time.monotonic()
     entries = read_batch(body)
     records = [record for _, record in entries if record]

@@ -5,6 +5,7 @@ Holds counts and a page of letters, however many there are.
 
 import heapq
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -27,6 +28,8 @@ _SHOWN = frozenset({
     "aggregate_type", "content-type", "datacontenttype", "ce_id", "ce_type", "ce_time", "ce_specversion", "ce_source",
     "data",
 })  # fmt: skip
+
+_PLAIN = re.compile(r"[A-Za-z0-9._:/+;=\-]{0,128}")  # an id, a type or a time; the producer could put anything there
 
 
 class Summary:
@@ -98,14 +101,12 @@ def content(letter: Letter, *, raw: bool) -> dict[str, Any]:
     """A letter with headers and body; where not `raw`, only what says nothing of a person, and of the rest the size."""
     headers = {name: text for name, text in letter.record.metadata.items() if raw or not name.startswith("__")}
     if not raw:
-        headers = {
-            n: t if n.lower() in _SHOWN or n.lower().startswith(PREFIX) else _size(t) for n, t in headers.items()
-        }
+        headers = {name: _header(name.lower(), text) for name, text in headers.items()}
     return {"letter": letter.place, "reason": letter.reason, "headers": headers, "body": _body(letter, raw=raw)}
 
 
-def _says_nothing(header: str) -> bool:
-    return header in _SHOWN or (header.startswith(PREFIX) and header != IDS)
+def _header(name: str, text: str) -> str:
+    return text if name.startswith(PREFIX) and name != IDS else str(_redacted(text, name))
 
 
 def _body(letter: Letter, *, raw: bool) -> Any:
@@ -121,7 +122,8 @@ def _redacted(value: Any, name: str = "") -> Any:
         return {plain_name: _redacted(inner, plain_name) for plain_name, inner in value.items()}
     if isinstance(value, list):
         return [_redacted(inner) for inner in value]
-    return value if name in _SHOWN or value is None or isinstance(value, bool) else _size(value)
+    shown = name in _SHOWN and not (isinstance(value, str) and not _PLAIN.fullmatch(value))
+    return value if shown or value is None or isinstance(value, bool) else _size(value)
 
 
 def _size(value: Any) -> str:

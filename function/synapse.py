@@ -53,6 +53,7 @@ class Synapse(Calls):
             return None
         return _account(answer.body)
 
+    @verb
     async def accounts(self, start: int, limit: int) -> Page[tuple[str, Account]]:
         """Users with their accounts, the oldest first: deactivated, erased and locked ones too.
         `GET /_synapse/admin/v2/users`.
@@ -67,6 +68,7 @@ class Synapse(Calls):
         found = [(ours.fullmatch(row["name"]), row) for row in body["users"]]
         return _page([(match[1], _account(row)) for match, row in found if match], len(found), body)
 
+    @verb
     async def uploads(self, admin: str, start: int, limit: int) -> Page[Media]:
         """The users' avatars that the admin (a Matrix id) uploaded, the oldest first.
         `GET /_synapse/admin/v1/users/{mxid}/media`."""

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from function.traces import OFF, Traces
 from tests.fakes.events import EPOCH
 
 ADMIN_TOKEN = "admin-token-of-the-fake"
@@ -48,6 +49,7 @@ class FakeSynapse:
         self.overrides: dict[str, dict[str, Any]] = {}
         self.tokens = {ADMIN_TOKEN: self.service_user}
         self.requests: list[tuple[str, str]] = []
+        self.traceparents: list[str] = []
         self.devices: dict[str, list[str]] = {}
         self.rooms: dict[str, int] = {}
         self.media: dict[str, bytes] = {}
@@ -80,8 +82,9 @@ class FakeSynapse:
         }
         return self.accounts[mxid]
 
-    def client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(base_url=f"https://{self.server_name}", transport=httpx.ASGITransport(self))
+    def client(self, traces: Traces = OFF) -> httpx.AsyncClient:
+        transport = traces.calling(httpx.ASGITransport(self))
+        return httpx.AsyncClient(base_url=f"https://{self.server_name}", transport=transport)
 
     def calls(self, method: str = "") -> list[tuple[str, str]]:
         """The requests about users so far, without those of the probe."""
@@ -98,6 +101,7 @@ class FakeSynapse:
         if self.before:
             await self.before(request.method, path)
         self.requests.append((request.method, path))
+        self.traceparents.append(request.headers.get("traceparent", ""))
         if self.stands_in:
             return self.stands_in
         if path == "/health":

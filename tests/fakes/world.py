@@ -12,6 +12,7 @@ from function.health import Health
 from function.reconcile import Reconciler
 from function.records import Delivered
 from function.synapse import Synapse
+from function.traces import OFF, Traces
 from function.verdicts import Fate
 from tests.fakes.avatars import FakeAvatars
 from tests.fakes.events import ALICE, EPOCH
@@ -61,17 +62,26 @@ class World:
 
 
 @asynccontextmanager
-async def world(*logged_in: str, deletions: int = 0, precreate: bool = True) -> AsyncIterator[World]:
+async def world(
+    *logged_in: str, deletions: int = 0, precreate: bool = True, traces: Traces = OFF
+) -> AsyncIterator[World]:
     """A well world in which the given users have logged in once."""
     homeserver, state, letters, health = FakeSynapse(), FakeStateStore(), FakeDeadLetters(), Health()
     health.sick = None
     tokens, avatars, clock = FakeTokens(ADMIN_TOKEN), FakeAvatars(), Clock()
-    async with homeserver.client() as http:
+    async with homeserver.client(traces) as http:
         synapse = Synapse(http, tokens, homeserver.server_name)
         departures = Departures(state, synapse, clock)
         reconciler = Reconciler(synapse, avatars, "oidc-nova", clock)
         delivery = Delivery(
-            state, reconciler, letters, health, brake=Brake(deletions), departures=departures, precreate=precreate
+            state,
+            reconciler,
+            letters,
+            health,
+            brake=Brake(deletions),
+            departures=departures,
+            precreate=precreate,
+            traces=traces,
         )
         made = World(
             homeserver, synapse, reconciler, delivery, state, letters, health, avatars, departures, clock, tokens

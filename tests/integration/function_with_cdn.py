@@ -10,6 +10,7 @@ import uvicorn
 from function import logs
 from function.app import create_app, open_parts
 from function.avatar import AvatarSource
+from function.server import SERVED
 from function.settings import Settings, load
 from tests.contract.cdn import ScriptedResolver
 
@@ -29,4 +30,4 @@ if __name__ == "__main__":
     known = load(Settings)
     logs.configure(known.log_level)
     app = create_app(known, functools.partial(open_parts, avatars=avatars))
-    uvicorn.run(app, host=known.app_host, port=known.app_port, log_config=None, access_log=False)
+    uvicorn.run(app, host=known.app_host, port=known.app_port, **SERVED)

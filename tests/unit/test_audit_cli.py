@@ -19,6 +19,7 @@ from function.drift import Kind
 from function.failures import Reason, TryAgain
 from function.findings import Options, Place
 from function.health import Health
+from function.metrics import Metrics
 from function.settings import Settings
 from tests.fakes.drift import MADE
 from tests.fakes.events import ALICE
@@ -46,7 +47,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def opening(w: World, opened: list[Settings] | None = None) -> OpenParts:
     @asynccontextmanager
-    async def parts(settings: Settings, _: Health) -> AsyncIterator[Parts]:
+    async def parts(settings: Settings, _: Health, __: Metrics) -> AsyncIterator[Parts]:
         if opened is not None:
             opened.append(settings)
         yield Parts(w.delivery, w.state, w.client, [], w.reconciler, w.departures)
@@ -176,7 +177,7 @@ async def test_a_wrong_server_name_ends_with_3_before_anything_is_looked_at() ->
 @pytest.mark.anyio
 async def test_a_missing_sidecar_ends_with_3(capsys: pytest.CaptureFixture[str]) -> None:
     @asynccontextmanager
-    async def parts(_: Settings, __: Health) -> AsyncIterator[Parts]:
+    async def parts(_: Settings, __: Health, ___: Metrics) -> AsyncIterator[Parts]:
         raise TryAgain(Reason.STARTING, "no sidecar")
         yield
 

@@ -13,6 +13,7 @@ from typer.main import get_command
 from function import __version__, deadletters
 from function.cli import cli
 from function.desired import Record
+from function.drift import Kind
 from function.failures import Reason
 from function.health import WORLD
 from function.metrics import METRICS
@@ -215,3 +216,8 @@ def test_every_option_of_the_tools_is_explained_and_no_other(command: str) -> No
     listed = {name for row in rows(section(page, "## Options")) if row[1] in (command, "both") for name in code(row[0])}
     options = {option for one in getattr(get_command(cli), "commands", {})[command].params for option in one.opts}
     assert listed == options
+
+
+def test_every_kind_of_drift_is_explained_in_the_words_of_the_command() -> None:
+    table = {code(row[0])[0]: tuple(row[1:]) for row in rows((ROOT / "docs" / "audit.md").read_text())}
+    assert table == {kind.value: (kind.means, kind.repair) for kind in Kind}

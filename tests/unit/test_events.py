@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from function.events import Decoded, Ignored, ProfileUpdated, UserDeleted, decode
+from function.events import Decoded, Ignored, ProfileUpdated, UserDeleted, decode, type_of, user_of
 from function.failures import Reason, Rejected
 from tests.fakes.events import ALICE, deleted_payload, moment, profile_payload
 
@@ -141,6 +141,13 @@ def test_a_header_that_was_not_utf8_is_no_header() -> None:
     """daprd shows such bytes as U+FFFD."""
     decoded = read(envelope(deleted_payload(), event_type=DELETED), event_type="identity\ufffd")
     assert isinstance(decoded, UserDeleted)
+
+
+def test_a_header_that_was_not_utf8_hides_neither_type_nor_user() -> None:
+    """The tools choose letters by both."""
+    for broken in ("ce_id", "event_type"):
+        record = json.dumps(envelope(deleted_payload(), event_type=DELETED)).encode(), {broken: "\ufffd"}
+        assert (type_of(*record), user_of(*record)) == (DELETED, ALICE)
 
 
 def test_an_empty_header_is_no_header() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from function.deadletters import DETAIL, EVENT_ID, OFFSET, PARTITION, REASON, REPLAYS, TIME, TOPIC, VERSION
+from function.deadletters import DETAIL, EVENT_ID, IDS, OFFSET, PARTITION, REASON, REPLAYS, TIME, TOPIC, VERSION
 from function.letters import Letter, Wanted, read_letter
 from function.records import Delivered
 from function.summary import Summary, content, row
@@ -119,6 +119,17 @@ def test_what_is_shown_of_a_body_says_nothing_of_a_person() -> None:
     assert "synapse_error" in redacted
     raw = json.dumps(content(one, raw=True))
     assert all(personal in raw for personal in (ALICE, "Ada Lovelace", "fox", "who-knows"))
+
+
+def test_what_looks_like_no_id_or_time_is_not_shown_as_one() -> None:
+    """The producer could put anything there; and the function puts Matrix ids into a header of its own."""
+    body = {"id": "Ada Lovelace", "type": "x", "source": "ada@mail.example", "updated_at": "2026-01-01T09:30:00+01:00"}
+    headers = {"event_id": "Ada Lovelace", "ce_source": "ada@mail.example", IDS: "@nova-1:a @nova-2:a", "ce_id": "e-1"}
+    shown = content(letter(headers, value=json.dumps(body).encode()), raw=False)
+    assert shown["body"] == body | {"id": "<12 characters>", "source": "<16 characters>"}
+    assert shown["headers"].items() >= {
+        "event_id": "<12 characters>", "ce_source": "<16 characters>", IDS: "<19 characters>", "ce_id": "e-1",
+    }.items()  # fmt: skip
 
 
 def test_a_body_that_is_no_json_is_shown_by_its_size() -> None:

@@ -1,0 +1,183 @@
+"""`make fuzz`: feeds what decodes records with garbage for some minutes, near misses of real records above all.
+
+Ends with 1 and the smallest input it could find when a rule is broken:
+whatever the bytes are, `decode` gives an event, `Ignored` or a reason, and raises nothing; an event is fit to be applied;
+a reason's detail has nothing of the input's values in it; what is shown of a dead letter can always be shown.
+"""
+
+import json
+import logging
+import re
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID
+
+import hypothesis
+import typer
+from hypothesis import strategies as st
+
+from function.events import MAX_AVATAR, MAX_NAME, TYPES, Ignored, ProfileUpdated, UserCreated, decode, type_of, user_of
+from function.failures import Rejected
+from function.records import answer, read_batch, read_entry
+from tests.fakes.events import deleted_payload, profile_payload
+
+CAPTURES = json.loads((Path(__file__).parent / "wire" / "captures.json").read_text())
+NEEDLE = "s3cr3t"
+Headers = dict[str, str]
+
+SPECIAL = [
+    b"null", b"NaN", b"1e999", b"-0", b"\xff", b"\x00", b"\xed\xa0\x80", b'"\\ud800"', b'"\\u0000"', b"[" * 2000, b"{}",
+    b'{"a":1,"a":1}', b"9" * 5000, b"\xef\xbb\xbf", b"2026-02-30T00:00:00Z", b"9999-12-31T23:59:59-23:59",
+    b"0001-01-01T00:00:00+23:59", b"urn:uuid:", b"https://", b"mxc://a/b", b"com.dapr.event.sent",
+]  # fmt: skip
+
+
+def _seeds() -> list[tuple[bytes, Headers]]:
+    """Real records as daprd delivered them, and one payload of each kind in each wire shape."""
+    entries = [entry for envelope in CAPTURES.values() for entry in envelope["entries"]]
+    records = [record for entry in entries if (record := read_entry(entry | {"topic": "t"}))]
+    found = [(record.value, record.headers) for record in records]
+    payloads: dict[str, dict[str, Any]] = {
+        "identity.user.deleted": deleted_payload(),
+        "identity.user.profile_updated": profile_payload(display_name=NEEDLE, avatar_url=f"mxc://{NEEDLE}.x/a"),
+        "UserCreatedEvent": profile_payload(username=NEEDLE),
+        "PasswordChangedEvent": profile_payload(changed_at="2026-01-01T00:00:00Z", invalidate_all_sessions=True),
+    }
+    for kind, payload in payloads.items():
+        plain, cloud = {"id": "1", "source": "s", "type": kind}, {"specversion": "1.0"}
+        found += [
+            (_bytes(payload), {"event_type": kind, "event_id": "1"}),
+            (_bytes({"event_id": "1", "timestamp": "2026-01-01T00:00:00Z", "event_type": kind, "data": payload}), {}),
+            (_bytes(plain | cloud | {"time": "2026-01-01T00:00:00Z", "data": payload}), {}),
+            (_bytes(plain | cloud | {"type": "com.dapr.event.sent", "data": json.dumps(payload)}), {}),
+            (_bytes(payload), {f"ce_{name}": text for name, text in (plain | cloud).items()}),
+        ]
+    return found
+
+
+def _bytes(body: object) -> bytes:
+    return json.dumps(body).encode()
+
+
+SEEDS = _seeds()
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just(NEEDLE),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=10,
+)
+NAMES = st.sampled_from(
+    ["user_id", "deleted_at", "soft_delete", "username", "display_name", "avatar_url", "updated_at", "created_at",
+     "changed_at", "invalidate_all_sessions", "data", "data_base64", "datacontenttype", "dataschema", "subject", "time",
+     "type", "id", "source", "specversion", "event_id", "event_type", "timestamp"]
+)  # fmt: skip
+VALUES = JSON | st.sampled_from(
+    ["0b5e1f9c-7d43-4c52-9f0e-2a6d1c8b7e10", "2026-01-01T00:00:00Z", "1.0", "com.dapr.event.sent", "application/json",
+     "e30=", NEEDLE * 50, f"https://{NEEDLE}/x", True, *TYPES]
+)  # fmt: skip
+HEADER_NAMES = st.sampled_from(
+    ["event_type", "event_id", "created_at", "content-type", "ce_id", "ce_specversion", "ce_type", "ce_source",
+     "ce_time", "ce_datacontenttype", "ce_dataschema", "ce_", "traceparent"]
+) | st.text(max_size=6)  # fmt: skip
+HEADER_VALUES = st.text(max_size=30) | st.sampled_from(
+    [*TYPES, "1.0", "2026-01-01T00:00:00Z", "application/cloudevents+json", "application/json", "\ufffd", NEEDLE]
+)
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> tuple[bytes, Headers]:
+    """A real record with some of its bytes and headers changed."""
+    value, headers = draw(st.sampled_from(SEEDS))
+    body = bytearray(value)
+    for _ in range(draw(st.integers(1, 6))):
+        at = draw(st.integers(0, len(body)))
+        till = min(len(body), at + draw(st.sampled_from([0, 1, 1, 2, 8, 40])))
+        other, _ = draw(st.sampled_from(SEEDS))
+        body[at:till] = draw(st.binary(max_size=4) | st.sampled_from(SPECIAL) | st.just(other[at : at + 20]))
+    return bytes(body), headers | draw(st.dictionaries(HEADER_NAMES, HEADER_VALUES, max_size=2))
+
+
+@st.composite
+def rebuilt(draw: st.DrawFn) -> tuple[bytes, Headers]:
+    """A real record with some of its fields changed, so that it stays JSON and gets further."""
+    value, headers = draw(st.sampled_from(SEEDS))
+    try:
+        body = json.loads(value)
+    except (ValueError, RecursionError):
+        body = {}
+    body = body if isinstance(body, dict) else {}
+    inner = body["data"] if isinstance(body.get("data"), dict) and draw(st.booleans()) else body
+    inner |= draw(st.dictionaries(NAMES, VALUES, max_size=3))
+    for name in draw(st.lists(NAMES, max_size=2)):
+        inner.pop(name, None)
+    return _bytes(body), headers | draw(st.dictionaries(HEADER_NAMES, HEADER_VALUES, max_size=2))
+
+
+RECORDS = mutated() | rebuilt() | st.tuples(st.binary(), st.dictionaries(HEADER_NAMES, HEADER_VALUES, max_size=4))
+BATCHES = st.dictionaries(st.sampled_from(["topic", "entries", "id"]), JSON, max_size=3) | st.builds(
+    lambda entries: {"topic": "t", "entries": entries},
+    st.lists(st.dictionaries(st.sampled_from(["entryId", "event", "metadata"]), VALUES | st.just({"a": NEEDLE}))),
+)
+
+
+def judge(value: bytes, headers: Headers) -> str:
+    """Decodes one record and asserts what must hold of the result, which it names."""
+    found = decode(value, headers)
+    assert isinstance(type_of(value, headers), str)
+    user = user_of(value, headers)
+    if isinstance(found, Rejected):
+        assert NEEDLE not in found.detail, found.detail
+        assert len(found.detail) < 2000, found.detail
+        return found.reason.value
+    if isinstance(found, Ignored):
+        return "ignored"
+    assert found.user_id == str(UUID(found.user_id)) == user
+    assert found.at.utcoffset() is not None
+    if isinstance(found, ProfileUpdated | UserCreated):
+        name = found.username if isinstance(found, UserCreated) else found.display_name
+        assert len(name) <= MAX_NAME
+        name.encode()  # no lone surrogate
+        assert "\0" not in name
+    if isinstance(found, ProfileUpdated) and isinstance(found.avatar, str):
+        assert len(found.avatar) <= MAX_AVATAR
+        assert re.match(r"(https|mxc)://", found.avatar) or not found.avatar
+    return type(found).__name__
+
+
+def judge_batch(envelope: object) -> None:
+    entries = read_batch(json.dumps(envelope))
+    answered = json.loads(answer(entries, {entry_id for entry_id, record in entries if record is None}))
+    assert {one["entryId"] for one in answered["statuses"]} == {entry_id for entry_id, _ in entries}
+
+
+def main(minutes: Annotated[float, typer.Option(min=0.01, help="How long.")] = 10.0) -> None:
+    """Feeds garbage until the time is up."""
+    end, tally, seed = time.monotonic() + minutes * 60, Counter[str](), 0
+
+    def record(pair: tuple[bytes, Headers]) -> None:
+        tally[judge(*pair)] += 1
+
+    def batch(envelope: object) -> None:
+        judge_batch(envelope)
+        tally["batches"] += 1
+
+    rules = hypothesis.settings(
+        max_examples=2000, deadline=None, database=None, suppress_health_check=list(hypothesis.HealthCheck)
+    )
+    while time.monotonic() < end:
+        seed += 1
+        hypothesis.seed(seed)(rules(hypothesis.given(RECORDS)(record)))()
+        if seed % 5 == 0:
+            hypothesis.seed(seed)(rules(hypothesis.given(BATCHES)(batch)))()
+            print(f"  {tally.total():>9} inputs, {end - time.monotonic():.0f} s left", flush=True)
+    print(f"{tally.total()} inputs, nothing broken")
+    for what, count in tally.most_common():
+        print(f"  {count:>9} {what}")
+
+
+if __name__ == "__main__":
+    logging.disable(logging.CRITICAL)
+    cli = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+    cli.command()(main)
+    cli()
