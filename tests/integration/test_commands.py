@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,15 @@ def test_the_example_of_the_readme_works(world: World) -> None:
         [sys.executable, "-c", snippet], env=environment, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.stdout == "Ada Lovelace\n", done.stderr
+
+
+def test_the_scripts_of_the_troubleshooting_page_find_broker_and_synapse(world: World) -> None:
+    """They run where there is no `nc` and no `curl`: in the function's container."""
+    page = (ROOT / "docs" / "operations.md").read_text()
+    scripts = [textwrap.dedent(script) for script in re.findall(r"python -c '\n(.*?)\n +'", page, re.DOTALL)]
+    said = [
+        subprocess.run([sys.executable, "-c", script], env=os.environ | world.environment, capture_output=True,
+                       text=True, timeout=60, check=True).stdout
+        for script in scripts
+    ]  # fmt: skip
+    assert said == [f"{world.environment['KAFKA_BROKERS']} is reached\n", "200 is what Synapse answers\n"]

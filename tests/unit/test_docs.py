@@ -1,8 +1,11 @@
 """The docs say what the code does: every name a reader meets is there, and every name that is there exists."""
 
 import ast
+import html
 import json
 import re
+import subprocess
+import textwrap
 import tomllib
 from pathlib import Path
 
@@ -10,14 +13,20 @@ import pytest
 from pydantic import SecretStr
 from typer.main import get_command
 
+from dev import demo
 from function import __version__, deadletters
+from function.avatar import MAX_BYTES
+from function.avatar import SECONDS as AVATAR_SECONDS
+from function.bulk import BATCH_SIZE, BODY_BYTES, HEADERS_BYTES, RECORD_BYTES
 from function.cli import cli
 from function.desired import Record
 from function.drift import Kind
 from function.failures import Reason
 from function.health import WORLD
+from function.logs import FIELDS
 from function.metrics import METRICS
-from function.settings import Settings
+from function.server import HEAD_BYTES, REQUEST_SECONDS
+from function.settings import SECRET_KEY, Settings
 from function.stored import dump, load
 from function.subscriber import LIVE_ROUTE, METRICS_ROUTE, READY_ROUTE
 from function.verdicts import Fate
@@ -25,7 +34,7 @@ from function.verdicts import Fate
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 DOCS = sorted((ROOT / "docs").glob("*.md"))
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *DOCS]
+PAGES = [*(ROOT / f"{name}.md" for name in ("README", "CHANGELOG", "CONTRIBUTING", "SECURITY")), *DOCS]
 REASONS = (ROOT / "docs" / "reasons.md").read_text()
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 MODULES = sorted((ROOT / "function").glob("*.py"))
@@ -175,6 +184,89 @@ def test_the_metrics_tables_are_the_list_in_the_code() -> None:
     values = {code(row[0])[0]: code(row[1]) for row in rows(page) if len(row) == 2}
     values |= {"reason": [*Reason, "other"], "version": [__version__]}  # told in words
     assert values == {label: list(allowed) for metric in METRICS for label, allowed in metric.labels.items()}
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The fenced blocks of a language, without the indentation of the list that they stand in."""
+    found = re.findall(rf"^[ ]*```{language}\n(.*?)^[ ]*```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    return [textwrap.dedent(block) for block in found]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_shell_block_is_one_that_a_shell_can_read(page: Path) -> None:
+    """A lost quote or backslash shows only at night."""
+    for block in blocks(page, "sh"):
+        done = subprocess.run(["bash", "-n"], input=block, capture_output=True, text=True, check=False)
+        assert done.stderr == "", block
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_the_shell_blocks_name_exists(page: Path) -> None:
+    """Events, outcomes and fields of the log, containers, options of make's targets, files of the project."""
+    text = "\n".join(blocks(page, "sh"))
+    assert set(re.findall(r'\.event == "(\w+)"', text)) <= logged_events()
+    assert set(re.findall(r'\.outcome == "(\w+)"', text)) <= set(Fate)
+    selected = " ".join(re.findall(r"jq (?:-\w+ )?'(.*?)' function\.log", text))
+    assert set(re.findall(r"\.([a-z_]+)", selected)) <= FIELDS | {"time", "level", "event", "error", "at", "logger"}
+    assert set(re.findall(r" -c (\w+) -n ", text)) <= {"function", "daprd"}
+    assert set(re.findall(r"deployment/([\w-]+)", text)) <= {"matrix-account-sync"}
+    for code_of in re.findall(r"python -c '\n(.*?)\n'", text, re.DOTALL):
+        ast.parse(code_of)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_and_test_named_in_a_page_exists(page: Path) -> None:
+    """`folder/file`, and `tests/file.py::test`."""
+    for named in re.findall(
+        r"`((?:function|tests|dev|k8s|components|docs|benchmarks)/[\w./-]*)(?:::(\w+))?`", page.read_text()
+    ):
+        if named[0].startswith(("dev/.run", "dev/.tools")):
+            continue  # made by a run
+        file = ROOT / named[0]
+        assert file.exists(), named
+        if named[1]:
+            assert f"def {named[1]}(" in file.read_text(), named
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_setting_named_in_a_page_exists(page: Path) -> None:
+    """A renamed one would be set in vain."""
+    named = set(
+        re.findall(
+            r"`((?:KAFKA|MATRIX|AVATAR|APP|LOG|PUBSUB|STATE_STORE|SECRET|DEAD_LETTERS)_[A-Z_]+)[`=]", page.read_text()
+        )
+    )
+    assert named <= {name.upper() for name in Settings.model_fields} | {SECRET_KEY}
+
+
+def test_the_limits_in_the_security_page_are_those_of_the_code() -> None:
+    page = (ROOT / "docs" / "security.md").read_text()
+    mib = 1024 * 1024
+    for said in (
+        f"413 at {round(BODY_BYTES / mib)} MiB", f"after {REQUEST_SECONDS:.0f} s", f"cut off at {HEAD_BYTES // 1024} KiB",
+        f"`BATCH_SIZE` ({BATCH_SIZE})", f"`maxMessageBytes` ({RECORD_BYTES // mib} MiB)", f"{HEADERS_BYTES // 1024} KiB\nof headers",
+        f"{MAX_BYTES // mib} MiB, {AVATAR_SECONDS:.0f} s",
+    ):  # fmt: skip
+        assert said in page, said
+
+
+def test_the_traces_page_has_every_attribute_of_a_span_and_no_other() -> None:
+    table = rows((ROOT / "docs" / "traces.md").read_text())
+    listed = {name for row in table for name in code(row[2])}
+    source = (ROOT / "function" / "spans.py").read_text()
+    assert listed == set(re.findall(r'set_attribute\("([\w.]+)"', source)) | {"outcome.*"}
+    assert 'set_attribute(f"outcome.' in source
+
+
+def test_the_demos_picture_is_of_this_demo_and_takes_nothing_from_elsewhere() -> None:
+    """`make demo-picture` draws it anew."""
+    drawn = (ROOT / "docs" / "demo.svg").read_text()
+    words = html.unescape(drawn).replace("\xa0", " ")
+    for step in demo.steps():
+        assert step.what in words
+        assert step.expected in words
+    assert all(person.final in words for person in demo.PEOPLE.values())
+    assert set(re.findall(r'(?:href|src)="([^#"][^"]*)"|url\(([^#)][^)]*)\)', drawn)) == set()
 
 
 def test_every_route_in_the_docs_is_one_of_the_function() -> None:
