@@ -134,11 +134,16 @@ class Delivery:
         try:
             if changed:
                 await self._state.write(changed)
+                self._saved(changed)
         except Conflict:
             for user in users:
                 if user.user_id in changed:
                     verdicts |= await self._save_alone(user, changed[user.user_id], verdicts)
         return verdicts
+
+    def _saved(self, user_ids: Iterable[str]) -> None:
+        for user_id in user_ids:
+            self._reconciler.saved(user_id)
 
     async def _settle_traced(self, user: _User, stored: Stored) -> dict[int, Verdict]:
         with self._traces.user([type(event).__name__ for event in user.events], user.traceparents) as ended:
@@ -202,6 +207,7 @@ class Delivery:
         for _ in range(CONFLICT_TRIES):
             try:
                 await self._state.write({user.user_id: changed})
+                self._saved([user.user_id])
                 return mine
             except Conflict:
                 stored = (await self._state.read([user.user_id]))[user.user_id]

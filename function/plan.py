@@ -143,5 +143,13 @@ def hides_a_step(folded: Sequence[Record]) -> bool:
     *earlier, last = folded
     if last.known is None or last.status is not Status.ACTIVE:
         return False
-    kinds = {type(step) for step in plan(last, last.known)}
-    return any(type(step) not in kinds for record in earlier for step in plan(record, last.known))
+    final = plan(last, last.known)
+    return any(not _done_anyway(step, final) for record in earlier for step in plan(record, last.known))
+
+
+def _done_anyway(step: Step, final: Sequence[Step]) -> bool:
+    """Whether the final steps leave nothing of an earlier one. A copy is written only where it turns out to be new: so
+    it makes up for a copy of the same image, and for nothing else."""
+    if isinstance(step, CopyAvatar):
+        return step in final or any(isinstance(one, SetAvatar) for one in final)
+    return any(type(one) is type(step) for one in final)

@@ -71,8 +71,8 @@ class Reconciler:
         self, synapse: Synapse, avatars: AvatarSource, provider: str, clock: Clock = lambda: datetime.now(UTC)
     ) -> None:
         self._synapse, self._avatars, self._provider, self._clock = synapse, avatars, provider, clock
-        # The last uploads, by user: sha256 and address. What could not be shown or remembered is not uploaded once more
-        # when the event comes again.
+        # Uploads of which no saved record tells yet, by user: sha256 and address. What could not be shown or saved is not
+        # uploaded once more when the event comes again.
         self._uploads: OrderedDict[str, tuple[str, str]] = OrderedDict()
 
     async def reconcile(self, user_id: str, record: Record, *, doubtful: bool) -> Outcome:
@@ -153,25 +153,25 @@ class Reconciler:
         """Fetches the image, uploads it unless the copy that is there has its bytes, shows it. False when the copy that
         is there is shown already."""
         record, copy = work.record, work.record.copy
-        known = Known(copy.sha256, copy.etag, copy.last_modified) if copy and copy.source == source else None
+        # A copy that is not shown may be deleted already, by a delivery that died before the record was saved.
+        shown = copy if copy and copy.mxc == work.account.avatar else None
+        known = Known(shown.sha256, shown.etag, shown.last_modified) if shown and shown.source == source else None
         found = await self._avatars.fetch(source, known)
-        same = copy is not None and copy.sha256 == found.known.sha256
-        shown = same and copy is not None and copy.mxc == work.account.avatar
-        if not shown and not await self._may_write(work):
+        same = shown is not None and shown.sha256 == found.known.sha256
+        if not same and not await self._may_write(work):
             return False
-        if same and copy is not None:
-            mxc = copy.mxc
+        if same and shown is not None:
+            mxc = shown.mxc
         else:
             assert isinstance(found, Image)  # not modified is what it was
             mxc = await self._uploaded(work.user_id, found)
             record = work.record = replace(record, uploads=(*(u for u in record.uploads if u != mxc), mxc))
-        if not shown:
             await self._synapse.set_avatar(work.user_id, mxc)
             work.account = replace(work.account, avatar=mxc)
         kept = found.known
         asked = Copy(source, mxc, record.avatar_at or self._clock(), kept.sha256, kept.etag, kept.last_modified)
         work.record = replace(record, copy=asked)
-        return not shown
+        return not same
 
     async def _uploaded(self, user_id: str, image: Image) -> str:
         sha256, mxc = self._uploads.get(user_id, ("", ""))
@@ -181,6 +181,10 @@ class Reconciler:
             if len(self._uploads) > LAST_UPLOADS:
                 self._uploads.popitem(last=False)
         return mxc
+
+    def saved(self, user_id: str) -> None:
+        """The user's record is saved: from now on another replica may delete what was uploaded."""
+        self._uploads.pop(user_id, None)
 
     def _with_upload(self, user_id: str, record: Record) -> Record:
         """The record knows of an upload that was made before its save failed."""

@@ -54,6 +54,14 @@ class World:
         for user_id in user_ids:
             self.homeserver.add(self.homeserver.mxid(user_id))
 
+    def restart(self) -> None:
+        """The function anew, or another replica: what only its memory held is gone."""
+        self.reconciler = Reconciler(self.client, self.avatars, "oidc-nova", self.clock)
+        self.delivery = Delivery(
+            self.state, self.reconciler, self.letters, self.health,
+            brake=Brake(0), departures=self.departures, precreate=True,
+        )  # fmt: skip
+
     async def deliver(self, *records: Delivered) -> list[Fate]:
         return [verdict.fate for verdict in await self.delivery.deliver(records)]
 

@@ -3,6 +3,8 @@
 from datetime import timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from function.brake import HOUR, Brake
 from function.departures import KEY, LOOKS
@@ -137,6 +139,90 @@ async def test_an_upload_that_could_not_be_shown_is_not_made_again() -> None:
             w.health.sick = None
             await w.deliver(event)
         assert len(w.homeserver.media) == 1
+
+
+OTHER = "https://cdn.example/other.png"
+
+
+async def lose(w: World, event: Delivered) -> None:
+    """Synapse takes the calls; the record is not saved."""
+    w.state.losing = 1
+    assert await w.deliver(event) == [Fate.RETRY]
+    w.health.sick = None
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_an_image_whose_removal_was_not_saved_is_not_shown_again_from_a_copy_that_is_gone(
+    restarted: bool,
+) -> None:
+    """The copy was deleted, and the record says that it is there."""
+    async with world(ALICE) as w:
+        w.avatars.images[FACE] = b"face"
+        await w.deliver(profile(second=1, avatar_url=FACE))
+        removal = profile(second=2, avatar_url="")
+        await lose(w, removal)
+        if restarted:
+            w.restart()
+        await w.deliver(removal, profile(second=3, avatar_url=FACE))
+        assert w.homeserver.media[str(w.account()["avatar_url"])] == b"face"
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_an_image_that_came_and_went_around_a_lost_save_is_not_left_in_synapse(restarted: bool) -> None:
+    """The record still says that the first one is shown."""
+    async with world(ALICE) as w:
+        w.avatars.images = {FACE: b"face", OTHER: b"other"}
+        await w.deliver(profile(second=1, avatar_url=FACE))
+        middle = profile(second=2, avatar_url=OTHER)
+        await lose(w, middle)
+        if restarted:
+            w.restart()
+        await w.deliver(middle, profile(second=3, avatar_url=FACE))
+        assert w.homeserver.media[str(w.account()["avatar_url"])] == b"face"
+
+
+@given(
+    st.lists(st.sampled_from([FACE, OTHER, ""]), min_size=1, max_size=6),
+    st.lists(st.tuples(st.integers(1, 4), st.sampled_from([0, 1]), st.booleans()), max_size=8),
+)
+async def test_however_images_follow_each_other_and_saves_are_lost_the_last_one_is_shown(
+    addresses: list[str], batches: list[tuple[int, int, bool]]
+) -> None:
+    """Batches of any size, a save lost after some, the process dead after some."""
+    async with world(ALICE) as w:
+        w.avatars.images = {FACE: b"face", OTHER: b"other"}
+        left = [profile(second=second, avatar_url=address) for second, address in enumerate(addresses)]
+        for size, lost, dies in [*batches, (len(left), 0, False)]:
+            w.state.losing = lost
+            fates = await w.deliver(*left[:size])
+            w.health.sick = None
+            left = [e for e, fate in zip(left[:size], fates, strict=True) if fate is Fate.RETRY] + left[size:]
+            if dies:
+                w.restart()
+        assert w.homeserver.media.get(str(w.account()["avatar_url"])) == w.avatars.images.get(addresses[-1])
+
+
+async def test_a_copy_that_another_replica_deleted_is_not_shown_again() -> None:
+    """What this process uploaded long ago may be gone."""
+    async with world(ALICE) as w:
+        w.avatars.images = {FACE: b"face", OTHER: b"other"}
+        await w.deliver(profile(second=1, avatar_url=FACE))
+        first = w.delivery
+        w.restart()
+        await w.deliver(profile(second=2, avatar_url=OTHER))
+        w.delivery = first
+        await w.deliver(profile(second=3, avatar_url=FACE))
+        assert w.homeserver.media[str(w.account()["avatar_url"])] == b"face"
+
+
+async def test_two_events_about_the_same_image_cost_synapse_nothing() -> None:
+    """The care for lost saves must not make a look of each such batch."""
+    async with world(ALICE) as w:
+        w.avatars.images[FACE] = b"face"
+        await w.deliver(profile(second=1, avatar_url=FACE))
+        calls(w)
+        await w.deliver(profile(second=2, avatar_url=FACE), profile(second=3, avatar_url=FACE))
+        assert calls(w) == []
 
 
 # --- erasure
