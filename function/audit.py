@@ -18,7 +18,7 @@ from function.state import StateStore, Stored
 from function.stored import load
 from function.synapse import Media, Synapse
 
-PAGE = 500  # Synapse takes as long for a short page as for a long one; the records of one go into one message of daprd
+PAGE = 1000  # Synapse takes as long for a short page as for a long one; the records of a page are one message of daprd (4 MB)
 LOOKS = 3
 
 Clock = Callable[[], datetime]

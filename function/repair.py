@@ -63,6 +63,7 @@ class Repairs:
             try:
                 if outcome.done:
                     await self._state.write({user_id: Stored(outcome.record, stored.etag)})
+                    self._reconciler.saved(user_id)
             except Conflict:
                 continue
             why = outcome.refused[0][1].reason if outcome.refused else None

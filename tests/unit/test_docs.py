@@ -35,6 +35,7 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 PAGES = [*(ROOT / f"{name}.md" for name in ("README", "CHANGELOG", "CONTRIBUTING", "SECURITY")), *DOCS]
+AUDIT = (ROOT / "docs" / "audit.md").read_text()
 REASONS = (ROOT / "docs" / "reasons.md").read_text()
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 MODULES = sorted((ROOT / "function").glob("*.py"))
@@ -311,5 +312,11 @@ def test_every_option_of_the_tools_is_explained_and_no_other(command: str) -> No
 
 
 def test_every_kind_of_drift_is_explained_in_the_words_of_the_command() -> None:
-    table = {code(row[0])[0]: tuple(row[1:]) for row in rows((ROOT / "docs" / "audit.md").read_text())}
+    table = {code(row[0])[0]: tuple(row[1:]) for row in rows(section(AUDIT, "## What it finds"))}
     assert table == {kind.value: (kind.means, kind.repair) for kind in Kind}
+
+
+def test_every_option_of_the_audit_is_explained_and_no_other() -> None:
+    listed = {name for row in rows(section(AUDIT, "## Options")) for name in code(row[0])}
+    options = getattr(get_command(cli), "commands", {})["audit"].params
+    assert listed == {option for one in options for option in (*one.opts, *one.secondary_opts)}
