@@ -1,6 +1,6 @@
 # Targets for people; `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup up down demo demo-picture dead-letters replay test replay-drill k8s-test alerts-test dashboard dashboard-picture bench bench-more bench-profile fuzz check lock clean
+.PHONY: help setup up down demo demo-picture dead-letters replay test replay-drill k8s-test alerts-test dashboard dashboard-picture bench bench-more bench-profile fuzz vulnerabilities check lock clean
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
@@ -75,6 +75,9 @@ dashboard-picture: setup ## Draw the dashboard from two minutes of a real run (b
 fuzz: setup ## Feed the decoder garbage for ten minutes; ARGS="--minutes 1"
 	@$(RUN)/python -m tests.fuzz $(ARGS)
 
+vulnerabilities: setup ## Ask a database of known weaknesses about what is locked (needs one on the network)
+	@$(RUN)/python -m dev.vulnerabilities $(ARGS)
+
 check: setup ## Lint, types, layers and the Dockerfile
 	@$(RUN)/ruff check .
 	@$(RUN)/ruff format --check .
@@ -88,6 +91,7 @@ lock: ## Renew the lock files (needs uv)
 	@$(LOCK) pyproject.toml --extra traces --group dev -o requirements-dev.txt
 	@$(LOCK) --group pyproject.toml:build -o requirements-build.txt
 	@$(LOCK) --group bench -o requirements-bench.txt
+	@$(LOCK) --group audit -o requirements-audit.txt
 	@$(LOCK) dev/synapse/requirements.in -o dev/synapse/requirements.txt
 
 clean: ## Stop the stack and remove everything that was made

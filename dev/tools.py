@@ -83,6 +83,11 @@ def peers_python(say: Say) -> Path:
     return _environment("peers", DEV.parent / "requirements-bench.txt", "the benchmark's peers", say)
 
 
+def audit_python(say: Say) -> Path:
+    """The Python of the virtual environment that holds pip-audit."""
+    return _environment("audit", DEV.parent / "requirements-audit.txt", "pip-audit", say)
+
+
 def _environment(name: str, locked: Path, what: str, say: Say) -> Path:
     """The Python of a virtual environment of its own in dev/.tools."""
     target = TOOLS / name

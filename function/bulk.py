@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from starlette.requests import ClientDisconnect
 
 from function.logs import log
+from function.metrics import CountRefusal, uncounted
 
 BATCH_SIZE = 100  # records; daprd takes what has come within BATCH_MS, at most this many
 BATCH_MS = 10
@@ -52,7 +53,9 @@ class _BulkDaprApp(DaprApp):
             }  # fmt: skip
 
 
-def mount_bulk(app: FastAPI, subscriptions: Subscriptions, token: SecretStr, take: Take) -> None:
+def mount_bulk(
+    app: FastAPI, subscriptions: Subscriptions, token: SecretStr, take: Take, refused: CountRefusal = uncounted
+) -> None:
     """Declares the subscriptions and adds their route.
 
     Args:
@@ -60,17 +63,20 @@ def mount_bulk(app: FastAPI, subscriptions: Subscriptions, token: SecretStr, tak
         subscriptions: no topics: nothing is declared, but the route is there, since a late batch must not meet a 404.
         token: what daprd has to show as dapr-api-token.
         take: called with each batch.
+        refused: told of each batch that is refused unread; `take` tells of what it can't read itself.
     """
 
     async def receive(request: Request) -> Response:
         shown = request.headers.get("dapr-api-token", "")
         if not secrets.compare_digest(shown.encode(), token.get_secret_value().encode()):
             log(logging.WARNING, "caller_refused", detail="dapr-api-token is wrong or missing")
+            refused("token")
             return _refused("dapr-api-token is wrong or missing", 401)
         try:
             return Response(await take(await read_body(request)), media_type="application/json")
         except TooLarge as error:
             log(logging.ERROR, "batch_refused", detail=f"over {BODY_BYTES} bytes", size=error.size)
+            refused("too_large")
             return _refused("too large", 413)
         except ClientDisconnect:
             return _refused("incomplete", 400)  # nobody is there to read it

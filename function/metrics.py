@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 from function import __version__
 from function.failures import Reason
 
-__all__ = ["CONTENT_TYPE", "METRICS", "Metric", "Metrics"]
+__all__ = ["CONTENT_TYPE", "METRICS", "CountRefusal", "Metric", "Metrics", "Refusal", "uncounted"]
 
 OTHER = "other"
 TYPES = (
@@ -31,6 +31,9 @@ VERBS = (
 )  # fmt: skip
 STATUSES = ("2xx", "3xx", "4xx", "429", "5xx", "timeout", "unreachable", OTHER)
 TokenRead = Literal["renewed", "same", "failed"]  # a new token, the refused one again, none
+# A wrong or missing app token; a body over the limit; a body that is no batch; an entry that is not as rawPayload has it.
+Refusal = Literal["token", "too_large", "unreadable_batch", "unreadable_entry"]
+CountRefusal = Callable[[Refusal], None]
 _PARTS = {
     Reason.STARTING: "sidecar",
     Reason.SECRET_UNAVAILABLE: "secret",
@@ -87,6 +90,9 @@ LAST_EVENT = _metric("last_event_timestamp_seconds", Kind.GAUGE,
                      "When an event came to its end last, in Unix time; 0 before the first.")  # fmt: skip
 BATCH_RECORDS = _metric("batch_records", Kind.HISTOGRAM, "Records in a batch.", (1, 2, 5, 10, 20, 50, 100))
 BATCH_SECONDS = _metric("batch_seconds", Kind.HISTOGRAM, "From a batch's arrival to its answer.", (*_CALLS, 30, 60))
+REFUSED = _metric("refused_total", Kind.COUNTER,
+                  "Deliveries that were refused unread, each time they came: batches, and single entries of one.",
+                  why=get_args(Refusal))  # fmt: skip
 CALLS = _metric("synapse_calls_total", Kind.COUNTER,
                 "Requests to Synapse, repeated ones included, by what they are for and what came back.",
                 verb=VERBS, status=STATUSES)  # fmt: skip
@@ -101,9 +107,13 @@ CONSUMING = _metric("consuming", Kind.GAUGE, "0 when switched off by `KAFKA_ENAB
 BUILD = _metric("build_info", Kind.GAUGE, "Always 1; the label says which version runs.", version=(__version__,))
 
 METRICS = (
-    EVENTS, DEAD_LETTERS, RETRIES, AGE, LAST_EVENT, BATCH_RECORDS, BATCH_SECONDS, CALLS, CALL_SECONDS, TOKENS, BRAKE,
-    READY, CONSUMING, BUILD,
+    EVENTS, DEAD_LETTERS, RETRIES, AGE, LAST_EVENT, BATCH_RECORDS, BATCH_SECONDS, REFUSED, CALLS, CALL_SECONDS, TOKENS,
+    BRAKE, READY, CONSUMING, BUILD,
 )  # fmt: skip
+
+
+def uncounted(_: Refusal) -> None:
+    """A CountRefusal for an app that has no metrics."""
 
 
 class Metrics:
@@ -143,6 +153,9 @@ class Metrics:
     def batch(self, records: int, seconds: float) -> None:
         self._get(BATCH_RECORDS).observe(records)
         self._get(BATCH_SECONDS).observe(seconds)
+
+    def refused(self, why: Refusal) -> None:
+        self._get(REFUSED, why=why).inc()
 
     def synapse_call(self, verb: str, status: str, seconds: float) -> None:
         """Counts one request; `status` is one of STATUSES."""

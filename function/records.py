@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from function.logs import log
+from function.metrics import CountRefusal, uncounted
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +42,9 @@ class Delivered:
 Entry = tuple[str, Delivered | None]
 
 
-def read_batch(body: str) -> list[Entry]:
+def read_batch(body: str, refused: CountRefusal = uncounted) -> list[Entry]:
     """The batch's records by entry id; None for one that daprd did not send as rawPayload does, and none at all where
-    the body is not a bulk envelope."""
+    the body is not a bulk envelope. `refused` is told of both."""
     try:
         envelope = json.loads(body)
         topic = str(envelope.get("topic", ""))
@@ -52,11 +53,12 @@ def read_batch(body: str) -> list[Entry]:
             entry["topic"] = topic
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         log(logging.ERROR, "envelope_unreadable", detail=type(error).__name__, size=len(body))
+        refused("unreadable_batch")
         return []
-    return [(entry["entryId"], read_entry(entry)) for entry in entries]
+    return [(entry["entryId"], read_entry(entry, refused)) for entry in entries]
 
 
-def read_entry(entry: dict[str, Any]) -> Delivered | None:
+def read_entry(entry: dict[str, Any], refused: CountRefusal = uncounted) -> Delivered | None:
     """The Kafka record in an entry; None where daprd did not send it as rawPayload does."""
     metadata = entry.get("metadata") or {}
     try:
@@ -64,6 +66,7 @@ def read_entry(entry: dict[str, Any]) -> Delivered | None:
         return Delivered(value, entry["topic"], {str(name): str(text) for name, text in metadata.items()})
     except (KeyError, TypeError, AttributeError, ValueError, binascii.Error):
         log(logging.ERROR, "entry_unreadable", detail="not base64: is rawPayload on?", topic=entry["topic"])
+        refused("unreadable_entry")
         return None
 
 

@@ -55,12 +55,12 @@ def mount(app: FastAPI, settings: Settings, health: Health, metrics: Metrics, de
     app.add_api_route(METRICS_ROUTE, measured, methods=["GET"])
     topics = [settings.kafka_identity_events_topic, settings.replay_topic] if settings.enabled else []
     subscriptions = Subscriptions(settings.pubsub_name, topics, EVENTS_ROUTE, settings.dead_letter_topic)
-    mount_bulk(app, subscriptions, settings.app_api_token, take)
+    mount_bulk(app, subscriptions, settings.app_api_token, take, metrics.refused)
 
 
 async def _answer(body: str, delivery: Delivery | None, metrics: Metrics) -> bytes:
     began = time.monotonic()
-    entries = read_batch(body)
+    entries = read_batch(body, metrics.refused)
     records = [record for _, record in entries if record]
     if delivery is None:
         verdicts = [Verdict(Fate.RETRY, TryAgain(Reason.STARTING))] * len(records)

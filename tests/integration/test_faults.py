@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from dev.stack import Stack
+from tests.integration.test_metrics import refused
 from tests.integration.world import Sent, World, deleted, new_user, profile, wait_until
 
 USERS = 50
@@ -99,7 +100,9 @@ def test_a_wrong_token_from_daprd_is_refused_and_nothing_is_lost(world: World) -
         wrong.start()
         event = profile(user, "Ada", 1)
         world.send(event)
-        wait_until(lambda: "caller_refused" in {line["event"] for line in world.function.log_lines()}, "a refusal")
+        before = refused(world, "token")
+        wait_until(lambda: refused(world, "token") >= before + 2, "the same batch a second time")
+        assert "caller_refused" in {line["event"] for line in world.function.log_lines()}
         assert world.lag() > 0
     finally:
         wrong.stop()

@@ -17,6 +17,11 @@ def shown(world: World) -> tuple[str, dict[str, float]]:
     return text, samples
 
 
+def refused(world: World, why: str) -> float:
+    """How often the running function has refused a delivery for that."""
+    return shown(world)[1][f"refused_total{{why={why}}}"]
+
+
 def test_a_run_shows_in_the_metrics_and_its_people_do_not(world: World) -> None:
     user, stranger = new_user(), new_user()
     world.create(user)

@@ -47,6 +47,13 @@ def test_the_sidecar_is_confined_and_has_its_secrets(staging: Namespace) -> None
     assert all(mount["readOnly"] for mount in mounts.values())
 
 
+def test_the_scrape_job_finds_the_sidecars_metrics(staging: Namespace) -> None:
+    """By the name that the injector gives to the port."""
+    endpoints = render("staging+monitoring").one("PodMonitor")["spec"]["podMetricsEndpoints"]
+    ports = {port["name"]: port["containerPort"] for port in daprd_of(staging.pods()[0])["ports"]}
+    assert ports[endpoints[1]["port"]] == 9090
+
+
 @pytest.mark.parametrize(
     ("annotation", "value", "said"),
     [

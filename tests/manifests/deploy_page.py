@@ -1,4 +1,5 @@
-"""The commands of docs/deploy.md, for the tests that compare them with the manifests and for those that run them."""
+"""The commands and examples of docs/deploy.md, for the tests that compare them with the manifests and for those that run
+them."""
 
 import re
 
@@ -7,15 +8,15 @@ from tests.manifests.rendering import ROOT
 PAGE = (ROOT / "docs" / "deploy.md").read_text()
 
 
-def scripts(title: str) -> list[str]:
-    """The shell blocks under a heading, up to the next heading of any level."""
+def scripts(title: str, language: str = "sh") -> list[str]:
+    """The blocks of a language under a heading, up to the next heading of any level."""
     found = re.search(
         rf"^#+ {re.escape(title)}$\n(.*?)(?=^#+ \D|^### |\Z)", _headings_only(PAGE), re.MULTILINE | re.DOTALL
     )
     assert found, f"no section {title!r}"
-    return re.findall(r"```sh\n(.*?)```", found[1].replace("\0", "#"), re.DOTALL)
+    return re.findall(rf"```{language}\n(.*?)```", found[1].replace("\0", "#"), re.DOTALL)
 
 
 def _headings_only(page: str) -> str:
-    """The page with the comments of its shell blocks made unlike headings."""
-    return re.sub(r"```sh\n.*?```", lambda block: block[0].replace("#", "\0"), page, flags=re.DOTALL)
+    """The page with the comments of its blocks made unlike headings."""
+    return re.sub(r"```(?:sh|yaml)\n.*?```", lambda block: block[0].replace("#", "\0"), page, flags=re.DOTALL)

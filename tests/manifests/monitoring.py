@@ -4,11 +4,20 @@ dashboard are right is tests/alerts' matter; here, that they arrive as they are.
 import json
 from collections.abc import Iterator
 
+import yaml
+
 from dev.alerts import rules
 from dev.dashboard import as_json
 from function.subscriber import METRICS_ROUTE
+from tests.manifests.deploy_page import scripts
 from tests.manifests.names import APP, DASHBOARD
-from tests.manifests.rendering import Manifests, dig
+from tests.manifests.rendering import Manifests, dig, render
+
+
+def adapted(overlay: str) -> Manifests:
+    """An overlay with the component, and with the lines of docs/deploy.md for the alerts' links and hours."""
+    (lines,) = scripts("The alerts' links and hours", "yaml")
+    return render(f"{overlay}+monitoring", lines=yaml.safe_load(lines))
 
 
 def prometheus_finds_the_pods_and_their_ports(manifests: Manifests) -> Iterator[str]:

@@ -26,24 +26,25 @@ VARIANTS = [*OVERLAYS, *(f"staging+{component}" for component in COMPONENTS if c
 TOOLS_PUBSUB = "pubsub-dead-letters"
 
 Document = dict[str, Any]
+Lines = Mapping[str, list[Any]]  # of a kustomization.yaml, to be added to what it has under each key
 KUBECTL = Path(sys.executable).parent / "kubectl"
 
 
 @functools.cache
 def _rendered(variant: str) -> list[Document]:
-    return _documents(_kustomized(variant, {}))
+    return _documents(_kustomized(variant, {}, {}))
 
 
 def _documents(text: str) -> list[Document]:
     return list(yaml.load_all(text, Loader=yaml.CSafeLoader))
 
 
-def _kustomized(variant: str, settings: Mapping[str, str]) -> str:
+def _kustomized(variant: str, settings: Mapping[str, str], lines: Lines) -> str:
     overlay, _, component = variant.partition("+")
     folder = K8S / "overlays" / overlay
-    if not component and not settings:
+    if not component and not settings and not lines:
         return _kustomize(folder)
-    # The overlay as it would be after one more line in its `components`, and with other values in its config.yaml.
+    # The overlay as it would be after some more lines, and with other values in its config.yaml.
     # kustomize wants relative paths, and compares them after it followed symbolic links.
     with tempfile.TemporaryDirectory() as made:
         home = Path(made).resolve()
@@ -53,6 +54,8 @@ def _kustomized(variant: str, settings: Mapping[str, str]) -> str:
         for kind in ("resources", "components"):
             kustomization[kind] = [os.path.relpath((folder / entry).resolve(), home) for entry in kustomization[kind]]
         kustomization["resources"].append("config.yaml")
+        for key, entries in lines.items():
+            kustomization[key] = kustomization.get(key, []) + entries
         config = yaml.safe_load((folder / "config.yaml").read_text())
         config["data"] |= settings
         (home / "config.yaml").write_text(yaml.safe_dump(config))
@@ -66,10 +69,11 @@ def _kustomize(folder: Path) -> str:
     return done.stdout
 
 
-def render(variant: str, settings: Mapping[str, str] | None = None) -> "Manifests":
-    """A fresh copy of what `kubectl apply -k` would send; `settings` replace values of the overlay's ConfigMap."""
-    if settings:
-        return Manifests(_documents(_kustomized(variant, settings)))
+def render(variant: str, settings: Mapping[str, str] | None = None, lines: Lines | None = None) -> "Manifests":
+    """A fresh copy of what `kubectl apply -k` would send; `settings` replace values of the overlay's ConfigMap, `lines`
+    are added to its kustomization.yaml."""
+    if settings or lines:
+        return Manifests(_documents(_kustomized(variant, settings or {}, lines or {})))
     return Manifests(copy.deepcopy(_rendered(variant)))
 
 

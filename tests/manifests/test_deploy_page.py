@@ -4,10 +4,12 @@ import re
 
 import pytest
 
+from dev.alerts import rules
 from dev.k8s.control_plane import VALUES
 from dev.k8s.tools import DAPR
 from function.settings import DEAD_SUFFIX, REPLAY_SUFFIX
 from tests.manifests.deploy_page import PAGE, scripts
+from tests.manifests.monitoring import adapted
 from tests.manifests.names import APP, CONFIG_MAP, NAMESPACE, secrets_of
 from tests.manifests.rendering import K8S, OVERLAYS, VARIANTS, metadata, render
 
@@ -69,6 +71,22 @@ def test_every_folder_of_the_manifests_is_explained() -> None:
     named = set(re.findall(r"`k8s/((?:base|overlays|components|jobs)[\w/-]*)`", PAGE))
     folders = {file.parent.relative_to(K8S).as_posix() for file in K8S.rglob("kustomization.yaml")}
     assert named == folders
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_lines_for_the_alerts_set_every_link_and_the_hours_and_nothing_else(overlay: str) -> None:
+    """Where a delimiter is not found, kustomize appends, and says nothing."""
+    made, before = adapted(overlay), render(f"{overlay}+monitoring")
+    annotations = made.one("PrometheusRule")["metadata"].pop("annotations")
+    wanted = rules()
+    (group,) = wanted["groups"]
+    for rule in group["rules"]:
+        rule["annotations"]["runbook_url"] = f"{annotations['runbook']}#{rule['alert'].lower()}"
+    (silence,) = [rule for rule in group["rules"] if rule["alert"] == "MatrixAccountSyncNothingProcessed"]
+    assert silence["expr"].count("(hour() >= 7 < 22)") == 1
+    silence["expr"] = silence["expr"].replace("(hour() >= 7 < 22)", annotations["active-hours"])
+    before.one("PrometheusRule")["spec"] = wanted
+    assert made.documents == before.documents
 
 
 def test_every_optional_component_is_explained() -> None:

@@ -115,6 +115,13 @@ def test_every_file_is_part_of_some_variant() -> None:
     assert {variant.partition("+")[2] for variant in VARIANTS} == {"", *COMPONENTS} - {"settings"} | {""}
 
 
+def test_where_the_network_is_fenced_the_monitoring_component_lets_prometheus_in() -> None:
+    """The only component that changes another one."""
+    policy = render("production+monitoring").one("NetworkPolicy")
+    assert [port["port"] for port in dig(policy, "spec", "ingress", 0, "ports")] == [9090, 18080]
+    assert list(problems(render("production+monitoring"))) == []
+
+
 def test_production_shows_kafka_a_password_over_tls() -> None:
     (pubsub,) = [c for c in render("production").of("Component") if c["metadata"]["name"] == "pubsub"]
     given_metadata = {item["name"] for item in pubsub["spec"]["metadata"]}

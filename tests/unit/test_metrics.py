@@ -7,7 +7,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import pytest
@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from function import __version__
+from function.bulk import BODY_BYTES
 from function.events import TYPES, type_of
 from function.failures import Reason, TryAgain
 from function.health import WORLD, Health
 from function.measured import Measured
-from function.metrics import METRICS, OUTCOMES, PARTS, STATUSES, VERBS, Kind, Metrics
+from function.metrics import METRICS, OUTCOMES, PARTS, STATUSES, VERBS, Kind, Metrics, Refusal
 from function.metrics import TYPES as TYPE_VALUES
 from function.records import Delivered
 from function.secrets import AdminToken
@@ -162,6 +163,53 @@ async def test_a_batch_counts_with_its_size_and_time() -> None:
         assert value(s.metrics, "batch_records_sum") == 3
         assert value(s.metrics, "batch_records_bucket", le="1.0") == 1
         assert value(s.metrics, "batch_seconds_count") == 2
+
+
+# --- what is refused unread
+
+
+def refusals(metrics: Metrics) -> dict[str, float]:
+    """How often each kind was counted; without those that were not."""
+    counts = {why: value(metrics, "refused_total", why=why) for why in get_args(Refusal)}
+    return {why: count for why, count in counts.items() if count}
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "why"),
+    [
+        ({}, b"{}", "token"),
+        ({"dapr-api-token": "wrong"}, b"{}", "token"),
+        (AUTH | {"content-length": str(BODY_BYTES + 1)}, b"{}", "too_large"),
+        (AUTH, b"not json", "unreadable_batch"),
+        (AUTH, b'{"entries": 5}', "unreadable_batch"),
+        (AUTH, b'{"entries": [{"entryId": "1", "event": {}}]}', "unreadable_entry"),
+    ],
+)
+async def test_a_delivery_that_is_refused_counts_each_time_that_it_comes(
+    headers: dict[str, str], body: bytes, why: str
+) -> None:
+    """daprd repeats it for ever, readiness says nothing of it: without a count nobody would notice."""
+    async with world() as w, serving(w) as s:
+        for times in (1, 2):
+            await s.http.post(EVENTS_ROUTE, content=body, headers=headers)
+            assert refusals(s.metrics) == {why: times}
+        assert value(s.metrics, "events_total", type="unknown", outcome="retry") == 0
+
+
+async def test_unreadable_entries_count_one_by_one_and_the_others_as_events() -> None:
+    async with world(ALICE) as w, serving(w) as s:
+        batch = envelope({"entryId": "a", "event": "%"}, entry(deletion(ALICE), "b"), {"entryId": "c"})
+        await s.http.post(EVENTS_ROUTE, json=batch, headers=AUTH)
+        assert refusals(s.metrics) == {"unreadable_entry": 2}
+        assert value(s.metrics, "events_total", type="identity.user.deleted", outcome="applied") == 1
+
+
+async def test_what_can_be_read_is_no_refusal() -> None:
+    """Neither a batch of nothing nor an event that goes to the dead letters."""
+    async with world(ALICE) as w, serving(w) as s:
+        await s.deliver()
+        await s.deliver(profile(ALICE), delivered(b"not json"))
+        assert refusals(s.metrics) == {}
 
 
 # --- Synapse and its token
