@@ -20,6 +20,7 @@ from function.departures import Departures
 from function.desired import Account, Record, fold, may_have_run
 from function.events import ProfileUpdated, decode
 from function.health import Health
+from function.http_client import HttpClient
 from function.plan import hides_a_step
 from function.reconcile import Reconciler
 from function.records import answer, read_batch
@@ -100,7 +101,7 @@ class Stages:
         self._events = [e for r in self._records if isinstance(e := decode(r.value, r.headers), ProfileUpdated)]
         self._stored = {user: Stored(record, "1") for user, record in self._before.items()}
         self._bodies = {user: dump(record) for user, record in self._before.items()}
-        health, nobody = Health(), httpx.AsyncClient()
+        health, nobody = Health(), HttpClient(httpx.AsyncBaseTransport(), "", "")
         health.sick = None
         tokens: Any = None
         synapse = Synapse(nobody, tokens, "staging.nova.app")  # never called: nothing changes

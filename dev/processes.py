@@ -15,7 +15,9 @@ class StackError(Exception):
     """Something a person has to do: the message says what."""
 
 
-PORTS = range(12_000, 32_000)  # below those that Linux gives to outgoing connections, one of which may take it meanwhile
+PORTS = range(
+    12_000, 32_000
+)  # below those that Linux gives to outgoing connections, one of which may take it meanwhile
 
 
 def free_port() -> int:

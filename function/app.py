@@ -21,6 +21,7 @@ from function.departures import Departures
 from function.dryrun import DryDeadLetters, DryStateStore, DrySynapse
 from function.failures import Reason, TryAgain
 from function.health import SICK_SECONDS, Health, Probe
+from function.http_client import HttpClient
 from function.logs import log, log_failure
 from function.measured import Measured
 from function.metrics import Metrics
@@ -83,9 +84,7 @@ async def open_parts(
     """Opens the parts on the real sidecar and the real Synapse. Raises TryAgain while the sidecar does not answer."""
     dry = settings.matrix_dry_run
     transport = traces.calling(Measured(AiohttpTransport(), metrics))
-    http = httpx.AsyncClient(
-        base_url=str(settings.matrix_homeserver_url), transport=transport, headers={"User-Agent": AGENT}
-    )
+    http = HttpClient(transport, str(settings.matrix_homeserver_url), AGENT)
     async with open_client() as client, http, avatars(settings) as source:
         token = AdminToken(client, settings.secret_store_name, settings.secret_name, metrics)
         synapse = (DrySynapse if dry else Synapse)(http, token, settings.matrix_server_name, writes=not dry)

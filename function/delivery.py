@@ -24,6 +24,7 @@ from function.records import Delivered
 from function.report import event_id_of, tell
 from function.state import Conflict, StateStore, Stored
 from function.traces import OFF, Traces
+from function.turns import Turns
 from function.verdicts import Fate, Verdict, deactivates, verdicts_of
 
 BATCH_SECONDS = 30.0  # no user's reconciliation may hold a batch longer: it holds every partition of this pod
@@ -38,12 +39,17 @@ class _User:
     places: list[int]
     events: list[Event]
     traceparents: list[str] = field(default_factory=list)
+    verdicts: dict[int, Verdict] = field(default_factory=dict)
     outcome: Outcome | None = None
     may_delete: bool | None = None  # what the brake said
 
+    @property
+    def types(self) -> list[str]:
+        return [type(event).__name__ for event in self.events]
+
 
 class Delivery:
-    """Takes batches one after the other, so that no user has two writers in this process.
+    """Takes batches, several at a time where they share no user.
 
     Args:
         state: the users' records.
@@ -63,7 +69,7 @@ class Delivery:
         self._state, self._reconciler, self._dead_letters, self._health = state, reconciler, dead_letters, health
         self._brake, self._departures, self._precreate = brake, departures, precreate
         self._traces = traces
-        self._turn = asyncio.Lock()
+        self._turns = Turns()
 
     @property
     def braking(self) -> bool:
@@ -73,25 +79,22 @@ class Delivery:
     async def deliver(self, records: Sequence[Delivered]) -> list[Verdict]:
         """The verdict on each record, in their order. Never raises."""
         with self._traces.batch(len(records)) as ended:
-            verdicts = await self._in_turn(records)
+            verdicts = await self._answered(records)
             ended(verdicts)
             return verdicts
 
-    async def _in_turn(self, records: Sequence[Delivered]) -> list[Verdict]:
+    async def _answered(self, records: Sequence[Delivered]) -> list[Verdict]:
         if self._health.sick:
             return [Verdict(Fate.RETRY, self._health.sick)] * len(records)
-        async with self._turn:
-            try:
-                # The calls to the sidecar have no bound of their own.
-                async with asyncio.timeout(2 * BATCH_SECONDS):
-                    return await self._deliver(records)
-            except TryAgain as failure:
-                return self._retry_all(records, failure)
-            except TimeoutError:
-                return self._retry_all(records, TryAgain(Reason.TOO_SLOW, f"over {2 * BATCH_SECONDS:.0f} s"))
-            except Exception as error:
-                log_failure("batch_failed", error)
-                return self._retry_all(records, TryAgain(Reason.UNEXPECTED, type(error).__name__))
+        try:
+            return await self._deliver(records)
+        except TryAgain as failure:
+            return self._retry_all(records, failure)
+        except TimeoutError:
+            return self._retry_all(records, TryAgain(Reason.TOO_SLOW, f"over {2 * BATCH_SECONDS:.0f} s"))
+        except Exception as error:
+            log_failure("batch_failed", error)
+            return self._retry_all(records, TryAgain(Reason.UNEXPECTED, type(error).__name__))
 
     def _retry_all(self, records: Sequence[Delivered], failure: TryAgain) -> list[Verdict]:
         self._health.report(failure)
@@ -112,24 +115,28 @@ class Delivery:
                 user.places.append(place)
                 user.events.append(event)
                 user.traceparents.append(records[place].metadata.get("traceparent", ""))
-        if users:
-            verdicts |= await self._settle(list(users.values()))
-        await self._bury(records, decoded, verdicts)
+        # The calls to the sidecar have no bound of their own.
+        async with self._turns.of(users.keys()), asyncio.timeout(2 * BATCH_SECONDS):
+            if users:
+                await self._settle(list(users.values()))
+            for user in users.values():
+                verdicts |= user.verdicts
+            await self._bury(records, decoded, verdicts)
         _keep_order(users.values(), verdicts)
         ordered = [verdicts[place] for place in range(len(records))]
         tell(records, decoded, ordered)
         return ordered
 
-    async def _settle(self, users: Sequence[_User]) -> dict[int, Verdict]:
+    async def _settle(self, users: Sequence[_User]) -> None:
         """Brings Synapse and the records in step with the users' events."""
         stored = await self._state.read([user.user_id for user in users])
-        settled = await asyncio.gather(*(self._settle_traced(user, stored[user.user_id]) for user in users))
+        busy = [user for user in users if not self._settled_at_once(user, stored[user.user_id])]
+        await asyncio.gather(*(self._settle_traced(user, stored[user.user_id]) for user in busy))
         changed = {
             user.user_id: Stored(user.outcome.record, stored[user.user_id].etag)
             for user in users
             if user.outcome and user.outcome.record != stored[user.user_id].record
         }
-        verdicts = {place: verdict for one in settled for place, verdict in one.items()}
         await self._departures.add(_deactivated(users))
         try:
             if changed:
@@ -138,18 +145,29 @@ class Delivery:
         except Conflict:
             for user in users:
                 if user.user_id in changed:
-                    verdicts |= await self._save_alone(user, changed[user.user_id], verdicts)
-        return verdicts
+                    await self._save_alone(user, changed[user.user_id])
 
     def _saved(self, user_ids: Iterable[str]) -> None:
         for user_id in user_ids:
             self._reconciler.saved(user_id)
 
-    async def _settle_traced(self, user: _User, stored: Stored) -> dict[int, Verdict]:
-        with self._traces.user([type(event).__name__ for event in user.events], user.traceparents) as ended:
-            verdicts = await self._settle_user(user, stored)
-            ended(verdicts.values())
-            return verdicts
+    def _settled_at_once(self, user: _User, stored: Stored) -> bool:
+        """Whether there is nothing to ask and nothing to do, as for most events: they need no task of their own."""
+        if any(isinstance(event, UserDeleted) for event in user.events):
+            return False  # the brake has to be asked
+        record, doubtful = _folded(stored.record, user.events)
+        user.outcome = None if doubtful else self._reconciler.at_once(user.user_id, record)
+        if user.outcome is None:
+            return False
+        with self._traces.user(user.types, user.traceparents) as ended:
+            user.verdicts = dict(zip(user.places, verdicts_of(user.events, user.outcome), strict=True))
+            ended(user.verdicts.values())
+        return True
+
+    async def _settle_traced(self, user: _User, stored: Stored) -> None:
+        with self._traces.user(user.types, user.traceparents) as ended:
+            user.verdicts = await self._settle_user(user, stored)
+            ended(user.verdicts.values())
 
     async def _settle_user(self, user: _User, stored: Stored, *, doubtful: bool = False) -> dict[int, Verdict]:
         """One user's verdicts; `user.outcome` stays None where nothing may be saved."""
@@ -159,12 +177,10 @@ class Delivery:
         user.outcome = None
         if not events:
             return braked
-        folded = list(accumulate(events, fold, initial=stored.record))
-        record = folded[-1]
-        doubtful = doubtful or hides_a_step(folded) or any(may_have_run(stored.record, event) for event in events)
+        record, unsure = _folded(stored.record, events)
         try:
             async with asyncio.timeout(BATCH_SECONDS):
-                user.outcome = await self._reconciler.reconcile(user.user_id, record, doubtful=doubtful)
+                user.outcome = await self._reconciler.reconcile(user.user_id, record, doubtful=doubtful or unsure)
         except Rejected as rejected:
             # Not even a look at this account succeeds; what the events say is remembered all the same.
             user.outcome = Outcome(record)
@@ -200,23 +216,22 @@ class Delivery:
         self._health.report(failure)
         return dict.fromkeys(user.places, Verdict(Fate.RETRY, failure))
 
-    async def _save_alone(self, user: _User, changed: Stored, verdicts: dict[int, Verdict]) -> dict[int, Verdict]:
+    async def _save_alone(self, user: _User, changed: Stored) -> None:
         """Saves one user's record; where another writer was there, starts over from what that one left, and asks
         Synapse again, since our calls may have gone over the newer ones."""
-        mine = {place: verdicts[place] for place in user.places}
         for _ in range(CONFLICT_TRIES):
             try:
                 await self._state.write({user.user_id: changed})
                 self._saved([user.user_id])
-                return mine
+                return
             except Conflict:
                 stored = (await self._state.read([user.user_id]))[user.user_id]
-                mine = await self._settle_user(user, stored, doubtful=True)
+                user.verdicts = await self._settle_user(user, stored, doubtful=True)
                 if user.outcome is None:
-                    return mine
+                    return
                 await self._departures.add(_deactivated([user]))
                 changed = Stored(user.outcome.record, stored.etag)
-        return self._wait(user, TryAgain(Reason.CONFLICT, f"{CONFLICT_TRIES} times"))
+        user.verdicts = self._wait(user, TryAgain(Reason.CONFLICT, f"{CONFLICT_TRIES} times"))
 
     async def _bury(
         self, records: Sequence[Delivered], decoded: Sequence[Event | Ignored | Rejected], verdicts: dict[int, Verdict]
@@ -232,6 +247,12 @@ class Delivery:
             except TryAgain as failure:
                 log(logging.WARNING, "dead_letter_waits", reason=failure.reason.value, detail=failure.detail)
                 verdicts[place] = Verdict(Fate.RETRY, failure)
+
+
+def _folded(before: Record, events: Sequence[Event]) -> tuple[Record, bool]:
+    """The record after the events, and whether Synapse may not be as it says."""
+    folded = list(accumulate(events, fold, initial=before))
+    return folded[-1], hides_a_step(folded) or any(may_have_run(before, event) for event in events)
 
 
 def _deactivated(users: Iterable[_User]) -> dict[str, Record]:

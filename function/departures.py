@@ -49,6 +49,7 @@ class Departures:
 
     def __init__(self, state: StateStore, synapse: Synapse, clock: Clock = lambda: datetime.now(UTC)) -> None:
         self._state, self._synapse, self._clock = state, synapse, clock
+        self._changing = asyncio.Lock()  # other replicas make conflicts enough
 
     async def add(self, deactivated: Mapping[str, Record]) -> None:
         """Remembers those of the users, with their records, whose joins may still be queued. Raises TryAgain."""
@@ -97,16 +98,17 @@ class Departures:
         return _Leaving(self._clock(), leaving.erase) if rooms else replace(leaving, looks=leaving.looks + 1)
 
     async def _change(self, change: Callable[[dict[str, _Leaving]], dict[str, _Leaving]]) -> None:
-        for attempt in range(TRIES):
-            known, etag = await self._read()
-            body = {u: [one.since.isoformat(), one.erase, one.looks] for u, one in change(known).items()}
-            try:
-                await self._state.write_values({KEY: (json.dumps(body).encode(), etag)})
-            except Conflict:
-                if attempt == TRIES - 1:
-                    raise TryAgain(Reason.CONFLICT, KEY) from None
-            else:
-                return
+        async with self._changing:
+            for attempt in range(TRIES):
+                known, etag = await self._read()
+                body = {u: [one.since.isoformat(), one.erase, one.looks] for u, one in change(known).items()}
+                try:
+                    await self._state.write_values({KEY: (json.dumps(body).encode(), etag)})
+                except Conflict:
+                    if attempt == TRIES - 1:
+                        raise TryAgain(Reason.CONFLICT, KEY) from None
+                else:
+                    return
 
     async def _read(self) -> tuple[dict[str, _Leaving], str]:
         value, etag = (await self._state.read_values([KEY]))[KEY]

@@ -89,15 +89,21 @@ class Reconciler:
         record = self._with_upload(user_id, record)
         if must_look(record, self._clock(), doubtful=doubtful):
             work = _Work(user_id, record, await self._look(user_id), fresh=True)
-        elif record.status is Status.ACTIVE:
-            work = _Work(user_id, record, record.known or ABSENT, fresh=False)
         else:
-            work = _Work(user_id, record, replace(record.known or Account(), exists=True), fresh=False)
+            work = _Work(user_id, record, _presumed(record), fresh=False)
         for step in plan(record, work.account):
             await self._do(work, step)
         for media in leftovers(work.record, work.account):
             await self._do(work, media)
         return self._outcome(work)
+
+    def at_once(self, user_id: str, record: Record) -> Outcome | None:
+        """What `reconcile` comes to where nothing is doubtful and there is nothing to ask and nothing to do; else None."""
+        record = self._with_upload(user_id, record)
+        account = _presumed(record)
+        if must_look(record, self._clock(), doubtful=False) or plan(record, account) or leftovers(record, account):
+            return None
+        return self._outcome(_Work(user_id, record, account, fresh=False))
 
     async def _look(self, user_id: str) -> Account:
         return await self._synapse.account(user_id) or ABSENT
@@ -198,6 +204,13 @@ class Reconciler:
         if not work.fresh and (seen is None or self._clock() - seen >= KNOWN_FOR):
             work.account, work.fresh = await self._look(work.user_id), True
         return work.account.exists and not work.account.deactivated and not work.account.erased
+
+
+def _presumed(record: Record) -> Account:
+    """The account, where Synapse need not be asked. Of one that is to be ended, the ending tells whether it exists."""
+    if record.status is Status.ACTIVE:
+        return record.known or ABSENT
+    return replace(record.known or Account(), exists=True)
 
 
 def _without(record: Record, mxc: str) -> Record:

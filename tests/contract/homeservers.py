@@ -12,6 +12,7 @@ import anyio.lowlevel
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
+from function.http_client import HttpClient
 from function.synapse import Synapse
 from tests.fakes.sidecar import FakeTokens
 from tests.fakes.synapse import ADMIN_TOKEN, FakeSynapse
@@ -20,14 +21,22 @@ from tests.fakes.synapse import ADMIN_TOKEN, FakeSynapse
 class Homeserver:
     """A homeserver, the client under test, and a view of its accounts that does not go through that client."""
 
-    def __init__(self, http: httpx.AsyncClient, token: str, service_user: str, fake: FakeSynapse | None = None) -> None:
-        self.fake = fake
-        self.http, self.token, self.service_user = http, token, service_user
+    def __init__(
+        self,
+        url: str,
+        transport: httpx.AsyncBaseTransport,
+        token: str,
+        service_user: str,
+        fake: FakeSynapse | None = None,
+    ) -> None:
+        self.fake, self.token, self.service_user = fake, token, service_user
+        self.http = httpx.AsyncClient(base_url=url, transport=transport)
+        self._under_test = HttpClient(transport, url, "tests")
         self.server_name = service_user.partition(":")[2]
         self.synapse = self.with_tokens(FakeTokens(token))
 
     def with_tokens(self, tokens: FakeTokens, server_name: str = "") -> Synapse:
-        return Synapse(self.http, tokens, server_name or self.server_name)
+        return Synapse(self._under_test, tokens, server_name or self.server_name)
 
     async def create(self, user_id: str, name: str = "First Name") -> None:
         (await self._ask("PUT", f"/_synapse/admin/v2/users/{self._quoted(user_id)}", {"displayname": name}))
@@ -103,12 +112,14 @@ Opened = AbstractAsyncContextManager[Homeserver]
 @asynccontextmanager
 async def in_memory() -> AsyncIterator[Homeserver]:
     fake = FakeSynapse()
-    async with fake.client() as http:
-        yield Homeserver(http, ADMIN_TOKEN, fake.service_user, fake)
+    homeserver = Homeserver("https://fake", httpx.ASGITransport(fake), ADMIN_TOKEN, fake.service_user, fake)
+    async with homeserver.http:
+        yield homeserver
 
 
 @asynccontextmanager
 async def over_http(url: str, token: str, service_user: str) -> AsyncIterator[Homeserver]:
     """A running Synapse, through the transport that the function uses."""
-    async with httpx.AsyncClient(base_url=url, transport=AiohttpTransport()) as http:
-        yield Homeserver(http, token, service_user)
+    homeserver = Homeserver(url, AiohttpTransport(), token, service_user)
+    async with homeserver.http:
+        yield homeserver

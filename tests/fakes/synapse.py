@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from function.http_client import HttpClient
 from function.traces import OFF, Traces
 from tests.fakes.events import EPOCH
 
@@ -82,9 +83,9 @@ class FakeSynapse:
         }
         return self.accounts[mxid]
 
-    def client(self, traces: Traces = OFF) -> httpx.AsyncClient:
+    def client(self, traces: Traces = OFF) -> HttpClient:
         transport = traces.calling(httpx.ASGITransport(self))
-        return httpx.AsyncClient(base_url=f"https://{self.server_name}", transport=transport)
+        return HttpClient(transport, f"https://{self.server_name}", "tests")
 
     def calls(self, method: str = "") -> list[tuple[str, str]]:
         """The requests about users so far, without those of the probe."""

@@ -22,6 +22,7 @@ from function.bulk import BODY_BYTES
 from function.events import TYPES, type_of
 from function.failures import Reason, TryAgain
 from function.health import WORLD, Health
+from function.http_client import HttpClient
 from function.measured import Measured
 from function.metrics import METRICS, OUTCOMES, PARTS, STATUSES, VERBS, Kind, Metrics, Refusal
 from function.metrics import TYPES as TYPE_VALUES
@@ -218,7 +219,7 @@ async def test_what_can_be_read_is_no_refusal() -> None:
 @asynccontextmanager
 async def measured(homeserver: FakeSynapse, metrics: Metrics) -> AsyncIterator[Synapse]:
     transport = Measured(httpx.ASGITransport(homeserver), metrics)
-    async with httpx.AsyncClient(base_url="http://synapse.test", transport=transport) as http:
+    async with HttpClient(transport, "http://synapse.test", "tests") as http:
         yield Synapse(http, FakeTokens(ADMIN_TOKEN), homeserver.server_name)
 
 
