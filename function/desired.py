@@ -19,6 +19,7 @@ of the same events ends in the same record, except for two profiles of one micro
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from function.events import Event, PasswordChanged, ProfileUpdated, UserCreated, UserDeleted
 
@@ -99,9 +100,12 @@ def _deleted(record: Record, event: UserDeleted) -> Record:
 
 
 def _profile(record: Record, event: ProfileUpdated) -> Record:
+    news: dict[str, Any] = {}
     if isinstance(event.avatar, str) and not _before(event.at, record.avatar_at):
-        record = replace(record, avatar=event.avatar, avatar_at=event.at)
-    return record if is_late(record, event) else replace(record, profile_at=event.at, display_name=event.display_name)
+        news |= {"avatar": event.avatar, "avatar_at": event.at}
+    if not is_late(record, event):
+        news |= {"display_name": event.display_name, "profile_at": event.at}
+    return replace(record, **news) if news else record
 
 
 def _before(at: datetime, known: datetime | None) -> bool:

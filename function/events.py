@@ -83,6 +83,9 @@ TYPES = {
     "PasswordChangedEvent": PasswordChanged,
 }
 
+# Each spelling's present one: the first of its kind.
+_PRESENT = {name: next(first for first in TYPES if TYPES[first] is kind) for name, kind in TYPES.items()}
+
 Event = UserDeleted | ProfileUpdated | UserCreated | PasswordChanged
 Decoded = Event | Ignored | Rejected
 
@@ -114,7 +117,7 @@ def type_of(value: bytes, headers: Mapping[str, str]) -> str:
             kind = cloud_event(value, headers).get_type()
         except Rejected:
             return "unknown"
-    return next((name for name, known in TYPES.items() if known is TYPES.get(kind)), kind)
+    return _PRESENT.get(kind, kind)
 
 
 def user_of(value: bytes, headers: Mapping[str, str]) -> str:

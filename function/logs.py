@@ -20,6 +20,11 @@ _PLAIN = re.compile(r"[A-Za-z0-9._:/\-]{1,128}")
 _logger = logging.getLogger("function")
 
 
+def logs(level: int) -> bool:
+    """Whether a line of this level appears: for lines whose fields take time to make."""
+    return _logger.isEnabledFor(level)
+
+
 def log(level: int, event: str, **fields: object) -> None:
     """Logs `event` with `fields`; what is not in FIELDS does not appear."""
     if _logger.isEnabledFor(level):

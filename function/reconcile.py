@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from function.avatar import AvatarSource, Image, Known
 from function.desired import Account, Copy, Record, Status
@@ -109,14 +110,14 @@ class Reconciler:
         return await self._synapse.account(user_id) or ABSENT
 
     def _outcome(self, work: _Work) -> Outcome:
-        record = replace(work.record, known=work.account)
+        news: dict[str, Any] = {"known": work.account}
         if work.fresh or any(not isinstance(step, DeleteMedia) for step in work.done):
-            record = replace(record, seen_at=self._clock())
+            news["seen_at"] = self._clock()
         if any(isinstance(step, PROFILE_STEPS) for step in work.done):
-            record = replace(record, written_at=self._clock())
+            news["written_at"] = self._clock()
         if not work.account.exists:
-            record = replace(record, ended_at=record.sessions_at)  # nobody was logged in
-        return Outcome(record, work.done, work.refused)
+            news["ended_at"] = work.record.sessions_at  # nobody was logged in
+        return Outcome(replace(work.record, **news), work.done, work.refused)
 
     async def _do(self, work: _Work, step: Step) -> None:
         try:

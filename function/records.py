@@ -11,13 +11,14 @@ import logging
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from function.logs import log
 from function.metrics import CountRefusal, uncounted
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Delivered:
     """A Kafka record as daprd handed it over.
 
@@ -31,8 +32,8 @@ class Delivered:
     topic: str
     metadata: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def headers(self) -> dict[str, str]:
+    @cached_property
+    def headers(self) -> Mapping[str, str]:
         return {name.lower(): text for name, text in self.metadata.items() if not name.startswith("__")}
 
     def about(self, name: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from function.events import Event, Ignored
 from function.failures import Rejected, TryAgain
-from function.logs import log, plain
+from function.logs import log, logs, plain
 from function.records import Delivered
 from function.verdicts import Fate, Verdict
 
@@ -23,6 +23,8 @@ def tell(
     """A line for every event that changed something or waits or failed, and one for the batch."""
     for record, event, verdict in zip(records, decoded, verdicts, strict=True):
         level = {Fate.APPLIED: logging.INFO, Fate.DEAD_LETTER: logging.WARNING}.get(verdict.fate, logging.DEBUG)
+        if not logs(level):
+            continue
         failure = verdict.failure
         log(
             level,

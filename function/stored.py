@@ -11,6 +11,7 @@ from function.failures import Reason, TryAgain
 SCHEMA = 1
 _TIMES = ("profile_at", "avatar_at", "created_at", "sessions_at", "ended_at", "seen_at", "written_at")
 _TEXTS = ("display_name", "avatar", "username")
+_COMPACT = json.JSONEncoder(separators=(",", ":"))
 
 
 def dump(record: Record) -> bytes:
@@ -25,7 +26,7 @@ def dump(record: Record) -> bytes:
         body["copy"] = {f.name: str(value) for f in fields(Copy) if (value := getattr(record.copy, f.name))}
     if record.uploads:
         body["uploads"] = record.uploads
-    return json.dumps(body, separators=(",", ":")).encode()
+    return _COMPACT.encode(body).encode()
 
 
 def load(value: bytes | str) -> Record:

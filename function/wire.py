@@ -104,7 +104,7 @@ def _data(data: object) -> dict[str, Any]:
 def _object(value: bytes) -> dict[str, Any]:
     """Strict JSON: UTF-8, no duplicate keys, no NaN, no nesting beyond the interpreter's limit."""
     try:
-        body = json.loads(value.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        body = _STRICT.decode(value.decode("utf-8"))
     except RecursionError:
         raise Rejected(Reason.NOT_JSON, "nested too deeply") from None
     except UnicodeDecodeError:
@@ -127,6 +127,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+_STRICT = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant)
 
 
 def parse_time(value: object) -> datetime:
