@@ -24,7 +24,7 @@ class FakeStateStore(StateStore):
         self.down = False
         self.losing = 0
         self.rivals: list[Mapping[str, Record]] = []
-        self.reads = self.writes = 0
+        self.reads = self.writes = self.conflicts = 0
         self._values: dict[str, tuple[bytes, int]] = {}
 
     async def read_values(self, wanted: Iterable[str]) -> dict[str, Value]:
@@ -41,6 +41,7 @@ class FakeStateStore(StateStore):
         if self.rivals:
             self._put({user_id: dump(record) for user_id, record in self.rivals.pop(0).items()})
         if any(etag != self._value(key)[1] for key, (_, etag) in values.items()):
+            self.conflicts += 1
             raise Conflict
         self._put({key: value for key, (value, _) in values.items()})
 

@@ -1,6 +1,8 @@
 """The one road, from records to the state of Synapse, with everything around it in memory."""
 
+import asyncio
 import dataclasses
+import itertools
 import json
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -627,6 +629,58 @@ async def test_an_answer_that_is_not_synapses_is_never_taken_for_one(answer: Res
         assert w.letters.letters == []
 
 
+# --- several batches at a time
+
+
+async def test_batches_of_different_users_do_not_wait_for_each_other() -> None:
+    """Each of the sidecar's components has a batch of its own in flight."""
+    async with world(ALICE, BOB) as w:
+        stuck = asyncio.Event()
+        w.homeserver.before = waiting_at(ALICE, stuck)
+        slow = asyncio.create_task(w.deliver(profile()))
+        assert await w.deliver(profile(BOB)) == [Fate.APPLIED]
+        assert not slow.done()
+        stuck.set()
+        assert await slow == [Fate.APPLIED]
+
+
+async def test_batches_of_one_user_take_turns_also_when_they_meet() -> None:
+    """After a rebalance, say: the newer batch sees what the older one left, and nobody writes over anybody."""
+    async with world(ALICE) as w:
+        stuck = asyncio.Event()
+        w.homeserver.before = waiting_at(ALICE, stuck)
+        first = asyncio.create_task(w.deliver(profile(second=5, display_name="New")))
+        second = asyncio.create_task(w.deliver(profile(second=1, display_name="Old"), deletion(BOB)))
+        stuck.set()
+        assert await first == [Fate.APPLIED]
+        assert await second == [Fate.STALE, Fate.NO_ACCOUNT]
+        assert w.account()["displayname"] == "New"
+        assert w.state.conflicts == 0
+
+
+@given(arrivals(), st.lists(st.integers(1, 4), min_size=1))
+async def test_batches_that_come_at_once_end_in_the_same_account(
+    case: tuple[list[Event], list[Event]], sizes: list[int]
+) -> None:
+    """One user's events, in batches of these sizes, all in flight together with somebody else's."""
+    happened, arriving = case
+    async with world(ALICE, BOB) as w:
+        first_name = w.account()["displayname"]
+        assert isinstance(first_name, str)
+        w.avatars.images = dict(IMAGES)
+        records = [record_of(event, place) for place, event in enumerate(arriving)]
+        batches: list[list[Delivered]] = []
+        for size in itertools.cycle(sizes):
+            if not records:
+                break
+            batches, records = [*batches, [*records[:size], profile(BOB, second=len(batches))]], records[size:]
+        fates = await asyncio.gather(*(w.deliver(*batch) for batch in batches))
+        assert Fate.RETRY not in itertools.chain(*fates)
+        assert w.state.conflicts == 0
+        expected = oracle(happened, first_name)
+        assert end_state(w, expected) == expected
+
+
 # --- hooks of the fake homeserver
 
 
@@ -637,6 +691,14 @@ def failing_first(w: World, times: int) -> Callable[[str, str], Awaitable[None]]
         nonlocal left
         w.homeserver.down = left > 0
         left -= 1
+
+    return before
+
+
+def waiting_at(user_id: str, until: asyncio.Event) -> Callable[[str, str], Awaitable[None]]:
+    async def before(_method: str, path: str) -> None:
+        if user_id in path:
+            await until.wait()
 
     return before
 
