@@ -22,6 +22,8 @@ from function.secrets import TokenSource
 IN_FLIGHT = 16  # Synapse is one process: beyond this its throughput falls
 LIMITED_SECONDS = 15.0  # how long one call waits for the rate limiter in all
 TRIES = 3
+# Seconds between them: 0.1 to 0.2, then 0.2 to 0.3. A batch, and with it a component's partitions, waits as long.
+WAITS = {"wait_initial": 0.1, "wait_max": 1.0, "wait_jitter": 0.1}
 TIMEOUT = httpx.Timeout(10.0, connect=2.0, pool=None)
 PROBE_TIMEOUT = httpx.Timeout(5.0, connect=2.0, pool=None)
 PASSING_STATUSES = frozenset({500, 502, 503, 504})
@@ -118,14 +120,13 @@ class Calls:
             Rejected: Synapse works for others, and refuses this or fails on this.
             TryAgain: Synapse is unwell, limits us for long, or refuses us altogether.
         """
-        async with self._in_flight:
-            try:
-                return await self._tried(method, path, body)
-            except TryAgain as failure:
-                if failure.reason is not Reason.TOKEN_REFUSED or "M_FORBIDDEN" not in failure.detail:
-                    raise
-                await self.probe()  # still an admin: then only this is forbidden
-                raise Rejected(Reason.SYNAPSE_REFUSED, failure.detail) from None
+        try:
+            return await self._tried(method, path, body)
+        except TryAgain as failure:
+            if failure.reason is not Reason.TOKEN_REFUSED or "M_FORBIDDEN" not in failure.detail:
+                raise
+            await self.probe()  # still an admin: then only this is forbidden
+            raise Rejected(Reason.SYNAPSE_REFUSED, failure.detail) from None
 
     async def _tried(self, method: str, path: str, body: Body) -> Answer:
         try:
@@ -133,7 +134,7 @@ class Calls:
         except _Passing as passing:
             first: _Passing | None = passing
         try:
-            async for attempt in stamina.retry_context(on=_again, attempts=TRIES, wait_initial=0.1, wait_max=1.0):
+            async for attempt in stamina.retry_context(on=_again, attempts=TRIES, **WAITS):
                 with attempt:
                     if first:  # only what fails pays for stamina's frame; the first try counts all the same
                         failed, first = first, None
@@ -152,13 +153,16 @@ class Calls:
     async def _patient(self, method: str, path: str, body: Body) -> Answer:
         """One try, repeated while the rate limiter asks to wait. A limited write may have been applied all the same;
         every call here can be repeated."""
-        deadline = time.monotonic() + LIMITED_SECONDS
-        while (answer := await self._authorised(method, path, body, TIMEOUT)).status == 429:
-            pause = answer.body.get("retry_after_ms")
-            seconds = pause / 1000 if isinstance(pause, int) else 1.0
-            if time.monotonic() + seconds > deadline:
-                raise TryAgain(Reason.RATE_LIMITED, f"{method}: asked to wait {seconds:.0f} s; lift the admin's limit")
-            await asyncio.sleep(seconds)
+        async with self._in_flight:  # not while a failed call waits for its next try: others may pass
+            deadline = time.monotonic() + LIMITED_SECONDS
+            while (answer := await self._authorised(method, path, body, TIMEOUT)).status == 429:
+                pause = answer.body.get("retry_after_ms")
+                seconds = pause / 1000 if isinstance(pause, int) else 1.0
+                if time.monotonic() + seconds > deadline:
+                    raise TryAgain(
+                        Reason.RATE_LIMITED, f"{method}: asked to wait {seconds:.0f} s; lift the admin's limit"
+                    )
+                await asyncio.sleep(seconds)
         return _judged(answer)
 
     async def _authorised(self, method: str, path: str, body: Body, timeout: httpx.Timeout) -> Answer:
