@@ -22,12 +22,17 @@ from benchmarks.workloads import Workload, make
 from dev.postgres import Postgres
 from dev.processes import Server, free_port
 from dev.sidecar import COMPONENTS
+from function.settings import Settings
 
 Row = dict[str, str | float]
 
-# partitions, batch size, components
-SHAPES = ((12, 100, 1), (1, 100, 1), (64, 100, 1), (12, 50, 1), (12, 200, 1), (12, 500, 1), (12, 100, 4))
+# partitions, batch size, components; the first is what is deployed
+SHAPES = (
+    (12, 100, 4), (12, 100, 1), (12, 100, 2), (12, 100, 8), (12, 100, 12), (12, 50, 4), (12, 200, 4), (12, 500, 4),
+    (1, 100, 4), (64, 100, 4),
+)  # fmt: skip
 REPLICAS = (1, 2, 4)
+DEPLOYED: int = Settings.model_fields["pubsub_components"].default
 
 
 def components(folder: Path, count: int, postgres: str = "") -> Path:
@@ -37,10 +42,12 @@ def components(folder: Path, count: int, postgres: str = "") -> Path:
     shutil.copytree(COMPONENTS, target, ignore=shutil.ignore_patterns("config"))
     pubsub = yaml.safe_load((target / "pubsub.yaml").read_text())
     resiliency = yaml.safe_load((target / "resiliency.yaml").read_text())
-    inbound = resiliency["spec"]["targets"]["components"]
+    patience = resiliency["spec"]["targets"]["components"]["pubsub"]
+    inbound = resiliency["spec"]["targets"]["components"] = {"pubsub": patience}
+    (target / "pubsub-more.yaml").unlink()
     for number in range(2, count + 1):
         name = f"pubsub-{number}"
-        pubsub["metadata"]["name"], inbound[name] = name, inbound["pubsub"]
+        pubsub["metadata"]["name"], inbound[name] = name, patience
         (target / f"{name}.yaml").write_text(yaml.safe_dump(pubsub))
     (target / "resiliency.yaml").write_text(yaml.safe_dump(resiliency))
     if postgres:
@@ -59,12 +66,13 @@ def shapes(at: Bench, events: int) -> list[Row]:
         row: Row = {"partitions": str(partitions), "batch": str(batch), "components": str(count), "replicas": "1"}
         for name in ("noise known", "changes"):
             workload = make(name, events if name != "changes" else events // 4, partitions)
-            command = [sys.executable, "-m", "benchmarks.tuned", str(batch), str(count)]
+            command = [sys.executable, "-m", "benchmarks.tuned", str(batch)]
             with_these = components(at.folder, count)
+            members = {"PUBSUB_COMPONENTS": str(count)}
 
             def started(env: dict[str, str], w: Workload = workload, c: Path = with_these,
-                        words: list[str] = command) -> Ours:  # fmt: skip
-                return Ours(env, at.folder, w, components=c, command=words)
+                        words: list[str] = command, more: dict[str, str] = members) -> Ours:  # fmt: skip
+                return Ours(env | more, at.folder, w, components=c, command=words)
 
             found = runs.backlog(at, started, workload, partitions=partitions)
             row |= _row(name, found)
@@ -115,9 +123,14 @@ def replicas(at: Bench, events: int) -> list[Row]:
     postgres = Postgres(at.folder, free_port())
     try:
         postgres.start()
-        resources = components(at.folder, 1, postgres.url("state"))
+        resources = components(at.folder, DEPLOYED, postgres.url("state"))
         for count in REPLICAS:
-            row: Row = {"partitions": "12", "batch": "100", "components": "1", "replicas": f"{count} (PostgreSQL)"}
+            row: Row = {
+                "partitions": "12",
+                "batch": "100",
+                "components": str(DEPLOYED),
+                "replicas": f"{count} (PostgreSQL)",
+            }
             for name in ("noise known", "changes"):
                 # Users of its own: the store is not emptied.
                 workload = make(

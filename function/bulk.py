@@ -5,6 +5,9 @@ Every batch is answered 200 with a status for each entry: daprd 1.18 drops recor
 ones on DROP. What can't be read is answered without statuses, which daprd takes for RETRY of all.
 """
 
+import asyncio
+import contextlib
+import itertools
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
@@ -29,14 +32,23 @@ HEADERS_BYTES = 64 * 1024  # for a record's headers and what daprd says of it
 # Kafka lets through, as base64 (4 bytes for 3), and guards against a caller that has the token and never ends.
 BODY_BYTES = BATCH_SIZE * (RECORD_BYTES * 4 // 3 + HEADERS_BYTES)
 
+# Several batches are in flight at a time. Of those that are larger than this, or do not say how large they are, one is
+# held at a time: memory is bounded by the largest batch, not by as many as there are components. One that waits for
+# longer than function/server.py has patience is dropped, and comes again.
+LARGE_BYTES = 8 * 1024 * 1024
+
 Take = Callable[[str], Awaitable[bytes]]  # a batch's envelope in, the answer to daprd out
 
 
 @dataclass(frozen=True, slots=True)
 class Subscriptions:
-    """What is subscribed to: topics of one pub/sub component, all on one route."""
+    """What is subscribed to: the same topics through each of the pub/sub components, all on one route.
 
-    pubsub: str
+    All partitions of one component share a lock in daprd, which is held while the app works on a batch. So each component
+    is one batch in flight.
+    """
+
+    pubsubs: Sequence[str]
     topics: Sequence[str]
     route: str
     dead_letter_topic: str | None = None
@@ -65,6 +77,7 @@ def mount_bulk(
         take: called with each batch.
         refused: told of each batch that is refused unread; `take` tells of what it can't read itself.
     """
+    large = asyncio.Lock()
 
     async def receive(request: Request) -> Response:
         shown = request.headers.get("dapr-api-token", "")
@@ -73,7 +86,8 @@ def mount_bulk(
             refused("token")
             return _refused("dapr-api-token is wrong or missing", 401)
         try:
-            return Response(await take(await read_body(request)), media_type="application/json")
+            async with contextlib.nullcontext() if _length(request, BODY_BYTES) <= LARGE_BYTES else large:
+                return Response(await take(await read_body(request)), media_type="application/json")
         except TooLarge as error:
             log(logging.ERROR, "batch_refused", detail=f"over {BODY_BYTES} bytes", size=error.size)
             refused("too_large")
@@ -82,9 +96,9 @@ def mount_bulk(
             return _refused("incomplete", 400)  # nobody is there to read it
 
     dapr_app = _BulkDaprApp(app)
-    for topic in subscriptions.topics:
+    for pubsub, topic in itertools.product(subscriptions.pubsubs, subscriptions.topics):
         dapr_app.subscribe(
-            pubsub=subscriptions.pubsub,
+            pubsub=pubsub,
             topic=topic,
             route=subscriptions.route,
             metadata={"rawPayload": "true"},
@@ -110,9 +124,8 @@ async def read_body(request: Request, limit: int = BODY_BYTES) -> str:
         TooLarge: as soon as that is known; the rest is not read.
         ClientDisconnect: the caller went away.
     """
-    said = request.headers.get("content-length", "")
-    if said.isdecimal() and len(said) < 20 and int(said) > limit:  # a longer one is no length at all
-        raise TooLarge(int(said))
+    if (said := _length(request, 0)) > limit:
+        raise TooLarge(said)
     chunks, size = list[bytes](), 0
     async for chunk in request.stream():
         size += len(chunk)
@@ -122,6 +135,12 @@ async def read_body(request: Request, limit: int = BODY_BYTES) -> str:
     body = b"".join(chunks)
     chunks.clear()  # a full batch is large: never three copies of it
     return body.decode("utf-8", "replace")
+
+
+def _length(request: Request, unsaid: int) -> int:
+    """The length that the request gives its body; `unsaid` where it gives none."""
+    said = request.headers.get("content-length", "")
+    return int(said) if said.isdecimal() and len(said) < 20 else unsaid  # a longer one is no length at all
 
 
 def _refused(why: str, status: int) -> Response:

@@ -62,7 +62,7 @@ class Reader:
                 self._asked.set()
             return await go_on(request)
 
-        subscriptions = Subscriptions(settings.dead_letters_pubsub_name, [topic], ROUTE, batch_ms=BATCH_MS)
+        subscriptions = Subscriptions([settings.dead_letters_pubsub_name], [topic], ROUTE, batch_ms=BATCH_MS)
         mount_bulk(app, subscriptions, settings.app_api_token, self._take)
 
     async def pages(self) -> AsyncGenerator[list[Delivered], None]:

@@ -77,9 +77,20 @@ class Settings(SidecarSettings):
     avatar_allowed_hosts: str = Field(
         "", description="hosts, separated by commas, from which https avatars may be copied; empty: none"
     )
-    pubsub_name: str = Field("pubsub", description="name of the Dapr pub/sub component")
+    pubsub_name: str = Field(
+        "pubsub", description="name of the first Dapr pub/sub component; dead letters go through it"
+    )
+    pubsub_components: int = Field(
+        4, ge=1, le=16,
+        description="how many there are: `PUBSUB_NAME`, `PUBSUB_NAME-2` and so on; each has a batch of its own in flight",
+    )  # fmt: skip
     secret_store_name: str = Field("secretstore", description="name of the Dapr secret store component")
     secret_name: str = Field("realtime-chat-service-secret", description="the secret with the key MATRIX_ADMIN_TOKEN")
+
+    @property
+    def pubsub_names(self) -> list[str]:
+        """The pub/sub components: each is a member of the consumer group."""
+        return [self.pubsub_name, *(f"{self.pubsub_name}-{number}" for number in range(2, self.pubsub_components + 1))]
 
     @property
     def enabled(self) -> bool:

@@ -54,7 +54,7 @@ def mount(app: FastAPI, settings: Settings, health: Health, metrics: Metrics, de
     app.add_api_route(LIVE_ROUTE, live, methods=["GET"])
     app.add_api_route(METRICS_ROUTE, measured, methods=["GET"])
     topics = [settings.kafka_identity_events_topic, settings.replay_topic] if settings.enabled else []
-    subscriptions = Subscriptions(settings.pubsub_name, topics, EVENTS_ROUTE, settings.dead_letter_topic)
+    subscriptions = Subscriptions(settings.pubsub_names, topics, EVENTS_ROUTE, settings.dead_letter_topic)
     mount_bulk(app, subscriptions, settings.app_api_token, take, metrics.refused)
 
 

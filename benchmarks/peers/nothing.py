@@ -12,7 +12,9 @@ from typing import Any
 import uvicorn
 
 from function.bulk import BATCH_MS, BATCH_SIZE
+from function.settings import Settings
 
+PUBSUBS = ["pubsub", *(f"pubsub-{n}" for n in range(2, Settings.model_fields["pubsub_components"].default + 1))]
 Message = dict[str, Any]
 
 seen: dict[str, float] = {"count": 0, "first": 0.0, "last": 0.0}
@@ -20,10 +22,10 @@ seen: dict[str, float] = {"count": 0, "first": 0.0, "last": 0.0}
 
 def subscription() -> list[Message]:
     return [{
-        "pubsubname": "pubsub", "topic": os.environ["KAFKA_IDENTITY_EVENTS_TOPIC"], "route": "/events",
+        "pubsubname": pubsub, "topic": os.environ["KAFKA_IDENTITY_EVENTS_TOPIC"], "route": "/events",
         "metadata": {"rawPayload": "true"},
         "bulkSubscribe": {"enabled": True, "maxMessagesCount": BATCH_SIZE, "maxAwaitDurationMs": BATCH_MS},
-    }]  # fmt: skip
+    } for pubsub in PUBSUBS]  # fmt: skip
 
 
 def take(body: bytes) -> Message:

@@ -66,8 +66,10 @@ def every_document_is_known_and_in_its_place(manifests: Manifests) -> Iterator[s
     missing = KINDS.keys() - OPTIONAL - {document.get("kind") for document in manifests.documents}
     if missing:
         yield f"missing: {sorted(missing)}"
+    settings = settings_of(manifests)
+    pubsubs = settings.pubsub_names if settings else []
     for kind, wanted in (
-        ("Component", {"pubsub", "statestore", "secretstore", TOOLS_PUBSUB}), ("Configuration", {APP, f"{APP}-dead-letters"}), ("ConfigMap", {CONFIG_MAP}), ("Resiliency", {"resiliency"}),
+        ("Component", {*pubsubs, "statestore", "secretstore", TOOLS_PUBSUB}), ("Configuration", {APP, f"{APP}-dead-letters"}), ("ConfigMap", {CONFIG_MAP}), ("Resiliency", {"resiliency"}),
     ):  # fmt: skip
         if manifests.names(kind) - {DASHBOARD} != wanted:
             yield f"{kind}: {sorted(manifests.names(kind))}"

@@ -4,6 +4,7 @@ Kubernetes' and Dapr's field names and judges nothing."""
 import copy
 import functools
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,7 @@ ALWAYS = {"settings"}
 VARIANTS = [*OVERLAYS, *(f"staging+{component}" for component in COMPONENTS if component not in ALWAYS)]
 
 TOOLS_PUBSUB = "pubsub-dead-letters"
+FURTHER_PUBSUB = re.compile(r"pubsub-\d+")  # more members of the consumer group
 
 Document = dict[str, Any]
 Lines = Mapping[str, list[Any]]  # of a kustomization.yaml, to be added to what it has under each key
@@ -95,12 +97,14 @@ class Manifests:
         return {str(document["metadata"].get("name")) for document in self.of(kind)}
 
     def component(self, building_block: str) -> Document:
-        """The one Dapr component of a building block, such as `pubsub`, that is not the tools' alone."""
+        """The one Dapr component of a building block, such as `pubsub`, that is neither the tools' alone nor one more
+        member of the consumer group."""
         found = [
             c
             for c in self.of("Component")
             if str(dig(c, "spec", "type")).startswith(f"{building_block}.")
             and dig(c, "metadata", "name") != TOOLS_PUBSUB
+            and not FURTHER_PUBSUB.fullmatch(str(dig(c, "metadata", "name")))
         ]
         return found[0] if len(found) == 1 else {}
 

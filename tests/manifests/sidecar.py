@@ -158,6 +158,14 @@ def kafka_is_read_as_the_function_expects(manifests: Manifests) -> Iterator[str]
             yield f"pubsub {name} is {values.get(name)}, not {wanted}"
 
 
+def every_member_of_the_group_is_the_same(manifests: Manifests) -> Iterator[str]:
+    settings = settings_of(manifests)
+    first = manifests.component("pubsub").get("spec")
+    for name in settings.pubsub_names if settings else []:
+        if manifests.one("Component", name).get("spec") != first:
+            yield f"{name} differs from the first of the function's pub/sub components"
+
+
 def state_is_kept_where_all_pods_see_it(manifests: Manifests) -> Iterator[str]:
     values = metadata(manifests.component("state"))
     if values.pop("connectionString", None) != (f"{APP}-statestore", "connectionString"):
@@ -219,6 +227,6 @@ def _matches(component: str, names: set[str], values: Document, allowed: dict[st
 RULES = (
     annotations_are_known_and_readable, the_sidecar_has_resources, the_sidecar_calls_the_function,
     resources_are_for_this_app_only, components_have_the_names_that_the_function_asks_for,
-    kafka_is_read_as_the_function_expects, state_is_kept_where_all_pods_see_it,
+    kafka_is_read_as_the_function_expects, every_member_of_the_group_is_the_same, state_is_kept_where_all_pods_see_it,
     the_tools_read_and_write_as_on_the_local_stack, policies_are_those_of_the_local_stack,
 )  # fmt: skip

@@ -23,14 +23,21 @@ COMPONENTS = [resource for resource in RESOURCES if resource["kind"] == "Compone
 CONFIGURATION: dict[str, Any] = yaml.safe_load((ROOT / RUN["common"]["configFilePath"]).read_text())
 
 
+FURTHER = {f"pubsub-{number}" for number in range(2, Settings.model_fields["pubsub_components"].default + 1)}
+
+
 def default(setting: str) -> Any:
     return Settings.model_fields[setting].default
 
 
 def component(kind: str, app: str = APP["appID"]) -> dict[str, Any]:
-    """The one component of a building block that an app uses."""
+    """The one component of a building block that an app uses; of the pub/sub components, the first."""
     found: dict[str, Any]
-    (found,) = [c for c in COMPONENTS if c["spec"]["type"].startswith(f"{kind}.") and app in c["scopes"]]
+    (found,) = [
+        c
+        for c in COMPONENTS
+        if c["spec"]["type"].startswith(f"{kind}.") and app in c["scopes"] and c["metadata"]["name"] not in FURTHER
+    ]
     return found
 
 
@@ -53,8 +60,13 @@ def test_a_component_has_the_name_that_the_function_asks_for(kind: str, setting:
     assert component(kind)["metadata"]["name"] == name
 
 
+def test_every_further_member_of_the_group_is_the_same_as_the_first() -> None:
+    members = {c["metadata"]["name"]: c["spec"] for c in COMPONENTS if c["metadata"]["name"] in FURTHER}
+    assert members == dict.fromkeys(FURTHER, component("pubsub")["spec"])
+
+
 USED_BY = {
-    "pubsub": {APP["appID"]},
+    **{name: {APP["appID"]} for name in ("pubsub", *FURTHER)},
     "resiliency": {APP["appID"]},
     "secretstore": {APP["appID"]},
     "statestore": {APP["appID"], *TOOLS.values()},
@@ -103,9 +115,8 @@ def test_a_batch_that_waits_is_retried_for_ever_at_a_constant_pace() -> None:
 def test_nothing_else_stands_between_a_batch_and_the_function() -> None:
     """A timeout redelivers what is still running; an open circuit breaker sends everything to the dead letters."""
     assert set(resiliency()["policies"]) == {"retries"}
-    assert resiliency()["targets"] == {
-        "components": {component("pubsub")["metadata"]["name"]: {"inbound": {"retry": "wait-for-the-world"}}}
-    }
+    waits = {"inbound": {"retry": "wait-for-the-world"}}
+    assert resiliency()["targets"] == {"components": dict.fromkeys({"pubsub", *FURTHER}, waits)}
 
 
 def test_the_kafka_component_reads_the_variables_that_the_function_knows() -> None:

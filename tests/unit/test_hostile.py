@@ -21,7 +21,15 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 from starlette.types import Message
 
-from function.bulk import BATCH_SIZE, BODY_BYTES, HEADERS_BYTES, RECORD_BYTES, Subscriptions, mount_bulk
+from function.bulk import (
+    BATCH_SIZE,
+    BODY_BYTES,
+    HEADERS_BYTES,
+    LARGE_BYTES,
+    RECORD_BYTES,
+    Subscriptions,
+    mount_bulk,
+)
 from function.health import Health
 from function.metrics import Metrics
 from function.reader import ROUTE as RECORDS_ROUTE
@@ -199,7 +207,7 @@ async def test_the_token_is_compared_in_constant_time(shown: str, status: int) -
         return b'{"statuses": []}'
 
     app = FastAPI()
-    mount_bulk(app, Subscriptions("pubsub", ["t"], "/records"), GuardedToken(APP_TOKEN), take)
+    mount_bulk(app, Subscriptions(["pubsub"], ["t"], "/records"), GuardedToken(APP_TOKEN), take)
     exchange = await Exchange(app, [REAL]).send("POST", "/records", [(b"dapr-api-token", shown.encode())])
     assert exchange.status == status
 
@@ -209,11 +217,43 @@ async def test_the_token_is_compared_in_constant_time(shown: str, status: int) -
 
 def test_the_largest_record_is_that_of_the_components() -> None:
     """A batch that Kafka lets through and the function refuses would come for ever."""
-    for file in ("components/pubsub.yaml", "k8s/base/dapr/pubsub.yaml", "components/dead-letters.yaml"):
-        component = yaml.safe_load((ROOT / file).read_text())
-        metadata = {item["name"]: item.get("value") for item in component["spec"]["metadata"]}
-        assert metadata["maxMessageBytes"] == str(RECORD_BYTES), file
+    for file in (
+        "components/pubsub.yaml",
+        "components/pubsub-more.yaml",
+        "k8s/base/dapr/pubsub/pubsub.yaml",
+        "components/dead-letters.yaml",
+    ):
+        for component in yaml.safe_load_all((ROOT / file).read_text()):
+            metadata = {item["name"]: item.get("value") for item in component["spec"]["metadata"]}
+            assert metadata["maxMessageBytes"] == str(RECORD_BYTES), file
     assert BODY_BYTES >= BATCH_SIZE * (RECORD_BYTES * 4 / 3 + HEADERS_BYTES / 2)
+
+
+async def test_of_large_batches_one_is_held_at_a_time_and_small_ones_go_on() -> None:
+    """As many as there are components are in flight; a pod has no memory for as many large ones."""
+    held: list[int] = []
+    may_end = asyncio.Event()
+
+    async def take(batch: str) -> bytes:
+        held.append(len(batch))
+        if len(batch) > LARGE_BYTES:
+            await may_end.wait()
+        return b'{"statuses": []}'
+
+    app = FastAPI()
+    mount_bulk(app, Subscriptions(["pubsub"], ["t"], "/records"), SecretStr(APP_TOKEN), take)
+
+    def batch(size: int, *, says: bool = True) -> asyncio.Task[Exchange]:
+        length = [(b"content-length", str(size).encode())] if says else []
+        body = (b"x" * min(MIB, size - done) for done in range(0, size, MIB))
+        return asyncio.create_task(Exchange(app, body).send("POST", "/records", [TOKEN, *length]))
+
+    large = [batch(LARGE_BYTES + 1), batch(LARGE_BYTES + 2), batch(LARGE_BYTES + 3, says=False)]
+    assert (await batch(5)).status == (await batch(LARGE_BYTES)).status == 200
+    assert [size for size in held if size > LARGE_BYTES] == [LARGE_BYTES + 1]
+    may_end.set()
+    assert [one.status for one in await asyncio.gather(*large)] == [200, 200, 200]
+    assert sorted(held) == [5, LARGE_BYTES, LARGE_BYTES + 1, LARGE_BYTES + 2, LARGE_BYTES + 3]
 
 
 def entries_of(count: int, size: int) -> Iterable[bytes]:

@@ -87,9 +87,12 @@ async def test_both_topics_are_declared_as_bulk_raw_and_with_the_dead_letter_top
     """Without raw payload daprd rewrites numbers; without bulk it loses records while the app is away."""
     async with serving(None) as http:
         declared = (await http.get("/dapr/subscribe")).json()
-    assert [one["topic"] for one in declared] == ["nova.identity.events", "nova.identity.events.matrix.replay"]
+    assert [(one["pubsubname"], one["topic"]) for one in declared] == [
+        (pubsub, topic)
+        for pubsub in ("pubsub", "pubsub-2", "pubsub-3", "pubsub-4")
+        for topic in ("nova.identity.events", "nova.identity.events.matrix.replay")
+    ]
     for one in declared:
-        assert one["pubsubname"] == "pubsub"
         assert one["route"] == EVENTS_ROUTE
         assert one["metadata"] == {"rawPayload": "true"}
         assert one["deadLetterTopic"] == "nova.identity.events.matrix.dead"
@@ -102,7 +105,7 @@ async def test_both_topics_are_declared_as_bulk_raw_and_with_the_dead_letter_top
 
 async def test_topic_and_component_are_configuration() -> None:
     """The dead-letter and replay topics follow the main one."""
-    async with serving(None, kafka_identity_events_topic="dev.events", pubsub_name="bus") as http:
+    async with serving(None, kafka_identity_events_topic="dev.events", pubsub_name="bus", pubsub_components=1) as http:
         declared = (await http.get("/dapr/subscribe")).json()
     assert [(one["topic"], one["pubsubname"], one["deadLetterTopic"]) for one in declared] == [
         ("dev.events", "bus", "dev.events.matrix.dead"),
