@@ -38,7 +38,7 @@ def _seeds() -> list[tuple[bytes, Headers]]:
     """Real records as daprd delivered them, and one payload of each kind in each wire shape."""
     entries = [entry for envelope in CAPTURES.values() for entry in envelope["entries"]]
     records = [record for entry in entries if (record := read_entry(entry | {"topic": "t"}))]
-    found = [(record.value, record.headers) for record in records]
+    found = [(record.value, dict(record.headers)) for record in records]
     payloads: dict[str, dict[str, Any]] = {
         "identity.user.deleted": deleted_payload(),
         "identity.user.profile_updated": profile_payload(display_name=NEEDLE, avatar_url=f"mxc://{NEEDLE}.x/a"),
