@@ -71,8 +71,9 @@ def every_document_is_known_and_in_its_place(manifests: Manifests) -> Iterator[s
     for kind, wanted in (
         ("Component", {*pubsubs, "statestore", "secretstore", TOOLS_PUBSUB}), ("Configuration", {APP, f"{APP}-dead-letters"}), ("ConfigMap", {CONFIG_MAP}), ("Resiliency", {"resiliency"}),
     ):  # fmt: skip
-        if manifests.names(kind) - {DASHBOARD} != wanted:
-            yield f"{kind}: {sorted(manifests.names(kind))}"
+        found = manifests.names(kind) - {DASHBOARD}
+        if found != wanted:
+            yield f"{kind}: missing {sorted(wanted - found)}, unknown {sorted(found - wanted)}"
     for kind in ("ServiceAccount", "Role", "RoleBinding", "Deployment", "PodDisruptionBudget",
                  "NetworkPolicy", "ScaledObject", "PodMonitor", "PrometheusRule"):  # fmt: skip
         if manifests.of(kind) and manifests.names(kind) != {APP}:

@@ -162,7 +162,10 @@ def every_member_of_the_group_is_the_same(manifests: Manifests) -> Iterator[str]
     settings = settings_of(manifests)
     first = manifests.component("pubsub").get("spec")
     for name in settings.pubsub_names if settings else []:
-        if manifests.one("Component", name).get("spec") != first:
+        member = manifests.one("Component", name)
+        if not member:
+            yield f"{name} is missing, or there more than once"
+        elif member.get("spec") != first:
             yield f"{name} differs from the first of the function's pub/sub components"
 
 

@@ -1,6 +1,7 @@
 """Every rule holds for every overlay and every optional component, and the rules leave nothing uncovered: whatever is
 changed in a manifest, one of them says so."""
 
+import copy
 import functools
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -90,6 +91,52 @@ def test_a_value_that_the_injector_would_ignore_is_found(name: str, value: objec
     manifests = render("staging")
     manifests.pod["metadata"]["annotations"][f"dapr.io/{name}"] = value
     assert any(name in problem for problem in problems(manifests))
+
+
+def problems_of_staging(spoil_members: Callable[[list[Any]], object]) -> list[str]:
+    """What the rules say after `spoil_members`, which gets all documents."""
+    documents = render("staging").documents
+    spoil_members(documents)
+    return list(problems(Manifests(documents)))
+
+
+def component_in(documents: list[Any], name: str) -> Any:
+    (found,) = [d for d in documents if d["kind"] == "Component" and d["metadata"]["name"] == name]
+    return found
+
+
+def test_a_missing_member_of_the_group_is_named() -> None:
+    """daprd would say nothing."""
+    found = problems_of_staging(lambda documents: documents.remove(component_in(documents, "pubsub-3")))
+    assert any("pubsub-3 is missing" in problem for problem in found)
+    assert any("missing ['pubsub-3'], unknown []" in problem for problem in found)
+
+
+def test_a_member_of_the_group_that_is_not_asked_for_is_named() -> None:
+    def add_a_fifth(documents: list[Any]) -> None:
+        fifth = copy.deepcopy(component_in(documents, "pubsub-4"))
+        fifth["metadata"]["name"] = "pubsub-5"
+        documents.append(fifth)
+
+    assert any("missing [], unknown ['pubsub-5']" in problem for problem in problems_of_staging(add_a_fifth))
+
+
+@pytest.mark.parametrize("name", ["pubsub", "pubsub-2", "pubsub-3", "pubsub-4"])
+def test_a_member_of_the_group_that_differs_is_found(name: str) -> None:
+    """As it would if a selector of components/settings or kafka-sasl reached only some of them."""
+
+    def change_the_group(documents: list[Any]) -> None:
+        metadata = component_in(documents, name)["spec"]["metadata"]
+        (group,) = [item for item in metadata if item["name"] == "consumerGroup"]
+        group["value"] = "another-group"
+
+    found = problems_of_staging(change_the_group)
+    assert any("differs from the first" in problem for problem in found)
+
+
+def test_a_member_of_the_group_that_others_may_use_is_found() -> None:
+    found = problems_of_staging(lambda documents: component_in(documents, "pubsub-2").update(scopes=["another-app"]))
+    assert any("Component pubsub-2 is for ['another-app']" in problem for problem in found)
 
 
 def test_liveness_never_asks_for_readiness() -> None:

@@ -309,6 +309,17 @@ def test_more_components_are_more_members_of_the_group_each_with_the_same_patien
     assert found["statestore"]["spec"]["type"] == "state.postgresql"
 
 
+@pytest.mark.parametrize("count", [1, 3, 4, 8])
+def test_there_are_as_many_components_as_were_asked_for(tmp_path: Path, count: int) -> None:
+    """Fewer or more than are deployed; the deployed ones are not left beside."""
+    documents = [d for file in components(tmp_path, count).glob("*.yaml") for d in yaml.safe_load_all(file.read_text())]
+    wanted = {"pubsub", *(f"pubsub-{number}" for number in range(2, count + 1))}
+    names = [d["metadata"]["name"] for d in documents if d["metadata"]["name"].startswith("pubsub")]
+    assert sorted(names) == sorted(wanted | {"pubsub-dead-letters"})
+    (policy,) = [d for d in documents if d["kind"] == "Resiliency"]
+    assert policy["spec"]["targets"]["components"].keys() == wanted
+
+
 def test_samples_are_counted_by_function_with_and_without_what_it_calls() -> None:
     raw = "main (a/cli.py:1);decode (x/function/events.py:70) 3\nmain (a/cli.py:2);wait (b.py:9) 1\n"
     samples = stacks(raw)
