@@ -82,7 +82,8 @@ class Settings(SidecarSettings):
     )
     pubsub_components: int = Field(
         4, ge=1, le=16,
-        description="how many there are: `PUBSUB_NAME`, `PUBSUB_NAME-2` and so on; each has a batch of its own in flight",
+        description="how many there are: `PUBSUB_NAME`, `PUBSUB_NAME-2` and so on; each has a batch of its own in flight; "
+        "daprd says nothing of one that it does not have",
     )  # fmt: skip
     secret_store_name: str = Field("secretstore", description="name of the Dapr secret store component")
     secret_name: str = Field("realtime-chat-service-secret", description="the secret with the key MATRIX_ADMIN_TOKEN")
