@@ -57,7 +57,7 @@ def _chapter(known: Figures, calls: float) -> str:
     )
     follows = (
         f"**Pods:** {pods} for the peak, at least 2 so that one may fail; {busy:.1f} processors busy in all of them",
-        f"**Partitions:** {partitions}: four for each pod, a power of two, since a topic is seldom given more later",
+        f"**Partitions:** {partitions}: at least four for each pod, and some to spare, since a topic is seldom given more later",
         f"**Synapse:** {wanted_calls:,.0f} calls/s at the peak: {workers} workers that share the admin and profile routes",
         f"**First sight of all users:** a call each, {first_days:,.1f} days' work of those workers, spread as events come",
         f"**State store:** {store:,.0f} GB, {peak:,.0f} row writes/s at the peak in transactions of a batch: PostgreSQL",

@@ -15,9 +15,8 @@ class StackError(Exception):
     """Something a person has to do: the message says what."""
 
 
-PORTS = range(
-    12_000, 32_000
-)  # below those that Linux gives to outgoing connections, one of which may take it meanwhile
+# Below those that Linux gives to outgoing connections, one of which may take a port between here and its use.
+PORTS = range(12_000, 32_000)
 
 
 def free_port() -> int:

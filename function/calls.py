@@ -125,7 +125,7 @@ class Calls:
         except TryAgain as failure:
             if failure.reason is not Reason.TOKEN_REFUSED or "M_FORBIDDEN" not in failure.detail:
                 raise
-            await self.probe()  # still an admin: then only this is forbidden
+            await self._doubted()  # still an admin: then only this is forbidden
             raise Rejected(Reason.SYNAPSE_REFUSED, failure.detail) from None
 
     async def _tried(self, method: str, path: str, body: Body) -> Answer:
@@ -141,14 +141,19 @@ class Calls:
                         raise failed
                     return await self._patient(method, path, body)
         except _Passing:
-            await self.probe()
+            await self._doubted()
         try:
             return await self._patient(method, path, body)
         except _Passing as failure:
-            await self.probe()
+            await self._doubted()
             if failure.answered:
                 raise Rejected(Reason.SYNAPSE_ERROR, f"{method}: {failure.what}") from None
             raise TryAgain(Reason.SYNAPSE_UNAVAILABLE, f"{method}: {failure.what}") from None
+
+    async def _doubted(self) -> None:
+        """The probe, as one of the calls in flight: when Synapse is unwell, every user's call comes to ask."""
+        async with self._in_flight:
+            await self.probe()
 
     async def _patient(self, method: str, path: str, body: Body) -> Answer:
         """One try, repeated while the rate limiter asks to wait. A limited write may have been applied all the same;

@@ -155,8 +155,11 @@ class Delivery:
         """Whether there is nothing to ask and nothing to do, as for most events: they need no task of their own."""
         if any(isinstance(event, UserDeleted) for event in user.events):
             return False  # the brake has to be asked
-        record, doubtful = _folded(stored.record, user.events)
-        user.outcome = None if doubtful else self._reconciler.at_once(user.user_id, record)
+        try:
+            record, doubtful = _folded(stored.record, user.events)
+            user.outcome = None if doubtful else self._reconciler.at_once(user.user_id, record)
+        except Exception:
+            return False  # the long way says what is wrong, and has this user alone wait
         if user.outcome is None:
             return False
         with self._traces.user(user.types, user.traceparents) as ended:
@@ -177,8 +180,9 @@ class Delivery:
         user.outcome = None
         if not events:
             return braked
-        record, unsure = _folded(stored.record, events)
+        record = stored.record
         try:
+            record, unsure = _folded(stored.record, events)
             async with asyncio.timeout(BATCH_SECONDS):
                 user.outcome = await self._reconciler.reconcile(user.user_id, record, doubtful=doubtful or unsure)
         except Rejected as rejected:

@@ -4,18 +4,22 @@ import asyncio
 import dataclasses
 import itertools
 import json
+import uuid
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import pytest
+from anyio.lowlevel import checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
+from function.calls import IN_FLIGHT
 from function.delivery import CONFLICT_TRIES
 from function.desired import Account, Record, Status
 from function.events import Event, PasswordChanged, ProfileUpdated, UserCreated, UserDeleted
 from function.failures import Reason
+from function.plan import Step, plan
 from function.records import Delivered
 from function.verdicts import Fate
 from tests.fakes.events import (
@@ -422,6 +426,43 @@ async def test_a_bug_of_ours_makes_the_batch_wait() -> None:
         assert w.letters.letters == []
         w.homeserver.before = None
         assert await w.deliver(deletion()) == [Fate.APPLIED]
+
+
+async def test_a_bug_with_one_users_record_makes_nobody_else_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where there would be nothing to do, and no task of its own to fail in."""
+
+    def faulty(record: Record, account: Account) -> list[Step]:
+        if record.display_name == "Trouble":
+            raise ZeroDivisionError("a bug")
+        return plan(record, account)
+
+    async with world(ALICE, BOB) as w:
+        await w.deliver(profile(ALICE, 1), profile(BOB, 1))
+        monkeypatch.setattr("function.reconcile.plan", faulty)
+        trouble = profile(ALICE, 2, display_name="Trouble")
+        assert await w.deliver(trouble, profile(BOB, 2, display_name="Bob")) == [Fate.RETRY, Fate.APPLIED]
+        monkeypatch.undo()
+        assert await w.deliver(trouble) == [Fate.APPLIED]
+
+
+async def test_no_more_requests_are_in_flight_when_every_call_fails_and_asks_whether_synapse_is_well() -> None:
+    """A Synapse that is unwell is not asked by every user's call at once."""
+    users = [str(uuid.UUID(int=number)) for number in range(3 * IN_FLIGHT)]
+    async with world(*users) as w:
+        w.homeserver.failing_for = {w.homeserver.mxid(user) for user in users}
+        now = most = 0
+
+        async def before(_method: str, _path: str) -> None:
+            nonlocal now, most
+            now += 1
+            most = max(most, now)
+            for _ in range(5):
+                await checkpoint()
+            now -= 1
+
+        w.homeserver.before = before
+        assert set(await w.deliver(*(deletion(user) for user in users))) == {Fate.DEAD_LETTER}
+        assert most == IN_FLIGHT
 
 
 # --- crashes and other writers
