@@ -5,6 +5,7 @@ import http.client
 import json
 import re
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -146,11 +147,13 @@ class RealSynapse:
         if lines and not lines[-1].endswith(b"\n"):
             lines.pop()
         self._offset += sum(map(len, lines))
+        wall = time.time() - time.monotonic()  # all other times are by the clock that only goes forward
         for line in lines:
             if not (match := self._LINE.match(line.decode(errors="replace"))):
                 continue
             if call := self._CALL.search(unquote(match[4])):
-                self._times.append(datetime.fromisoformat(match[1]).timestamp() + int(match[2]) / 1000)
+                logged = datetime.fromisoformat(match[1]).timestamp() + int(match[2]) / 1000
+                self._times.append(logged - wall)
                 if call[2] == "avatar_url":  # what is written last
                     self._ends.discard(call[1])
         first, last = (self._times[0], self._times[-1]) if self._times else (0.0, 0.0)
