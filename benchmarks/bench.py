@@ -38,8 +38,10 @@ class Bench:
         self.partitions = partitions
         self._group = f"bench-{next(self._runs)}"
         self._remake_topics()
-        # A new one: it would remember for a while that the topic was not there.
-        self._producer = Producer({"bootstrap.servers": self.stack.kafka.brokers, "linger.ms": 1, "log_level": 0})
+        # A new one: it would remember for a while that the topic was not there. Idempotent: else what it sends once more
+        # comes after what was sent later, and each user met late costs a look.
+        settings = {"linger.ms": 1, "log_level": 0, "enable.idempotence": True}
+        self._producer = Producer({"bootstrap.servers": self.stack.kafka.brokers} | settings)
         for left in self.folder.glob("state.db*"):
             left.unlink()
         secrets_file(self.stack.secrets_file, self.homeserver.token)

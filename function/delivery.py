@@ -29,6 +29,7 @@ from function.verdicts import Fate, Verdict, deactivates, verdicts_of
 
 BATCH_SECONDS = 30.0  # no user's reconciliation may hold a batch longer: it holds every partition of this pod
 CONFLICT_TRIES = 3
+BREATH = 10  # users that begin at once
 
 
 @dataclass(slots=True)
@@ -131,7 +132,11 @@ class Delivery:
         """Brings Synapse and the records in step with the users' events."""
         stored = await self._state.read([user.user_id for user in users])
         busy = [user for user in users if not self._settled_at_once(user, stored[user.user_id])]
-        await asyncio.gather(*(self._settle_traced(user, stored[user.user_id]) for user in busy))
+        async with asyncio.TaskGroup() as group:
+            for number, user in enumerate(busy, start=1):
+                group.create_task(self._settle_traced(user, stored[user.user_id]))
+                if number % BREATH == 0:
+                    await asyncio.sleep(0)  # else Synapse's answers to other batches wait until all have begun
         changed = {
             user.user_id: Stored(user.outcome.record, stored[user.user_id].etag)
             for user in users

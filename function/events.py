@@ -22,6 +22,7 @@ MAX_AVATAR = 1000  # characters; likewise
 _UUID = re.compile(
     r"(urn:uuid:)?(\{)?([0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})(?(2)\})", re.ASCII | re.IGNORECASE
 )
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # NUL and surrogates
 _MXC = re.compile(r"mxc://[A-Za-z0-9.\-:\[\]]+/[A-Za-z0-9_\-]+")
 
 
@@ -136,7 +137,7 @@ def _legible(headers: Mapping[str, str]) -> dict[str, str]:
 def _user_id(value: object) -> str:
     if not isinstance(value, str) or not (match := _UUID.fullmatch(value)):
         raise ValueError("expected a UUID")
-    return str(UUID(match[3]))
+    return match[3].lower() if "-" in match[3] else str(UUID(match[3]))
 
 
 Time = Annotated[datetime, BeforeValidator(parse_time)]
@@ -230,7 +231,7 @@ def _own_time(own: datetime | None, event: BaseCloudEvent, field: str) -> dateti
 
 
 def _storable(text: str, limit: int) -> bool:
-    return len(text) <= limit and "\0" not in text and not any("\ud800" <= c <= "\udfff" for c in text)
+    return len(text) <= limit and not _UNSTORABLE.search(text)
 
 
 def _display_name(name: str | None) -> str:

@@ -4,7 +4,7 @@ Nothing here knows a user. A value comes from the closed sets below, and what is
 """
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import product
@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 from function import __version__
 from function.failures import Reason
 
-__all__ = ["CONTENT_TYPE", "METRICS", "CountRefusal", "Metric", "Metrics", "Refusal", "uncounted"]
+__all__ = ["CONTENT_TYPE", "METRICS", "CountRefusal", "Ended", "Metric", "Metrics", "Refusal", "uncounted"]
 
 OTHER = "other"
 TYPES = (
@@ -34,6 +34,8 @@ TokenRead = Literal["renewed", "same", "failed"]  # a new token, the refused one
 # A wrong or missing app token; a body over the limit; a body that is no batch; an entry that is not as rawPayload has it.
 Refusal = Literal["token", "too_large", "unreadable_batch", "unreadable_entry"]
 CountRefusal = Callable[[Refusal], None]
+# A delivery's type in its present spelling, what became of it, and the reason of a dead letter or a retry.
+Ended = tuple[str, str, Reason | None]
 _PARTS = {
     Reason.STARTING: "sidecar",
     Reason.SECRET_UNAVAILABLE: "secret",
@@ -130,25 +132,25 @@ class Metrics:
         ProcessCollector(registry=self._registry)
         self._get(BUILD, version=__version__).set(1)
 
-    def event(self, kind: str, outcome: str, reason: Reason | None, written: float | None) -> None:
-        """Counts one delivery of an event.
+    def events(self, delivered: Mapping[Ended, int], written: Iterable[float]) -> None:
+        """Counts a batch's deliveries of events.
 
         Args:
-            kind: its type in its present spelling.
-            outcome: what became of it.
-            reason: for a dead letter and a retry.
-            written: the record's timestamp in Unix time, where it has one.
+            delivered: how often each came to the same end.
+            written: the records' timestamps in Unix time, where they have one; without those of events that wait.
         """
-        self._get(EVENTS, type=kind, outcome=outcome).inc()
-        if outcome == "retry":
-            self._get(RETRIES, reason=reason or OTHER).inc()
-            return
-        if outcome == "dead_letter":
-            self._get(DEAD_LETTERS, reason=reason or OTHER).inc()
         now = self._clock()
-        self._get(LAST_EVENT).set(now)
-        if written is not None:
-            self._get(AGE).observe(max(0.0, now - written))  # clocks differ
+        for (kind, outcome, reason), count in delivered.items():
+            self._get(EVENTS, type=kind, outcome=outcome).inc(count)
+            if outcome == "retry":
+                self._get(RETRIES, reason=reason or OTHER).inc(count)
+                continue
+            if outcome == "dead_letter":
+                self._get(DEAD_LETTERS, reason=reason or OTHER).inc(count)
+            self._get(LAST_EVENT).set(now)
+        age = self._get(AGE)
+        for at in written:
+            age.observe(max(0.0, now - at))  # clocks differ
 
     def batch(self, records: int, seconds: float) -> None:
         self._get(BATCH_RECORDS).observe(records)
@@ -181,7 +183,7 @@ class Metrics:
 
     def _get(self, metric: Metric, **labels: str) -> Any:
         made = self._made[metric.name]
-        return made.labels(**{name: metric.value(name, value) for name, value in labels.items()}) if labels else made
+        return made.labels(*(metric.value(name, labels[name]) for name in metric.labels)) if labels else made
 
 
 class _Plain(Collector):

@@ -110,14 +110,14 @@ class Reconciler:
         return await self._synapse.account(user_id) or ABSENT
 
     def _outcome(self, work: _Work) -> Outcome:
-        news: dict[str, Any] = {"known": work.account}
+        news: dict[str, Any] = {} if work.account == work.record.known else {"known": work.account}
         if work.fresh or any(not isinstance(step, DeleteMedia) for step in work.done):
             news["seen_at"] = self._clock()
         if any(isinstance(step, PROFILE_STEPS) for step in work.done):
             news["written_at"] = self._clock()
         if not work.account.exists:
             news["ended_at"] = work.record.sessions_at  # nobody was logged in
-        return Outcome(replace(work.record, **news), work.done, work.refused)
+        return Outcome(replace(work.record, **news) if news else work.record, work.done, work.refused)
 
     async def _do(self, work: _Work, step: Step) -> None:
         try:

@@ -1,6 +1,7 @@
 """What others see of the function over HTTP: daprd its subscriptions and the app health check, Prometheus its metrics."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from function.delivery import Delivery
 from function.events import type_of
 from function.failures import Reason, TryAgain
 from function.health import Health
-from function.metrics import CONTENT_TYPE, Metrics
+from function.metrics import CONTENT_TYPE, Ended, Metrics
 from function.records import Delivered, answer, read_batch
 from function.settings import Settings
 from function.verdicts import Fate, Verdict
@@ -74,9 +75,13 @@ async def _answer(body: str, delivery: Delivery | None, metrics: Metrics) -> byt
 
 
 def _measure(metrics: Metrics, records: Sequence[Delivered], verdicts: Sequence[Verdict]) -> None:
+    delivered, written = Counter[Ended](), list[float]()
     for record, verdict in zip(records, verdicts, strict=True):
         reason = verdict.failure.reason if verdict.failure else None
-        metrics.event(type_of(record.value, record.headers), verdict.fate, reason, _written(record))
+        delivered[type_of(record.value, record.headers), verdict.fate, reason] += 1
+        if verdict.fate is not Fate.RETRY and (at := _written(record)) is not None:
+            written.append(at)
+    metrics.events(delivered, written)
 
 
 def _written(record: Delivered) -> float | None:

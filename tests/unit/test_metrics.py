@@ -379,8 +379,11 @@ def test_the_version_is_shown() -> None:
 Call = Callable[[Metrics], None]
 calls = st.one_of(
     st.builds(
-        lambda kind, outcome, reason, at: lambda m: m.event(kind, outcome, reason, at),
-        anything, anything, st.none() | st.sampled_from(Reason) | anything, st.none() | st.floats(0, 2e9),
+        lambda delivered, written: lambda m: m.events(delivered, written),
+        st.dictionaries(
+            st.tuples(anything, anything, st.none() | st.sampled_from(Reason) | anything), st.integers(1, 100), max_size=3
+        ),
+        st.lists(st.floats(0, 2e9), max_size=3),
     ),
     st.builds(lambda verb, status: lambda m: m.synapse_call(verb, status, 0.1), anything, anything),
     st.builds(lambda reason: lambda m: m.world(reason, consuming=True), st.sampled_from(Reason)),
