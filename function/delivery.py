@@ -6,7 +6,7 @@ the ladder of `_settle_user` or `deliver`; only what is recognised as hopeless b
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
@@ -132,11 +132,7 @@ class Delivery:
         """Brings Synapse and the records in step with the users' events."""
         stored = await self._state.read([user.user_id for user in users])
         busy = [user for user in users if not self._settled_at_once(user, stored[user.user_id])]
-        async with asyncio.TaskGroup() as group:
-            for number, user in enumerate(busy, start=1):
-                group.create_task(self._settle_traced(user, stored[user.user_id]))
-                if number % BREATH == 0:
-                    await asyncio.sleep(0)  # else Synapse's answers to other batches wait until all have begun
+        await self._settle_together(busy, stored)
         changed = {
             user.user_id: Stored(user.outcome.record, stored[user.user_id].etag)
             for user in users
@@ -171,6 +167,16 @@ class Delivery:
             user.verdicts = dict(zip(user.places, verdicts_of(user.events, user.outcome), strict=True))
             ended(user.verdicts.values())
         return True
+
+    async def _settle_together(self, users: Sequence[_User], stored: Mapping[str, Stored]) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:  # where one fails, nobody goes on writing once the turn is over
+                for number, user in enumerate(users, start=1):
+                    group.create_task(self._settle_traced(user, stored[user.user_id]))
+                    if number % BREATH == 0:
+                        await asyncio.sleep(0)  # else Synapse's answers to other batches wait until all have begun
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None  # the log is to name it, not the group
 
     async def _settle_traced(self, user: _User, stored: Stored) -> None:
         with self._traces.user(user.types, user.traceparents) as ended:

@@ -137,7 +137,7 @@ def _legible(headers: Mapping[str, str]) -> dict[str, str]:
 def _user_id(value: object) -> str:
     if not isinstance(value, str) or not (match := _UUID.fullmatch(value)):
         raise ValueError("expected a UUID")
-    return match[3].lower() if "-" in match[3] else str(UUID(match[3]))
+    return str(UUID(match[3]))
 
 
 Time = Annotated[datetime, BeforeValidator(parse_time)]

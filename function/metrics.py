@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 from function import __version__
 from function.failures import Reason
 
-__all__ = ["CONTENT_TYPE", "METRICS", "CountRefusal", "Ended", "Metric", "Metrics", "Refusal", "uncounted"]
+__all__ = ["CONTENT_TYPE", "METRICS", "CountRefusal", "Counted", "Metric", "Metrics", "Refusal", "uncounted"]
 
 OTHER = "other"
 TYPES = (
@@ -35,7 +35,7 @@ TokenRead = Literal["renewed", "same", "failed"]  # a new token, the refused one
 Refusal = Literal["token", "too_large", "unreadable_batch", "unreadable_entry"]
 CountRefusal = Callable[[Refusal], None]
 # A delivery's type in its present spelling, what became of it, and the reason of a dead letter or a retry.
-Ended = tuple[str, str, Reason | None]
+Counted = tuple[str, str, Reason | None]
 _PARTS = {
     Reason.STARTING: "sidecar",
     Reason.SECRET_UNAVAILABLE: "secret",
@@ -132,7 +132,7 @@ class Metrics:
         ProcessCollector(registry=self._registry)
         self._get(BUILD, version=__version__).set(1)
 
-    def events(self, delivered: Mapping[Ended, int], written: Iterable[float]) -> None:
+    def events(self, delivered: Mapping[Counted, int], written: Iterable[float]) -> None:
         """Counts a batch's deliveries of events.
 
         Args:

@@ -13,7 +13,7 @@ from function.delivery import Delivery
 from function.events import type_of
 from function.failures import Reason, TryAgain
 from function.health import Health
-from function.metrics import CONTENT_TYPE, Ended, Metrics
+from function.metrics import CONTENT_TYPE, Counted, Metrics
 from function.records import Delivered, answer, read_batch
 from function.settings import Settings
 from function.verdicts import Fate, Verdict
@@ -75,7 +75,7 @@ async def _answer(body: str, delivery: Delivery | None, metrics: Metrics) -> byt
 
 
 def _measure(metrics: Metrics, records: Sequence[Delivered], verdicts: Sequence[Verdict]) -> None:
-    delivered, written = Counter[Ended](), list[float]()
+    delivered, written = Counter[Counted](), list[float]()
     for record, verdict in zip(records, verdicts, strict=True):
         reason = verdict.failure.reason if verdict.failure else None
         delivered[type_of(record.value, record.headers), verdict.fate, reason] += 1

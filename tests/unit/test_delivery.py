@@ -21,7 +21,7 @@ from function.events import Event, PasswordChanged, ProfileUpdated, UserCreated,
 from function.failures import Reason
 from function.plan import Step, plan
 from function.records import Delivered
-from function.verdicts import Fate
+from function.verdicts import Fate, Verdict
 from tests.fakes.events import (
     ALICE,
     BOB,
@@ -426,6 +426,38 @@ async def test_a_bug_of_ours_makes_the_batch_wait() -> None:
         assert w.letters.letters == []
         w.homeserver.before = None
         assert await w.deliver(deletion()) == [Fate.APPLIED]
+
+
+async def test_a_bug_beyond_one_user_stops_the_others_and_is_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody may go on writing once the batch has given its users back, and the log names the bug itself."""
+    released = asyncio.Event()
+
+    def faulty(events: list[Event], _outcome: object) -> list[Verdict]:
+        raise ZeroDivisionError(f"a bug with {len(events)}")
+
+    async def held(_method: str, path: str) -> None:
+        if BOB in path:
+            await released.wait()
+
+    async with world(ALICE, BOB) as w:
+        w.homeserver.before = held
+        monkeypatch.setattr("function.delivery.verdicts_of", faulty)
+        assert await w.deliver(deletion(ALICE), deletion(BOB)) == [Fate.RETRY, Fate.RETRY]
+        released.set()
+        for _ in range(50):
+            await checkpoint()
+        assert not w.homeserver.accounts[w.homeserver.mxid(BOB)]["deactivated"]
+        assert [type(r.exc_info[1]) for r in caplog.records if r.msg == "batch_failed" and r.exc_info] == [
+            ZeroDivisionError
+        ]
+        monkeypatch.undo()
+        w.homeserver.before = None
+        assert await w.deliver(deletion(ALICE), deletion(BOB)) == [
+            Fate.APPLIED,
+            Fate.APPLIED,
+        ]  # nothing was remembered of Alice
 
 
 async def test_a_bug_with_one_users_record_makes_nobody_else_wait(monkeypatch: pytest.MonkeyPatch) -> None:
