@@ -28,8 +28,8 @@ Row = dict[str, str | float]
 
 # partitions, batch size, components; the first is what is deployed
 SHAPES = (
-    (12, 100, 4), (12, 100, 1), (12, 100, 2), (12, 100, 8), (12, 100, 12), (12, 50, 4), (12, 200, 4), (12, 500, 4),
-    (1, 100, 4), (64, 100, 4),
+    (12, 100, 6), (12, 100, 1), (12, 100, 2), (12, 100, 4), (12, 100, 8), (12, 100, 12), (12, 50, 6), (12, 200, 6),
+    (12, 500, 6), (1, 100, 6), (64, 100, 6),
 )  # fmt: skip
 REPLICAS = (1, 2, 4)
 DEPLOYED: int = Settings.model_fields["pubsub_components"].default

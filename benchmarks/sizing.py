@@ -6,14 +6,17 @@ from datetime import UTC, datetime
 from benchmarks.plan import Figures, Results
 from benchmarks.systems import LOAD, OURS
 from function.desired import Account, Record
+from function.settings import Settings
 from function.stored import dump
 
 USERS = 100_000_000
 EVENTS_A_DAY = 0.5  # profile events for each user; assumed
 PEAK = 5.0  # the busiest minute over the mean; assumed
 USE = 0.5  # how busy a pod or a Synapse worker may be at the peak; assumed
+SPARE = 2  # times as many partitions as the pods need; assumed
 STORE_FACTOR = 2.0  # PostgreSQL's row, index and free space over the bytes of a record; assumed
 DAY = 86_400
+MEMBERS: int = Settings.model_fields["pubsub_components"].default
 
 
 def record_bytes() -> int:
@@ -36,11 +39,12 @@ def sizing(results: Results) -> str:
 def _chapter(known: Figures, calls: float) -> str:
     mean = USERS * EVENTS_A_DAY / DAY
     peak = PEAK * mean
-    pods = math.ceil(peak / (USE * known["events_per_second"]))
+    for_peak = math.ceil(peak / (USE * known["events_per_second"]))
+    pods = max(2, for_peak)  # so that one may fail
     wanted_calls = peak * known["calls_per_event"]
     workers = math.ceil(wanted_calls / (USE * calls))
     store = USERS * record_bytes() * STORE_FACTOR / 1e9
-    partitions = max(12, 2 ** math.ceil(math.log2(4 * pods)))
+    partitions = SPARE * MEMBERS * pods
     first_days = USERS / (USE * calls * workers) / DAY
     busy = peak * known["cpu_us_per_event"] / 1e6
     measured = (
@@ -56,8 +60,8 @@ def _chapter(known: Figures, calls: float) -> str:
         f"nothing is busier than {USE:.0%} at the peak; the store takes {STORE_FACTOR:.0f} times the records' bytes",
     )
     follows = (
-        f"**Pods:** {pods} for the peak, at least 2 so that one may fail; {busy:.1f} processors busy in all of them",
-        f"**Partitions:** {partitions}: at least four for each pod, and some to spare, since a topic is seldom given more later",
+        f"**Pods:** {pods}: {for_peak} for the peak, and never fewer than 2, so that one may fail; {busy:.1f} processors busy in all of them",
+        f"**Partitions:** {partitions}: {MEMBERS} for each pod, times {SPARE}, since a topic is seldom given more later",
         f"**Synapse:** {wanted_calls:,.0f} calls/s at the peak: {workers} workers that share the admin and profile routes",
         f"**First sight of all users:** a call each, {first_days:,.1f} days' work of those workers, spread as events come",
         f"**State store:** {store:,.0f} GB, {peak:,.0f} row writes/s at the peak in transactions of a batch: PostgreSQL",

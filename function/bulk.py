@@ -35,7 +35,7 @@ BODY_BYTES = BATCH_SIZE * (RECORD_BYTES * 4 // 3 + HEADERS_BYTES)
 # Several batches are in flight at a time. Of those that are larger than this, or do not say how large they are, one is
 # held at a time: memory is bounded by the largest batch, not by as many as there are components. One that waits for
 # longer than function/server.py has patience is dropped, and comes again.
-LARGE_BYTES = 8 * 1024 * 1024
+LARGE_BYTES = 4 * 1024 * 1024
 
 Take = Callable[[str], Awaitable[bytes]]  # a batch's envelope in, the answer to daprd out
 

@@ -81,7 +81,7 @@ class Settings(SidecarSettings):
         "pubsub", description="name of the first Dapr pub/sub component; dead letters go through it"
     )
     pubsub_components: int = Field(
-        4, ge=1, le=16,
+        6, ge=1, le=16,
         description="how many there are: `PUBSUB_NAME`, `PUBSUB_NAME-2` and so on; each has a batch of its own in flight; "
         "daprd says nothing of one that it does not have",
     )  # fmt: skip

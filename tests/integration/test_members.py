@@ -36,22 +36,22 @@ class Group:
         return sum(bool(member[TOPIC]) for member in self.members())
 
 
-def test_four_members_share_the_partitions_and_own_the_same_of_both_topics(world: World) -> None:
+def test_six_members_share_the_partitions_and_own_the_same_of_both_topics(world: World) -> None:
     """So a user's main and replayed records meet one member."""
     group = Group(world)
-    wait_until(lambda: group.owners() == 4, "each of the four owns something")
+    wait_until(lambda: group.owners() == 6, "each of the six owns something")
     members = group.members()
-    assert sorted(len(member[TOPIC]) for member in members) == [3, 3, 3, 3]
+    assert sorted(len(member[TOPIC]) for member in members) == [2] * 6
     assert all(member[TOPIC] == member[REPLAY_TOPIC] for member in members)
 
 
 def test_a_component_that_daprd_does_not_have_loses_nothing(world: World, tmp_path: Path) -> None:
     """PUBSUB_COMPONENTS larger than what there is: daprd says nothing, and the other members own all partitions."""
     ports = {name: str(free_port()) for name in ("APP_PORT", "DAPR_HTTP_PORT", "DAPR_GRPC_PORT")}
-    group, second = Group(world), World(world.stack, tmp_path, {"PUBSUB_COMPONENTS": "6"} | ports)
+    group, second = Group(world), World(world.stack, tmp_path, {"PUBSUB_COMPONENTS": "8"} | ports)
     try:
         second.start()
-        wait_until(lambda: group.owners() == 8, "two pods share the partitions")
+        wait_until(lambda: group.owners() == 12, "two pods share the partitions")
         sent = [profile(new_user(), "Ada") for _ in range(60)]
         world.send(*sent)
         world.settle()

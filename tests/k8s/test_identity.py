@@ -75,7 +75,7 @@ def test_daprd_loaded_the_components_and_policies(pod: Pod) -> None:
     """A policy that daprd can't read, or a component that it can't start, is a line of its log and nothing else."""
     log = pod.sidecar.log.read_text()
     for component in (
-        *(f"{name} (pubsub.kafka/v1)" for name in ("pubsub", "pubsub-2", "pubsub-3", "pubsub-4")),
+        *(f"{name} (pubsub.kafka/v1)" for name in ("pubsub", *(f"pubsub-{number}" for number in range(2, 7)))),
         "statestore (state.postgresql/v2)",
         "secretstore (secretstores.kubernetes/v1)",
     ):

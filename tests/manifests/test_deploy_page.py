@@ -3,6 +3,7 @@
 import re
 
 import pytest
+import yaml
 
 from dev.alerts import rules
 from dev.k8s.control_plane import VALUES
@@ -10,7 +11,7 @@ from dev.k8s.tools import DAPR
 from function.settings import DEAD_SUFFIX, REPLAY_SUFFIX
 from tests.manifests.deploy_page import PAGE, scripts
 from tests.manifests.monitoring import adapted
-from tests.manifests.names import APP, CONFIG_MAP, NAMESPACE, secrets_of
+from tests.manifests.names import APP, CONFIG_MAP, NAMESPACE, secrets_of, settings_of
 from tests.manifests.rendering import K8S, OVERLAYS, VARIANTS, metadata, render
 
 
@@ -87,6 +88,19 @@ def test_the_lines_for_the_alerts_set_every_link_and_the_hours_and_nothing_else(
     silence["expr"] = silence["expr"].replace("(hour() >= 7 < 22)", annotations["active-hours"])
     before.one("PrometheusRule")["spec"] = wanted
     assert made.documents == before.documents
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_lines_for_fewer_members_leave_as_many_components_as_the_function_subscribes_through(overlay: str) -> None:
+    (lines,) = scripts("Fewer members", "yaml")
+    made, before = render(overlay, lines=yaml.safe_load(lines)), render(overlay)
+    assert before.names("Component") - made.names("Component") == {"pubsub-5", "pubsub-6"}
+    settings = settings_of(made)
+    assert settings is not None
+    assert settings.pubsub_names == ["pubsub", "pubsub-2", "pubsub-3", "pubsub-4"]
+    made.one("ConfigMap", CONFIG_MAP)["data"].pop("PUBSUB_COMPONENTS")
+    gone = ("pubsub-5", "pubsub-6")
+    assert made.documents == [one for one in before.documents if one["metadata"]["name"] not in gone]
 
 
 def test_every_optional_component_is_explained() -> None:

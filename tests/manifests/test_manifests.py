@@ -113,15 +113,15 @@ def test_a_missing_member_of_the_group_is_named() -> None:
 
 
 def test_a_member_of_the_group_that_is_not_asked_for_is_named() -> None:
-    def add_a_fifth(documents: list[Any]) -> None:
-        fifth = copy.deepcopy(component_in(documents, "pubsub-4"))
-        fifth["metadata"]["name"] = "pubsub-5"
-        documents.append(fifth)
+    def add_a_seventh(documents: list[Any]) -> None:
+        seventh = copy.deepcopy(component_in(documents, "pubsub-6"))
+        seventh["metadata"]["name"] = "pubsub-7"
+        documents.append(seventh)
 
-    assert any("missing [], unknown ['pubsub-5']" in problem for problem in problems_of_staging(add_a_fifth))
+    assert any("missing [], unknown ['pubsub-7']" in problem for problem in problems_of_staging(add_a_seventh))
 
 
-@pytest.mark.parametrize("name", ["pubsub", "pubsub-2", "pubsub-3", "pubsub-4"])
+@pytest.mark.parametrize("name", ["pubsub", *(f"pubsub-{number}" for number in range(2, 7))])
 def test_a_member_of_the_group_that_differs_is_found(name: str) -> None:
     """As it would if a selector of components/settings or kafka-sasl reached only some of them."""
 

@@ -279,7 +279,7 @@ def test_the_sizing_is_computed_from_the_figures() -> None:
     few = {"noise known": {OURS: FIGURES}, "real changes": {LOAD: FIGURES}}
     more = {"noise known": {OURS: FIGURES | {"events_per_second": 1e6}}, "real changes": {LOAD: FIGURES}}
     assert "**Pods:** 58" in sizing(few)
-    assert "**Pods:** 1 " in sizing(more)
+    assert "**Pods:** 2: 1 for the peak" in sizing(more)
     assert sizing({}) == "not measured yet"
 
 
