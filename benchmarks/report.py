@@ -52,7 +52,7 @@ def results_table(results: Results) -> str:
             rows.append((
                 workload, system, rate, ratio(found, systems.get(PLAIN)) if rate else "",
                 ratio(found, limit(systems)) if rate else "", calls, *judged, times,
-                number(found["cpu_us_per_event"]), number(found["rss_mb"]),
+                number(found["cpu_us_per_event"]), number(found["rss_mb"]) if found["rss_mb"] else "",
             ))  # fmt: skip
     return table(head, rows)
 
@@ -98,6 +98,22 @@ def _beyond(results: Results, name: str) -> str:
     return f"{live[OURS][name] - live[PLAIN][name]:.1f}" if {OURS, PLAIN} <= live.keys() else ""
 
 
+def cost(results: Results) -> str:
+    """What an event that changes nothing costs, by process, and how long the first one takes."""
+    known, first = results.get("noise known", {}).get(OURS), results.get("noise", {}).get(OURS)
+    if not known or not first:
+        return "not measured yet"
+    cpu, rss = ({process: number(known[f"{name}_{process}"]) for process in ("function", "daprd")}
+                for name in ("cpu_us_per_event", "rss_mb"))  # fmt: skip
+    start, again = f"{first['start_s']:.1f}", f"{known['start_s']:.1f}"
+    lines = (
+        f"**Processor time** of a noise event, users known: {cpu['function']} µs of the function, {cpu['daprd']} µs of daprd",
+        f"**Memory** after it: {rss['function']} MB of the function, {rss['daprd']} MB of daprd",
+        f"**Start to first event:** {start} s from the start of both, {again} s where daprd alone is started again",
+    )
+    return "\n".join(f"- {line}" for line in lines)
+
+
 def growth_table(rows: list[dict[str, str | float]]) -> str:
     return table(list(rows[0]), [[v if isinstance(v, str) else number(v) for v in row.values()] for row in rows])
 
@@ -120,6 +136,7 @@ def write_pages(results: Results) -> None:
         "made": ", ".join(f"{name}: {value}" for name, value in made.items()) or "not measured yet",
         "results": results_table(results),
         "goals": goals_table(results),
+        "cost": cost(results),
         "sizing": sizing(results),
     }
     for name, path in (("growth", GROWTH), ("soak", SOAK)):

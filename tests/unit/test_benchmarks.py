@@ -275,6 +275,15 @@ def test_the_tables_show_ratios_to_the_plain_consumer_and_to_the_limit() -> None
     assert "| W1 noise, over the plain consumer" in report.goals_table(results)
 
 
+def test_the_cost_of_an_event_is_told_by_process() -> None:
+    own = {f"{name}_{process}": 10.0 for name in ("cpu_us_per_event", "rss_mb") for process in ("function", "daprd")}
+    results = {"noise": {OURS: FIGURES | {"start_s": 4.04}}, "noise known": {OURS: FIGURES | own | {"start_s": 2.0}}}
+    shown = report.cost(results)
+    assert "10.0 µs of the function, 10.0 µs of daprd" in shown
+    assert "4.0 s from the start of both, 2.0 s where daprd" in shown
+    assert report.cost({}) == "not measured yet"
+
+
 def test_the_sizing_is_computed_from_the_figures() -> None:
     few = {"noise known": {OURS: FIGURES}, "real changes": {LOAD: FIGURES}}
     more = {"noise known": {OURS: FIGURES | {"events_per_second": 1e6}}, "real changes": {LOAD: FIGURES}}
@@ -331,7 +340,7 @@ def test_the_page_shows_what_was_measured_last() -> None:
     """The tables are filled by the benchmark, never by hand."""
     results = report.load()
     page = report.PAGE.read_text()
-    for text in (report.results_table(results), report.goals_table(results), sizing(results)):
+    for text in (report.results_table(results), report.goals_table(results), report.cost(results), sizing(results)):
         assert text in page
     assert json.dumps(results)
     assert re.search(r"<!-- made -->", page)
