@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -115,7 +116,17 @@ def cost(results: Results) -> str:
 
 
 def growth_table(rows: list[dict[str, str | float]]) -> str:
-    return table(list(rows[0]), [[v if isinstance(v, str) else number(v) for v in row.values()] for row in rows])
+    head = list(rows[0])
+    return table(head, [[_cell(row[name]) for name in head] for row in rows])
+
+
+def _cell(value: str | float) -> str:
+    """`2 + 2 + 1`, what each member owns, as `2 × 2, 1 × 1`."""
+    if not isinstance(value, str):
+        return number(value)
+    if " + " not in value:
+        return value
+    return ", ".join(f"{members} × {each}" for each, members in Counter(value.split(" + ")).items())
 
 
 def filled(page: str, parts: dict[str, str]) -> str:

@@ -284,6 +284,12 @@ def test_the_cost_of_an_event_is_told_by_process() -> None:
     assert report.cost({}) == "not measured yet"
 
 
+def test_what_grew_is_told_under_its_own_head_whatever_the_order_of_a_row() -> None:
+    shown = report.growth_table([{"events/s": 2.0, "owned": ""}, {"owned": "2 + 2 + 1", "events/s": 3.0}])
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in shown.splitlines()]
+    assert rows == [["events/s", "owned"], rows[1], ["2.00", ""], ["3.00", "2 × 2, 1 × 1"]]
+
+
 def test_the_sizing_is_computed_from_the_figures() -> None:
     few = {"noise known": {OURS: FIGURES}, "real changes": {LOAD: FIGURES}}
     more = {"noise known": {OURS: FIGURES | {"events_per_second": 1e6}}, "real changes": {LOAD: FIGURES}}
