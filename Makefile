@@ -47,13 +47,13 @@ bench: setup ## Measure beside peers and limits; QUICK=1: two minutes, correctne
 
 bench-more: setup ## How it grows with partitions, batches, components and replicas, and memory over a million events
 	@$(RUN)/python -m dev tools
-	@$(RUN)/python -m benchmarks.growth
-	@$(RUN)/python -m benchmarks.soak
+	@$(RUN)/python -m benchmarks.studies.scaling
+	@$(RUN)/python -m benchmarks.studies.soak
 
 bench-profile: setup ## Where the function's time goes on noise, from samples of the running process
 	@$(RUN)/python -m dev tools
-	@$(RUN)/python -m benchmarks.stages
-	@$(RUN)/python -m benchmarks.profiling
+	@$(RUN)/python -m benchmarks.studies.stages
+	@$(RUN)/python -m benchmarks.studies.profiling
 
 replay-drill: setup ## Break 60 of 2,000 events in eight ways, mend the causes, replay, and count (part of `make test`)
 	@$(RUN)/python -m dev tools
@@ -64,13 +64,13 @@ k8s-test: setup ## Apply the manifests to a real API server with Dapr on it, and
 	@$(RUN)/python -m pytest tests/k8s
 
 alerts-test: setup ## Have Prometheus' own tool show that each alert fires when it should, and only then
-	@$(RUN)/python -m dev.alerts
+	@$(RUN)/python -m dev.monitoring.alerts
 
-dashboard: setup ## Write the Grafana dashboard anew from dev/dashboard.py
-	@$(RUN)/python -m dev.dashboard
+dashboard: setup ## Write the Grafana dashboard anew from dev/monitoring/dashboard.py
+	@$(RUN)/python -m dev.monitoring.dashboard
 
 dashboard-picture: setup ## Draw the dashboard from two minutes of a real run (builds Prometheus)
-	@$(RUN)/python -m benchmarks.dashboard
+	@$(RUN)/python -m dev.monitoring.snapshot
 
 fuzz: setup ## Feed the decoder garbage for ten minutes; ARGS="--minutes 1"
 	@$(RUN)/python -m tests.fuzz $(ARGS)

@@ -13,10 +13,11 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import report, runs
-from benchmarks.bench import Bench, bench
-from benchmarks.ceiling import ceiling
-from benchmarks.plan import AWAY, AWAY_QUICK, FAILING, PARTS, Figures, Part, Results, failures, figures, medians
+from benchmarks import runs
+from benchmarks.environment import Bench, bench
+from benchmarks.matrix import AWAY, AWAY_QUICK, FAILING, PARTS, Figures, Part, Results, failures, figures, medians
+from benchmarks.report import tables
+from benchmarks.studies.stub_ceiling import ceiling
 from benchmarks.systems import OURS, SYSTEMS, System
 from benchmarks.workloads import make
 
@@ -66,7 +67,7 @@ def main(
     only: Annotated[str, typer.Option(help="Workloads, separated by commas; else all.")] = "",
     folder: Annotated[Path | None, typer.Option(help="Where servers keep data and logs; else a temporary one.")] = None,
 ) -> None:
-    """Measure, print, and unless --quick write benchmarks/latest.json and docs/performance.md. Exit code 1: ours lost
+    """Measure, print, and unless --quick write benchmarks/results/latest.json and docs/performance.md. Exit code 1: ours lost
     an event or left an account wrong."""
     began, about = time.monotonic(), machine()
     wanted = [name.strip() for name in only.split(",") if name.strip()] or [part.name for part in PARTS]
@@ -89,9 +90,9 @@ def main(
                 results[part.name] = run_part(at, part, 1 if quick else repeats, quick=quick)
                 if not quick:
                     keep(results, about)
-    print(f"\n{about}\n\n{report.results_table(results)}\n")
+    print(f"\n{about}\n\n{tables.results_table(results)}\n")
     if not quick:
-        print(report.goals_table(report.load()) + "\n")
+        print(tables.goals_table(tables.load()) + "\n")
     print(f"{time.monotonic() - began:.0f} s")
     if wrong := failures(results):
         print(f"{OURS} failed: " + "; ".join(wrong), file=sys.stderr)
@@ -100,11 +101,11 @@ def main(
 
 def keep(results: Results, about: dict[str, object]) -> None:
     """Writes the figures; workloads that were not run keep theirs."""
-    known = report.load() | results
+    known = tables.load() | results
     ordered = {part.name: known[part.name] for part in PARTS if part.name in known}
-    report.LATEST.write_text(json.dumps(ordered, indent=1) + "\n")
-    report.MADE.write_text(json.dumps(about, indent=1) + "\n")
-    report.write_pages(ordered)
+    tables.LATEST.write_text(json.dumps(ordered, indent=1) + "\n")
+    tables.MADE.write_text(json.dumps(about, indent=1) + "\n")
+    tables.write_pages(ordered)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ import httpx
 from benchmarks.judge import Write
 from benchmarks.workloads import Event, State, Workload
 from dev.processes import Server, free_port, listens
-from dev.sidecar import ROOT
-from dev.synapse import SERVER_NAME, Synapse
+from dev.servers.daprd import ROOT
+from dev.servers.synapse import SERVER_NAME, Synapse
 
 WRITES = frozenset({"displayname", "avatar_url", "deactivate"})
 
@@ -78,7 +78,9 @@ class StubSynapse:
         self.server = Server("stub", folder)
 
     def start(self) -> None:
-        self.server.start([sys.executable, "-m", "benchmarks.stub", str(self.port), str(self._control)], cwd=ROOT)
+        self.server.start(
+            [sys.executable, "-m", "benchmarks.stub_synapse.server", str(self.port), str(self._control)], cwd=ROOT
+        )
         self.server.wait_ready(lambda: listens(self._control), 20)
 
     def stop(self) -> None:

@@ -5,10 +5,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from benchmarks.bench import Bench, now
+from benchmarks.environment import Bench, now
 from benchmarks.homeservers import Progress, StubSynapse
 from benchmarks.judge import Judgement, judge
-from benchmarks.measure import cpu_seconds, percentile, rss_mb
+from benchmarks.process_stats import cpu_seconds, percentile, rss_mb
 from benchmarks.systems import System
 from benchmarks.workloads import Event, Workload
 

@@ -13,8 +13,8 @@ from benchmarks.expected import fewest_calls
 from benchmarks.homeservers import Homeserver, Progress
 from benchmarks.workloads import Workload
 from dev.processes import Server, listens
-from dev.sidecar import COMPONENTS, ROOT, FunctionProcess, Sidecar
-from dev.tools import peers_python
+from dev.servers.daprd import COMPONENTS, ROOT, FunctionProcess, Sidecar
+from dev.toolchain import peers_python
 
 Environment = Mapping[str, str]
 

@@ -12,13 +12,13 @@ import yaml
 from rich.console import Console
 from rich.text import Text
 
-from dev import tools
+from dev import toolchain
 from dev.processes import Server, StackError, listens
-from dev.sidecar import TOOLS, Tool
+from dev.servers.daprd import TOOLS, Tool
+from dev.servers.synapse import write_private
 from dev.stack import RUN, Stack
-from dev.synapse import write_private
 
-ROOT = tools.DEV.parent
+ROOT = toolchain.DEV.parent
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 console = Console(highlight=False)
 
@@ -40,8 +40,8 @@ def start_function(stack: Stack) -> None:
         for port in (ports.app, ports.dapr_http, ports.dapr_grpc, ports.dapr_internal, ports.dapr_metrics):
             if listens(port):
                 raise StackError(f"port {port} is taken: end what listens there (`ss -ltnp 'sport = :{port}'`)")
-        tools.daprd(say)
-        command = [str(tools.dapr_cli(say)), "run", "-f", str(ROOT / "dapr.yaml")]
+        toolchain.daprd(say)
+        command = [str(toolchain.dapr_cli(say)), "run", "-f", str(ROOT / "dapr.yaml")]
         began = time.monotonic()
         say("function: starting with `dapr run -f dapr.yaml`")
         server.start(command, env=os.environ | sidecar_environment(), cwd=ROOT)
@@ -116,7 +116,13 @@ def down(
 @cli.command("tools")
 def make_tools() -> None:
     """Find or build everything that the stack needs, and start nothing."""
-    for make in (tools.daprd, tools.dapr_cli, tools.kafka_jars, tools.synapse_python, tools.promtool):
+    for make in (
+        toolchain.daprd,
+        toolchain.dapr_cli,
+        toolchain.kafka_jars,
+        toolchain.synapse_python,
+        toolchain.promtool,
+    ):
         say(f"ready: {make(say)}")
 
 

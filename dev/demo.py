@@ -16,10 +16,10 @@ from rich.console import Console
 from rich.table import Table
 
 from dev.__main__ import run_server, say, start_function
-from dev.kafka import TOPIC, TOPICS, headers_of
 from dev.processes import StackError, wait_until
+from dev.servers.kafka import TOPIC, TOPICS, headers_of
+from dev.servers.synapse import SERVER_NAME
 from dev.stack import Stack
-from dev.synapse import SERVER_NAME
 
 MXC = f"mxc://{SERVER_NAME}/abcdefghijklmnopqrstuvwx"
 APP_MARK = "== APP - matrix-account-sync == "

@@ -8,11 +8,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from dev.kafka import TOPIC, Kafka
-from dev.postgres import Postgres
 from dev.processes import Server, StackError, free_port, listens
-from dev.synapse import ADMIN_ID, SERVER_NAME, Synapse, secrets_file
-from dev.tools import DEV, Say
+from dev.servers.kafka import TOPIC, Kafka
+from dev.servers.postgres import Postgres
+from dev.servers.synapse import ADMIN_ID, SERVER_NAME, Synapse, secrets_file
+from dev.toolchain import DEV, Say
 
 RUN = DEV / ".run"
 APP_TOKEN, DAPR_TOKEN = "local-app-token", "local-dapr-token"  # as in dapr.yaml: they guard nothing beyond loopback

@@ -13,27 +13,27 @@ from fastapi import FastAPI
 from httpx_aiohttp import AiohttpTransport
 
 from function import __version__
-from function.avatar import AvatarSource
-from function.brake import Brake
-from function.deadletters import DeadLetters
-from function.delivery import Delivery
-from function.departures import Departures
+from function.accounts.reconcile import Reconciler
+from function.accounts.room_cleanup import Departures
+from function.avatars.fetch import AvatarSource
+from function.dapr.client import open_client
+from function.dapr.pubsub import Publisher
+from function.dapr.secret_store import AdminToken
+from function.dapr.state_store import StateStore
+from function.dead_letters.publish import DeadLetters
 from function.dryrun import DryDeadLetters, DryStateStore, DrySynapse
-from function.failures import Reason, TryAgain
 from function.health import SICK_SECONDS, Health, Probe
-from function.http_client import HttpClient
-from function.logs import log, log_failure
-from function.measured import Measured
-from function.metrics import Metrics
-from function.publisher import Publisher
-from function.reconcile import Reconciler
-from function.secrets import AdminToken
+from function.homeserver.measured import Measured
+from function.homeserver.synapse import Synapse
+from function.homeserver.transport import HttpClient
+from function.outcomes import Reason, TryAgain
+from function.processing.batch import Delivery
+from function.processing.deletion_limit import Brake
+from function.routes import mount
 from function.settings import Settings
-from function.sidecar import open_client
-from function.state import StateStore
-from function.subscriber import mount
-from function.synapse import Synapse
-from function.traces import OFF, Traces
+from function.telemetry.logs import log, log_failure
+from function.telemetry.metrics import Metrics
+from function.telemetry.traces import OFF, Traces
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def open_traces(environment: Mapping[str, str] = os.environ) -> Traces:
     if not environment.get(TRACES_TO) or environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return OFF
     try:
-        from function.spans import exported  # noqa: PLC0415 - an optional extra, which costs nothing while it is off
+        from function.telemetry.tracing import exported  # noqa: PLC0415 - an optional extra, which costs nothing while it is off
     except ImportError:
         raise MissingExtra(f"{TRACES_TO}: is set; install matrix-account-sync[traces] as well") from None
     return exported()

@@ -3,12 +3,12 @@
 import logging
 from collections.abc import Mapping
 
-from function.deadletters import DeadLetters
-from function.failures import Rejected
-from function.logs import log
-from function.records import Delivered
-from function.state import StateStore, Value
-from function.synapse import Synapse
+from function.dapr.bulk_envelope import Delivered
+from function.dapr.state_store import StateStore, Value
+from function.dead_letters.publish import DeadLetters
+from function.homeserver.synapse import Synapse
+from function.outcomes import Rejected
+from function.telemetry.logs import log
 
 
 def _would(call: str) -> None:

@@ -5,8 +5,8 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-from function.failures import Reason, TryAgain
-from function.logs import log, log_failure
+from function.outcomes import Reason, TryAgain
+from function.telemetry.logs import log, log_failure
 
 WELL_SECONDS = 10.0  # how often the world is probed while all is well
 SICK_SECONDS = 1.0  # and while it is not

@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 from pydantic import Field, HttpUrl, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from function.addresses import allowed_origin
+from function.avatars.ssrf_guard import allowed_origin
 
 SECRET_KEY = "MATRIX_ADMIN_TOKEN"  # noqa: S105 - the name of the key inside the secret, not a secret
 DEAD_SUFFIX, REPLAY_SUFFIX = ".matrix.dead", ".matrix.replay"

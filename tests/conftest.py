@@ -6,7 +6,7 @@ import hypothesis
 import pytest
 import stamina
 
-from function.calls import TRIES
+from function.homeserver.requests import TRIES
 
 hypothesis.settings.register_profile("house", deadline=None, max_examples=100)
 hypothesis.settings.load_profile("house")

@@ -18,12 +18,22 @@ import hypothesis
 import typer
 from hypothesis import strategies as st
 
-from function.events import MAX_AVATAR, MAX_NAME, TYPES, Ignored, ProfileUpdated, UserCreated, decode, type_of, user_of
-from function.failures import Rejected
-from function.records import answer, read_batch, read_entry
-from tests.fakes.events import deleted_payload, profile_payload
+from function.dapr.bulk_envelope import answer, read_batch, read_entry
+from function.events.decode import (
+    MAX_AVATAR,
+    MAX_NAME,
+    TYPES,
+    Ignored,
+    ProfileUpdated,
+    UserCreated,
+    decode,
+    type_of,
+    user_of,
+)
+from function.outcomes import Rejected
+from tests.support.events import deleted_payload, profile_payload
 
-CAPTURES = json.loads((Path(__file__).parent / "wire" / "captures.json").read_text())
+CAPTURES = json.loads((Path(__file__).parent / "captures" / "captures.json").read_text())
 NEEDLE = "s3cr3t"
 Headers = dict[str, str]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import uvicorn
 
-from function.bulk import BATCH_MS, BATCH_SIZE
+from function.dapr.subscription import BATCH_MS, BATCH_SIZE
 from function.settings import Settings
 
 PUBSUBS = ["pubsub", *(f"pubsub-{n}" for n in range(2, Settings.model_fields["pubsub_components"].default + 1))]

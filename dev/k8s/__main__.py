@@ -1,7 +1,7 @@
 """`python -m dev.k8s`: finds or builds everything that `make k8s-test` needs, and starts nothing."""
 
 from dev.__main__ import run, say
-from dev.k8s.tools import everything
+from dev.k8s.toolchain import everything
 
 if __name__ == "__main__":
     run(lambda: everything(say))

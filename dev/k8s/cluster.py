@@ -15,9 +15,9 @@ from typing import Any
 import httpx
 import yaml
 
-from dev.k8s import tools
+from dev.k8s import toolchain
 from dev.processes import Server, StackError, free_port
-from dev.tools import DEV, Say
+from dev.toolchain import DEV, Say
 
 
 class Cluster:
@@ -82,7 +82,7 @@ class Cluster:
     def run(self, *arguments: str, text: str = "", config: Path | None = None) -> subprocess.CompletedProcess[str]:
         """`kubectl ...` with `text` on its standard input, as the administrator or with another kubeconfig."""
         config = config or self.folder / "admin.kubeconfig"
-        command = [str(tools.KUBECTL), f"--kubeconfig={config}", f"--cache-dir={self.folder / 'cache'}", *arguments]
+        command = [str(toolchain.KUBECTL), f"--kubeconfig={config}", f"--cache-dir={self.folder / 'cache'}", *arguments]
         return subprocess.run(command, input=text, capture_output=True, text=True, timeout=120, check=False)
 
     def kubectl(self, *arguments: str, text: str = "") -> str:
@@ -94,7 +94,7 @@ class Cluster:
 
     def script(self, text: str, variables: Mapping[str, str], folder: Path | None = None) -> None:
         """Runs shell commands in a folder; `kubectl` in them is this cluster's and its administrator's."""
-        path = f"{tools.KUBECTL.parent}:{os.environ['PATH']}"
+        path = f"{toolchain.KUBECTL.parent}:{os.environ['PATH']}"
         environment = os.environ | {"PATH": path, "KUBECONFIG": str(self.folder / "admin.kubeconfig")} | dict(variables)
         command = ["sh", "-euc", text]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=folder, check=False)
@@ -118,7 +118,7 @@ class Cluster:
         client, peer = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
         data = self.folder / "etcd"
         self._etcd.start([
-            str(tools.etcd(self._say)), f"--data-dir={data}", "--unsafe-no-fsync", "--log-level=warn",
+            str(toolchain.etcd(self._say)), f"--data-dir={data}", "--unsafe-no-fsync", "--log-level=warn",
             f"--listen-client-urls={client}", f"--advertise-client-urls={client}", f"--listen-peer-urls={peer}",
             f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=default={peer}",
         ])  # fmt: skip
@@ -127,7 +127,7 @@ class Cluster:
 
     def _start_egress(self) -> None:
         socket = self._sockets / "egress"
-        command = [sys.executable, "-m", "dev.k8s.egress", str(socket), str(self._table)]
+        command = [sys.executable, "-m", "dev.k8s.webhook_proxy", str(socket), str(self._table)]
         self._egress.start(command, cwd=DEV.parent)
         self._egress.wait_ready(socket.exists, 20)
 
@@ -160,7 +160,7 @@ class Cluster:
             "egressSelections": [{"name": "cluster", "connection": way}],
         }))  # fmt: skip
         self._api.start([
-            str(tools.kubernetes("kube-apiserver", self._say)), f"--etcd-servers={etcd}", f"--cert-dir={self._keys}",
+            str(toolchain.kubernetes("kube-apiserver", self._say)), f"--etcd-servers={etcd}", f"--cert-dir={self._keys}",
             "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", f"--secure-port={self.port}",
             "--authorization-mode=RBAC", f"--token-auth-file={tokens}", "--allow-privileged=true",
             "--service-cluster-ip-range=10.96.0.0/16", "--endpoint-reconciler-type=none",
@@ -175,7 +175,7 @@ class Cluster:
     def _start_controllers(self) -> None:
         """With an account of its own for each: Dapr's injector serves pods of some of them only."""
         self._controllers.start([
-            str(tools.kubernetes("kube-controller-manager", self._say)),
+            str(toolchain.kubernetes("kube-controller-manager", self._say)),
             f"--kubeconfig={self.kubeconfig('controllers', self._tokens['controllers'])}",
             "--use-service-account-credentials", "--leader-elect=false", "--bind-address=127.0.0.1",
             f"--secure-port={free_port()}", f"--cert-dir={self._keys / 'controllers'}",

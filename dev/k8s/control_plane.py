@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 import yaml
 
-from dev.k8s import rooms, tools
+from dev.k8s import mount_namespace, toolchain
 from dev.k8s.cluster import Cluster
 from dev.processes import Server, StackError, free_port, wait_until
-from dev.tools import Say
+from dev.toolchain import Say
 
 NAMESPACE = "dapr-system"
 TRUST_DOMAIN = "cluster.local"
@@ -80,11 +80,11 @@ class ControlPlane:
         return webhooks
 
     def _chart(self, values: dict[str, str]) -> Iterator[dict[str, Any]]:
-        chart = tools.dapr_source() / "charts" / "dapr"
-        settings = values | {"global.tag": tools.DAPR, "global.mtls.sentryAddress": f"127.0.0.1:{self.sentry_port}"}
+        chart = toolchain.dapr_source() / "charts" / "dapr"
+        settings = values | {"global.tag": toolchain.DAPR, "global.mtls.sentryAddress": f"127.0.0.1:{self.sentry_port}"}
         options = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
         command = [
-            str(tools.helm(self._say)),
+            str(toolchain.helm(self._say)),
             "template",
             "dapr",
             str(chart),
@@ -126,7 +126,7 @@ class ControlPlane:
         config, token = self._identity("dapr-sentry", "dapr-sentry")
         health = free_port()
         command = [
-            str(tools.dapr("sentry", self._say)), "--mode=kubernetes", f"--kubeconfig={config}",
+            str(toolchain.dapr("sentry", self._say)), "--mode=kubernetes", f"--kubeconfig={config}",
             f"--issuer-credentials={self.folder / 'credentials'}", f"--trust-domain={TRUST_DOMAIN}",
             "--listen-address=127.0.0.1", f"--port={self.sentry_port}", *_common(health),
         ]  # fmt: skip
@@ -139,7 +139,7 @@ class ControlPlane:
         config, token = self._identity("dapr-operator", "dapr-operator")
         health = free_port()
         command = [
-            str(tools.dapr("operator", self._say)), f"--kubeconfig={config}", "--disable-leader-election",
+            str(toolchain.dapr("operator", self._say)), f"--kubeconfig={config}", "--disable-leader-election",
             f"--trust-anchors-file={self.folder / 'ca.crt'}", "--listen-address=127.0.0.1",
             f"--port={self.operator_port}", "--webhook-server-listen-address=127.0.0.1",
             f"--webhook-server-port={self._conversion_port}", *_common(health),
@@ -156,12 +156,12 @@ class ControlPlane:
         own = {"DAPR_TRUST_ANCHORS_FILE": str(self.folder / "ca.crt")}
         health = free_port()
         command = [
-            str(tools.dapr("injector", self._say)), f"--kubeconfig={config}", f"--port={self._injector_port}",
+            str(toolchain.dapr("injector", self._say)), f"--kubeconfig={config}", f"--port={self._injector_port}",
             "--scheduler-enabled=true", *_common(health),
         ]  # fmt: skip
         # It gives sidecars a token for sentry only when it has one at this very place.
-        room = rooms.furnish(self.folder / "injector-room", {INJECTOR_MARK: token.read_text()})
-        self.injector.start(rooms.inside(room, command), env=self._environment(token) | chart | own)
+        room = mount_namespace.furnish(self.folder / "injector-room", {INJECTOR_MARK: token.read_text()})
+        self.injector.start(mount_namespace.inside(room, command), env=self._environment(token) | chart | own)
         self.injector.wait_ready(lambda: _healthy(health), 60)
 
     def _environment(self, token: Path) -> dict[str, str]:

@@ -11,11 +11,11 @@ from typing import Any
 
 import httpx
 
-from dev.k8s import rooms
+from dev.k8s import mount_namespace
 from dev.k8s.cluster import Cluster
 from dev.k8s.control_plane import ControlPlane
 from dev.processes import Server, free_port, listens
-from dev.tools import DEV, Say, daprd
+from dev.toolchain import DEV, Say, daprd
 
 Container = dict[str, Any]
 
@@ -141,8 +141,8 @@ class Pod:
             # Its image runs as another user; here it runs as who started it.
             "DAPR_UNSAFE_SKIP_CONTAINER_UID_GID_CHECK": "true",
         }
-        room = rooms.furnish(self._folder / "room", self._volumes(container))
-        command = rooms.inside(room, [str(daprd(self._say)), *arguments])
+        room = mount_namespace.furnish(self._folder / "room", self._volumes(container))
+        command = mount_namespace.inside(room, [str(daprd(self._say)), *arguments])
         self.sidecar.start(command, env=_inherited() | self.environment(container) | own)
 
     def _volumes(self, container: Container) -> dict[str, str]:

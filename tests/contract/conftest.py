@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from dev.postgres import Postgres
 from dev.processes import free_port
-from dev.synapse import ADMIN_ID, Synapse
-from function.state import StateStore
-from tests.contract import homeservers, stores
-from tests.contract.homeservers import Homeserver
+from dev.servers.postgres import Postgres
+from dev.servers.synapse import ADMIN_ID, Synapse
+from function.dapr.state_store import StateStore
+from tests.contract.servers import homeservers, stores
+from tests.contract.servers.homeservers import Homeserver
 
 REAL = pytest.mark.real
 

@@ -1,4 +1,4 @@
-"""What `function.avatar.AvatarSource` does with a real https host that is broken, lies or attacks.
+"""What `function.avatars.fetch.AvatarSource` does with a real https host that is broken, lies or attacks.
 
 127.0.0.2 stands for the internet: the one address that may be connected to. 127.0.0.1 stands for everything inside.
 """
@@ -20,11 +20,11 @@ import trustme
 from anyio.lowlevel import checkpoint
 
 from dev.processes import free_port
-from function.addresses import is_global
-from function.avatar import IN_FLIGHT, MAX_BYTES, PAUSE_SECONDS, AvatarSource, Image, Known, NotModified
-from function.failures import Reason, Rejected
-from tests.contract.cdn import Cdn, ScriptedResolver, both, moved, pour, response, serving
-from tests.fakes.images import GIF, HEIGHT, IMAGES, JPEG, PNG, WIDTH, png_header
+from function.avatars.fetch import IN_FLIGHT, MAX_BYTES, PAUSE_SECONDS, AvatarSource, Image, Known, NotModified
+from function.avatars.ssrf_guard import is_global
+from function.outcomes import Reason, Rejected
+from tests.contract.servers.cdn import Cdn, ScriptedResolver, both, moved, pour, response, serving
+from tests.support.images import GIF, HEIGHT, IMAGES, JPEG, PNG, WIDTH, png_header
 
 pytestmark = pytest.mark.anyio
 

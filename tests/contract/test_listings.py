@@ -9,10 +9,10 @@ import anyio.lowlevel
 import pytest
 
 from dev.processes import wait_until
-from function.desired import Account
-from function.synapse import Media
-from tests.contract.homeservers import Homeserver
-from tests.fakes.images import PNG
+from function.accounts.user_state import Account
+from function.homeserver.synapse import Media
+from tests.contract.servers.homeservers import Homeserver
+from tests.support.images import PNG
 
 pytestmark = pytest.mark.anyio
 

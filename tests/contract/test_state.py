@@ -1,12 +1,12 @@
-"""What `function.state.StateStore` promises, held against every store that is plugged in."""
+"""What `function.dapr.state_store.StateStore` promises, held against every store that is plugged in."""
 
 import uuid
 from datetime import UTC, datetime
 
 import pytest
 
-from function.desired import Account, Record, Status
-from function.state import Conflict, StateStore, Stored
+from function.accounts.user_state import Account, Record, Status
+from function.dapr.state_store import Conflict, StateStore, Stored
 
 pytestmark = pytest.mark.anyio
 

@@ -1,15 +1,15 @@
-"""What `function.synapse.Synapse` relies on, held against every homeserver that is plugged in."""
+"""What `function.homeserver.synapse.Synapse` relies on, held against every homeserver that is plugged in."""
 
 import uuid
 
 import pytest
 
-from function.desired import Account
-from function.failures import Reason, Rejected, TryAgain
-from function.synapse import Synapse
-from tests.contract.homeservers import Homeserver
-from tests.fakes.images import PNG
-from tests.fakes.sidecar import FakeTokens
+from function.accounts.user_state import Account
+from function.homeserver.synapse import Synapse
+from function.outcomes import Reason, Rejected, TryAgain
+from tests.contract.servers.homeservers import Homeserver
+from tests.support.fake_dapr import FakeTokens
+from tests.support.images import PNG
 
 pytestmark = pytest.mark.anyio
 

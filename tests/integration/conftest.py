@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from dev.stack import Stack
-from tests.integration.world import World
+from tests.integration.stack import World
 
 
 @pytest.fixture(scope="session")

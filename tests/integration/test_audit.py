@@ -19,9 +19,9 @@ import httpx
 import pytest
 from dapr.proto import api_service_v1, api_v1, common_v1
 
-from function.drift import Kind
-from tests.fakes.images import PNG
-from tests.integration.world import World, deleted, mxid, new_user, profile, wait_until
+from function.audit.drift import Kind
+from tests.integration.stack import World, deleted, mxid, new_user, profile, wait_until
+from tests.support.images import PNG
 
 Tell = Callable[[str], None]
 COMMAND = [sys.executable, "-m", "function", "audit"]

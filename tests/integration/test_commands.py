@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.world import World
+from tests.integration.stack import World
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.world import (
+from tests.integration.stack import (
     REPLAY_TOPIC,
     START,
     Sent,

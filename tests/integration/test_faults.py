@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from dev.stack import Stack
+from tests.integration.stack import Sent, World, deleted, new_user, profile, wait_until
 from tests.integration.test_metrics import refused
-from tests.integration.world import Sent, World, deleted, new_user, profile, wait_until
 
 USERS = 50
 Tell = Callable[[str], None]

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from dev.sidecar import COMPONENTS, ROOT
-from dev.synapse import SERVER_NAME, secrets_file
-from tests.integration.world import World, deleted, new_user, profile, wait_until
+from dev.servers.daprd import COMPONENTS, ROOT
+from dev.servers.synapse import SERVER_NAME, secrets_file
+from tests.integration.stack import World, deleted, new_user, profile, wait_until
 
 Tell = Callable[[str], None]
 

@@ -7,10 +7,10 @@ import anyio
 import nio
 import pytest
 
-from tests.contract.cdn import Cdn, response
-from tests.fakes.images import GIF, PNG
-from tests.integration.cdn import HOST, https_host, image
-from tests.integration.world import World, created, deleted, mxid, new_user, password_changed, profile, wait_until
+from tests.contract.servers.cdn import Cdn, response
+from tests.integration.servers.cdn import HOST, https_host, image
+from tests.integration.stack import World, created, deleted, mxid, new_user, password_changed, profile, wait_until
+from tests.support.images import GIF, PNG
 
 Tell = Callable[[str], None]
 GET, DEACTIVATE = "GET /_synapse/admin/v2/users/USER", "POST /_synapse/admin/v1/deactivate/USER"
@@ -37,7 +37,7 @@ def living(world: World, cdn: tuple[Cdn, Path], tmp_path_factory: pytest.TempPat
         "TEST_CDN_CA": str(authority),
     }
     with_images = World(
-        world.stack, tmp_path_factory.mktemp("living"), more, module="tests.integration.function_with_cdn"
+        world.stack, tmp_path_factory.mktemp("living"), more, module="tests.integration.programs.with_local_cdn"
     )
     try:
         with_images.start()

@@ -3,7 +3,7 @@
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.integration.world import Sent, World, deleted, new_user, profile
+from tests.integration.stack import Sent, World, deleted, new_user, profile
 
 
 def shown(world: World) -> tuple[str, dict[str, float]]:

@@ -13,14 +13,13 @@ import grpc
 import pytest
 from dapr.proto import api_service_v1, api_v1
 
-from dev.sidecar import TOOLS, Sidecar, Tool
+from dev.servers.daprd import TOOLS, Sidecar, Tool
 from dev.stack import Stack
-from function.deadletters import DETAIL, OFFSET, PARTITION, REASON, REPLAYS, TIME, VERSION
-from function.deadletters import TOPIC as ORIGIN_TOPIC
-from tests.contract.cdn import Cdn
-from tests.fakes.images import PNG
-from tests.integration.cdn import HOST, https_host, image
-from tests.integration.world import (
+from function.dead_letters.publish import DETAIL, OFFSET, PARTITION, REASON, REPLAYS, TIME, VERSION
+from function.dead_letters.publish import TOPIC as ORIGIN_TOPIC
+from tests.contract.servers.cdn import Cdn
+from tests.integration.servers.cdn import HOST, https_host, image
+from tests.integration.stack import (
     DEAD_TOPIC,
     REPLAY_TOPIC,
     TOPIC,
@@ -34,6 +33,7 @@ from tests.integration.world import (
     typed,
     wait_until,
 )
+from tests.support.images import PNG
 
 Tell = Callable[[str], None]
 DELETED, UPDATED = "identity.user.deleted", "identity.user.profile_updated"
@@ -108,7 +108,7 @@ def broken_for(stack: Stack, users: list[str]) -> Iterator[None]:
 def running(world: World, folder: Path, authority: Path, **more: str) -> Iterator[World]:
     """The function with other settings, in place of the session's."""
     environment = more | {"TEST_CDN_CA": str(authority)}
-    other = World(world.stack, folder, environment, module="tests.integration.function_with_cdn")
+    other = World(world.stack, folder, environment, module="tests.integration.programs.with_local_cdn")
     try:
         other.start()
         yield other
@@ -209,7 +209,11 @@ def test_a_replay_killed_at_any_step_loses_no_letter(world: World, tmp_path: Pat
         kept += (others := [letter(new_user(), "avatar_invalid") for _ in range(3)])
         world.send(*new, *others)
         tool = Tool(world.environment, tmp_path, "replay")
-        tool.words = [tool.words[0].replace("matrix-account-sync", "python"), "-m", "tests.integration.dying"]
+        tool.words = [
+            tool.words[0].replace("matrix-account-sync", "python"),
+            "-m",
+            "tests.integration.programs.killed_replay",
+        ]
         assert tool.run(step).returncode == -signal.SIGKILL, step
     assert world.tool("replay", "--yes", "--reason", "synapse_error").returncode == 0
     world.settle()

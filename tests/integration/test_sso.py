@@ -8,8 +8,8 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 
 from dev.stack import Stack
-from tests.integration.oidc import Provider, provider
-from tests.integration.world import World, created, mxid, new_user, profile
+from tests.integration.servers.oidc import Provider, provider
+from tests.integration.stack import World, created, mxid, new_user, profile
 
 Tell = Callable[[str], None]
 

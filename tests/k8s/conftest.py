@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dev.k8s import tools
+from dev.k8s import toolchain
 from dev.k8s.cluster import Cluster
 from dev.k8s.control_plane import ControlPlane
 from dev.stack import Stack
@@ -64,9 +64,11 @@ def namespace(cluster: Cluster, control_plane: ControlPlane, tmp_path: Path) -> 
 
 
 def foreign_definitions() -> list[Path]:
-    keda = tools.module_folder("crds", "github.com/kedacore/keda/v2") / "config" / "crd" / "bases"
-    vault = tools.module_folder("crds", "github.com/external-secrets/external-secrets") / "config" / "crds" / "bases"
-    operator = tools.module_folder("crds", "github.com/prometheus-operator/prometheus-operator")
+    keda = toolchain.module_folder("crds", "github.com/kedacore/keda/v2") / "config" / "crd" / "bases"
+    vault = (
+        toolchain.module_folder("crds", "github.com/external-secrets/external-secrets") / "config" / "crds" / "bases"
+    )
+    operator = toolchain.module_folder("crds", "github.com/prometheus-operator/prometheus-operator")
     prometheus = operator / "example" / "prometheus-operator-crd"
     return [
         keda / "keda.sh_scaledobjects.yaml",

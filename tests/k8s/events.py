@@ -5,7 +5,7 @@ import time
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from dev.stack import Stack
-from tests.integration.world import TOPIC, Sent, mxid, wait_until
+from tests.integration.stack import TOPIC, Sent, mxid, wait_until
 
 
 class Events:

@@ -13,8 +13,8 @@ from dev.k8s.pod import Pod
 from dev.processes import wait_until
 from dev.stack import Stack
 from tests.manifests.deploy_page import scripts
-from tests.manifests.names import APP, NAMESPACE
 from tests.manifests.rendering import render
+from tests.manifests.rules.names import APP, NAMESPACE
 
 DEPLOYMENT = f"deployment/{APP}"
 SELECTOR = f"app.kubernetes.io/name={APP}"

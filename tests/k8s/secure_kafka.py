@@ -6,9 +6,9 @@ from pathlib import Path
 
 from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
 
-from dev.kafka import Kafka
 from dev.processes import free_port
-from dev.tools import Say
+from dev.servers.kafka import Kafka
+from dev.toolchain import Say
 
 USER, PASSWORD = "matrix-account-sync", "a-password-of-a-test"
 

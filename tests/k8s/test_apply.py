@@ -10,8 +10,8 @@ import yaml
 from dev.k8s.control_plane import ControlPlane
 from dev.k8s.pod import daprd_of, flags
 from tests.k8s.namespace import Namespace, Warnings
-from tests.manifests.names import APP
 from tests.manifests.rendering import OVERLAYS, VARIANTS, dig, render
+from tests.manifests.rules.names import APP
 
 DAPRD = {
     "mode": "kubernetes",

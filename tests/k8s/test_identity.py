@@ -13,11 +13,11 @@ from dev.k8s.cluster import Cluster
 from dev.k8s.control_plane import ControlPlane
 from dev.k8s.pod import Pod, daprd_of
 from dev.stack import Stack
-from tests.integration.world import new_user, profile, wait_until
+from tests.integration.stack import new_user, profile, wait_until
 from tests.k8s.events import Events
 from tests.k8s.namespace import Namespace, settings_for
 from tests.manifests.deploy_page import scripts
-from tests.manifests.names import APP
+from tests.manifests.rules.names import APP
 
 TOKEN_SECRET = "realtime-chat-service-secret"
 Tell = Callable[[str], None]

@@ -10,9 +10,9 @@ from dev.k8s.cluster import Cluster
 from dev.k8s.control_plane import ControlPlane
 from dev.k8s.pod import Pod, daprd_of, flags
 from dev.processes import listens
-from dev.sidecar import TOOLS
+from dev.servers.daprd import TOOLS
 from dev.stack import Stack
-from tests.integration.world import World, new_user, profile, wait_until
+from tests.integration.stack import World, new_user, profile, wait_until
 from tests.k8s.namespace import Namespace, Warnings, settings_for
 from tests.manifests.test_jobs import COMMANDS, job
 

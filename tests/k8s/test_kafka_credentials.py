@@ -6,11 +6,11 @@ from collections.abc import Iterator
 import pytest
 
 from dev.stack import Stack
-from tests.integration.world import new_user, profile, wait_until
+from tests.integration.stack import new_user, profile, wait_until
 from tests.k8s.events import Events
 from tests.k8s.namespace import Namespace, settings_for
 from tests.k8s.secure_kafka import PASSWORD, USER, SecureKafka
-from tests.manifests.names import APP
+from tests.manifests.rules.names import APP
 
 
 @pytest.fixture(scope="module")

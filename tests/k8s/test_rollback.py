@@ -5,7 +5,7 @@ from typing import Any
 
 from dev.k8s.pod import Pod
 from dev.stack import Stack
-from tests.integration.world import new_user, profile, wait_until
+from tests.integration.stack import new_user, profile, wait_until
 from tests.k8s.events import Events
 from tests.k8s.namespace import DEPLOYMENT, Namespace, settings_for
 

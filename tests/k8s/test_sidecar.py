@@ -10,9 +10,9 @@ from dev.k8s.control_plane import NAMESPACE as DAPR
 from dev.k8s.control_plane import VALUES, ControlPlane
 from dev.k8s.pod import daprd_of
 from tests.k8s.namespace import Namespace, Warnings
-from tests.manifests.names import APP, NAMESPACE
 from tests.manifests.rendering import dig, render
-from tests.manifests.workload import TOKEN_FOLDER
+from tests.manifests.rules.names import APP, NAMESPACE
+from tests.manifests.rules.workload import TOKEN_FOLDER
 
 
 @pytest.fixture(scope="module")

@@ -6,21 +6,21 @@ from typing import Any
 import pytest
 import yaml
 
-from dev.k8s import tools
-from tests.manifests import sidecar
+from dev.k8s import toolchain
 from tests.manifests.rendering import ROOT
+from tests.manifests.rules import sidecar
 
 
 def field_types() -> dict[str, str]:
     """Each annotation that the injector knows, with the Go type it is read into."""
-    source = (tools.dapr_source() / "pkg" / "injector" / "patcher" / "sidecar.go").read_text()
+    source = (toolchain.dapr_source() / "pkg" / "injector" / "patcher" / "sidecar.go").read_text()
     found = re.findall(r"^\t\w+\s+(\*?\w+)\s+`annotation:\"dapr\.io/([\w-]+)\"", source, re.MULTILINE)
     return {name: kind for kind, name in found}
 
 
 def metadata_of(kind: str) -> dict[str, Any]:
     """A component's own description of its metadata."""
-    contrib = tools.module_folder("dapr-control-plane", "github.com/dapr/components-contrib")
+    contrib = toolchain.module_folder("dapr-control-plane", "github.com/dapr/components-contrib")
     described: dict[str, Any] = yaml.safe_load((contrib / kind / "metadata.yaml").read_text())
     return described
 
@@ -46,7 +46,7 @@ def test_kafkas_component_knows_every_metadata_field() -> None:
     known = {item["name"] for item in described["metadata"]} | profiles.keys()
     # Read by daprd itself, for every pub/sub component.
     daprd = {"allowedTopics", "publishingScopes", "subscriptionScopes"}
-    assert daprd <= set(re.findall(r'"(\w+)"', (tools.dapr_source() / "pkg" / "scopes" / "scopes.go").read_text()))
+    assert daprd <= set(re.findall(r'"(\w+)"', (toolchain.dapr_source() / "pkg" / "scopes" / "scopes.go").read_text()))
     used = set(sidecar._PUBSUB)
     for plain, secret in sidecar.KAFKA_AUTH.values():
         used |= plain.keys() | secret.keys()
@@ -67,6 +67,6 @@ def test_the_versions_are_those_of_the_go_modules() -> None:
         folder: (ROOT / "dev" / "go" / folder / "go.mod").read_text()
         for folder in ("kubernetes", "dapr-control-plane", "daprd")
     }
-    assert f"k8s.io/kubernetes v{tools.KUBERNETES}" in pinned["kubernetes"]
-    assert f"github.com/dapr/dapr v{tools.DAPR}" in pinned["dapr-control-plane"]
-    assert f"github.com/dapr/dapr v{tools.DAPR}" in pinned["daprd"]
+    assert f"k8s.io/kubernetes v{toolchain.KUBERNETES}" in pinned["kubernetes"]
+    assert f"github.com/dapr/dapr v{toolchain.DAPR}" in pinned["dapr-control-plane"]
+    assert f"github.com/dapr/dapr v{toolchain.DAPR}" in pinned["daprd"]

@@ -5,14 +5,14 @@ import re
 import pytest
 import yaml
 
-from dev.alerts import rules
 from dev.k8s.control_plane import VALUES
-from dev.k8s.tools import DAPR
+from dev.k8s.toolchain import DAPR
+from dev.monitoring.alerts import rules
 from function.settings import DEAD_SUFFIX, REPLAY_SUFFIX
 from tests.manifests.deploy_page import PAGE, scripts
-from tests.manifests.monitoring import adapted
-from tests.manifests.names import APP, CONFIG_MAP, NAMESPACE, secrets_of, settings_of
 from tests.manifests.rendering import K8S, OVERLAYS, VARIANTS, metadata, render
+from tests.manifests.rules.monitoring import adapted
+from tests.manifests.rules.names import APP, CONFIG_MAP, NAMESPACE, secrets_of, settings_of
 
 
 def created() -> set[tuple[str, str]]:

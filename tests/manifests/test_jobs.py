@@ -9,10 +9,10 @@ import pytest
 import yaml
 from typer.main import get_command
 
-from dev.sidecar import TOOLS
+from dev.servers.daprd import TOOLS
 from function.cli import cli
-from tests.manifests.names import APP, NAMESPACE
 from tests.manifests.rendering import K8S, KUBECTL, dig, render
+from tests.manifests.rules.names import APP, NAMESPACE
 
 COMMANDS = sorted(TOOLS)
 STAGING = render("staging")

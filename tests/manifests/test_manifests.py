@@ -11,8 +11,8 @@ import yaml
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tests.manifests import monitoring, names, optional, sidecar, workload
 from tests.manifests.rendering import COMPONENTS, K8S, OVERLAYS, VARIANTS, Manifests, dig, leaves, render
+from tests.manifests.rules import monitoring, names, optional, sidecar, workload
 
 Rule = Callable[[Manifests], Iterator[str]]
 RULES: tuple[Rule, ...] = (*workload.RULES, *names.RULES, *sidecar.RULES, *optional.RULES, *monitoring.RULES)

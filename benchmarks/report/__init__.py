@@ -1,0 +1,1 @@
+"""Writes what was measured into docs/performance.md."""

@@ -1,0 +1,1 @@
+"""One question each, apart from `make bench`."""

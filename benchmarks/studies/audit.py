@@ -1,0 +1,101 @@
+"""How much memory and time `audit` takes for many accounts, on a real Synapse: `python -m benchmarks.studies.audit --accounts 100000`.
+
+The accounts are put into Synapse's database, since making them one by one would take half an hour. Of a hundred, two are
+deactivated; of a thousand, one has another name than its record says.
+"""
+
+import asyncio
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import typer
+from dapr.aio.clients import DaprClient
+from dapr.conf import settings as dapr_settings
+
+from dev.stack import Stack
+from function.accounts.user_state import Account, Record, Status
+from function.dapr.state_store import StateStore, Stored
+from tests.integration.stack import START, World, mxid, new_user
+
+AVATAR = "mxc://staging.nova.app/" + "a" * 24
+CHUNK = 1_000
+
+
+def make(world: World, count: int) -> None:
+    """Accounts with their records."""
+    users = [new_user() for _ in range(count)]
+    world.stack.synapse.stop()
+    database = sqlite3.connect(world.stack.folder / "synapse" / "homeserver.db")
+    with database:
+        database.executemany(
+            "INSERT INTO users (name, creation_ts, admin, is_guest, deactivated, shadow_banned, approved, locked, suspended)"
+            " VALUES (?, ?, 0, 0, ?, 0, 1, 0, 0)",
+            ((mxid(user), 1_700_000_000 + number, int(number % 100 < 2)) for number, user in enumerate(users)),
+        )
+        database.executemany(
+            "INSERT INTO profiles (user_id, full_user_id, displayname, avatar_url) VALUES (?, ?, ?, ?)",
+            (
+                (f"nova-{user}", mxid(user), "Mallory" if number % 1000 == 555 else "Ada Lovelace", AVATAR)
+                for number, user in enumerate(users)
+            ),
+        )
+    database.close()
+    world.stack.synapse.start()
+    asyncio.run(remember(world, users))
+
+
+async def remember(world: World, users: list[str]) -> None:
+    dapr_settings.DAPR_API_TOKEN = world.environment["DAPR_API_TOKEN"]  # type: ignore[attr-defined]
+    dapr_settings.DAPR_HTTP_PORT = int(world.environment["DAPR_HTTP_PORT"])  # type: ignore[attr-defined]
+    known = Account(display_name="Ada Lovelace", avatar=AVATAR)
+    record = Record(Status.ACTIVE, START, "Ada Lovelace", AVATAR, known, START, seen_at=START, written_at=START)
+    ended = Record(Status.DEACTIVATED, START, "Ada Lovelace", AVATAR, known, START, seen_at=START, written_at=START)
+    async with DaprClient(f"127.0.0.1:{world.environment['DAPR_GRPC_PORT']}") as client:
+        state = StateStore(client, "statestore")
+        for first in range(0, len(users), CHUNK):
+            chunk = enumerate(users[first : first + CHUNK], first)
+            await state.write({user: Stored(ended if number % 100 < 2 else record) for number, user in chunk})
+
+
+def measure(world: World, *options: str) -> tuple[float, float, dict[str, object]]:
+    """Seconds, peak memory (MB) and summary of one audit."""
+    began = time.monotonic()
+    command = [sys.executable, "-m", "function", "audit", "--json", *options]
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(command, env=os.environ | world.environment, stdout=output)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        summary = json.loads(output.read().splitlines()[-1])["summary"]
+    assert process.returncode in {0, 1}, process.returncode
+    return time.monotonic() - began, usage.ru_maxrss / 1024, summary
+
+
+def main(accounts: int = 100_000) -> None:
+    """Audit a hundredth of the accounts, then all of them; repair what differs; audit once more."""
+    with tempfile.TemporaryDirectory() as folder, Stack.beside(Path(folder)) as stack:
+        world = World(stack, Path(folder) / "function", {"LOG_LEVEL": "INFO"})
+        try:
+            world.start()
+            for count in (accounts // 100, accounts - accounts // 100):
+                make(world, count)
+                for options in ([], ["--no-rooms"]):
+                    seconds, memory, summary = measure(world, *options)
+                    print(f"{summary['accounts']:>7} accounts {' '.join(options)}: {seconds:.1f} s, {memory:.0f} MB at most: "
+                          f"{json.dumps(summary)}", flush=True)  # fmt: skip
+            for options in (["--repair", "--yes", "--rate", "0"], []):
+                seconds, memory, summary = measure(world, *options)
+                print(f"{summary['accounts']:>7} accounts {' '.join(options)}: {seconds:.1f} s, {memory:.0f} MB at most: "
+                      f"{json.dumps(summary)}", flush=True)  # fmt: skip
+        finally:
+            world.stop()
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,12 @@
+"""The function with another batch size than it is deployed with, for the growth table: `python -m benchmarks.studies.batch_size
+BATCH_SIZE`."""
+
+import sys
+
+from function.cli import main
+from function.dapr import subscription
+
+if __name__ == "__main__":
+    subscription.BATCH_SIZE = int(sys.argv[1])  # there is no setting, on purpose
+    sys.argv = ["matrix-account-sync", "serve"]
+    main()

@@ -1,0 +1,126 @@
+"""Where the function's time goes on noise of known users, from samples of the running process (py-spy, from outside):
+`python -m benchmarks.studies.profiling`. Prints tables; keeps nothing."""
+
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmarks import runs
+from benchmarks.environment import bench
+from benchmarks.report import tables
+from benchmarks.systems import Ours
+from benchmarks.workloads import make
+from dev.toolchain import peers_python
+
+RATE = 100  # samples a second
+
+Stack = Sequence[str]  # frames such as `decode (function/events/decode.py:70)`, outermost first
+
+
+def stacks(raw: str) -> list[tuple[Stack, int]]:
+    """The samples in py-spy's raw form: frames, separated by semicolons, and how often they were seen."""
+    found: list[tuple[Stack, int]] = []
+    for line in raw.splitlines():
+        frames, _, count = line.rpartition(" ")
+        found.append((frames.split(";"), int(count)))
+    return found
+
+
+def place(frame: str) -> str:
+    """A frame without its line, and with a short path."""
+    name, _, where = frame.partition(" (")
+    path = where.rstrip(")").rpartition(":")[0] or where.rstrip(")")
+    return f"{'/'.join(path.split('/')[-2:])} {name}"
+
+
+def inclusive(samples: Iterable[tuple[Stack, int]]) -> Counter[str]:
+    """Samples in which a function was on the stack."""
+    found: Counter[str] = Counter()
+    for frames, count in samples:
+        for one in set(map(place, frames)):
+            found[one] += count
+    return found
+
+
+def alone(samples: Iterable[tuple[Stack, int]]) -> Counter[str]:
+    """Samples in which a function was the innermost."""
+    found: Counter[str] = Counter()
+    for frames, count in samples:
+        found[place(frames[-1])] += count
+    return found
+
+
+def show(title: str, counts: Counter[str], total: int, cpu_us: float, rows: int) -> None:
+    print(f"\n{title}")
+    lines = [
+        (f"{count / total:.1%}", f"{cpu_us * count / total:.1f}", name) for name, count in counts.most_common(rows)
+    ]  # fmt: skip
+    print(tables.table(("share", "µs/event", "where"), lines))
+
+
+def main(
+    events: Annotated[int, typer.Argument(help="How many events.")] = 30_000,
+    native: Annotated[bool, typer.Option(help="Also look into C extensions.")] = False,
+    command: Annotated[str, typer.Option(help="Runs the function in another way; words separated by blanks.")] = "",
+    partitions: int = 12,
+    kind: Annotated[str, typer.Option("--workload", help="A workload of the stub.")] = "noise known",
+) -> None:
+    """Sample the function from its first event to its last."""
+    spy = peers_python(print).with_name("py-spy")
+    with tempfile.TemporaryDirectory() as folder, bench(Path(folder)) as at:
+        raw, workload = Path(folder) / "raw.txt", make(kind, events, partitions)
+
+        class Sampled(Ours):
+            """The function, sampled from where its backlog begins."""
+
+            def start(self) -> None:
+                super().start()
+                if not workload.primer:
+                    self.sample()
+
+            def resume(self) -> None:
+                self.sample()
+                super().resume()
+
+            def sample(self) -> None:
+                pid = str(self.servers()["function"].pids()[0])
+                words = [
+                    str(spy),
+                    "record",
+                    "-p",
+                    pid,
+                    "-f",
+                    "raw",
+                    "-o",
+                    str(raw),
+                    "-r",
+                    str(RATE),
+                    "-d",
+                    "600",
+                    "--gil",
+                ]
+                self.sampler = subprocess.Popen([*words, *(["--native"] if native else [])], stdout=sys.stderr)
+
+            def stop(self) -> None:
+                super().stop()  # py-spy ends with the process that it watches
+                self.sampler.wait(60)
+
+        found = runs.backlog(
+            at, lambda env: Sampled(env, at.folder, workload, command=command.split()), workload, partitions=partitions
+        )
+        samples = stacks(raw.read_text())
+    total, cpu = sum(count for _, count in samples), found.cpu["function"]
+    cpu_text = ", ".join(f"{name} {used:.0f} µs" for name, used in found.cpu.items())
+    print(f"{found.rate:,.0f} events/s; processor time an event: {cpu_text}; {total} samples while busy")
+    show("With all that it calls", inclusive(samples), total, cpu, 60)
+    show("Alone", alone(samples), total, cpu, 30)
+
+
+if __name__ == "__main__":
+    typer.run(main)

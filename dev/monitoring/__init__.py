@@ -1,0 +1,1 @@
+"""Makes and checks the Grafana dashboard and the alerts."""

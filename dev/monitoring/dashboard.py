@@ -1,0 +1,206 @@
+"""`make dashboard`: the Grafana dashboard as code. ROWS says what is shown; the rest puts it into Grafana's words."""
+
+import itertools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, timeseries
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models import common as words
+from grafana_foundation_sdk.models.dashboard import (
+    DashboardCursorSync,
+    DataSourceRef,
+    Threshold,
+    ThresholdsMode,
+    ValueMap,
+    ValueMappingResult,
+    VariableRefresh,
+)
+
+FILE = Path(__file__).parents[2] / "k8s" / "components" / "monitoring" / "dashboard.json"
+SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
+# The sidecar of Grafana and a person who imports the file find the dashboard by it again.
+UID = "matrix-account-sync"
+WIDTH = 24
+
+M = "matrix_account_sync_"
+NS = 'namespace=~"$namespace"'
+PER = "[$__rate_interval]"
+FAILED = 'status=~"5xx|timeout|unreachable"'
+
+
+@dataclass(frozen=True)
+class Query:
+    """One query of a panel; `legend` is Grafana's template for the name of a series."""
+
+    expression: str
+    legend: str = ""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One panel: a graph, or a number where `number`.
+
+    Attributes:
+        limit: a number or line is red from here on.
+        below: it is the other way round, red below the limit.
+        words: for the numbers 0 and 1, in place of them.
+        stacked: the series add up to something.
+    """
+
+    title: str
+    means: str
+    queries: tuple[Query, ...]
+    unit: str = "short"
+    number: bool = False
+    limit: float | None = None
+    below: bool = False
+    words: tuple[str, str] | None = None
+    stacked: bool = False
+
+
+def _rate(metric: str, by: str, selector: str = "") -> str:
+    inside = f"{NS}, {selector}" if selector else NS
+    return f"sum by ({by}) (rate({M}{metric}{{{inside}}}{PER}))"
+
+
+def _quantiles(metric: str) -> tuple[Query, ...]:
+    buckets = f"sum by (le) (rate({M}{metric}_bucket{{{NS}}}{PER}))"
+    return tuple(Query(f"histogram_quantile({q}, {buckets})", f"{q * 100:g}%") for q in (0.5, 0.9, 0.99))
+
+
+def _number(
+    title: str, means: str, expression: str, limit: float,
+    *, unit: str = "short", below: bool = False, words: tuple[str, str] | None = None,
+) -> Panel:  # fmt: skip
+    return Panel(title, means, (Query(expression),), unit, number=True, limit=limit, below=below, words=words)
+
+
+ROWS: dict[str, tuple[Panel, ...]] = {
+    "At a glance": (
+        _number("Ready", "Whether every pod finds all parts usable.",
+                f"min({M}ready{{{NS}}})", words=("no", "yes"), limit=1, below=True),
+        _number("Consuming", "no: switched off by KAFKA_ENABLED or MATRIX_ENABLED.",
+                f"min({M}consuming{{{NS}}})", words=("no", "yes"), limit=1, below=True),
+        _number("Deletion brake", "on: deletions go to the dead letters until somebody has looked.",
+                f"max({M}deletion_brake{{{NS}}})", words=("off", "on"), limit=1),
+        _number("Since the last event", "How long ago an event came to its end, on any pod.",
+                f"time() - (max({M}last_event_timestamp_seconds{{{NS}}}) > 0)", unit="s", limit=600),
+        _number("Dead letters in an hour", "Events that could not succeed.",
+                f"sum(increase({M}dead_letters_total{{{NS}}}[1h]))", limit=1),
+        _number("Lag", "Events that wait in Kafka, as kafka-exporter or KEDA has it; empty where neither is scraped.",
+                'sum(kafka_consumergroup_lag{consumergroup="realtime-chat-service", topic="nova.identity.events"})'
+                ' or max(keda_scaler_metrics_value{scaledObject="matrix-account-sync"})', limit=1000),
+    ),
+    "Events": (
+        Panel("Events by outcome", "Deliveries in a second. What waits is delivered again, and is retry each time.",
+              (Query(_rate("events_total", "outcome"), "{{outcome}}"),), "ops", stacked=True),
+        Panel("Events by type", "Without those that wait.",
+              (Query(_rate("events_total", "type", 'outcome!="retry"'), "{{type}}"),), "ops", stacked=True),
+        Panel("Age at the end", "From the record's timestamp to the event's end.", _quantiles("event_age_seconds"),
+              "s", limit=300),
+        Panel("Dead letters by reason", "Within an hour. What each reason means and asks for is in the docs.",
+              (Query(f"sum by (reason) (increase({M}dead_letters_total{{{NS}}}[1h])) > 0", "{{reason}}"),), stacked=True),
+        Panel("Retries by reason", "Deliveries in a second that come again: answered RETRY, or refused unread.",
+              (Query(f"{_rate('retries_total', 'reason')} > 0", "{{reason}}"),
+               Query(f"{_rate('refused_total', 'why')} > 0", "refused: {{why}}")), "ops", stacked=True),
+        Panel("Batch size", "Records in a batch, on average; 100 at most.",
+              (Query(f"{_rate('batch_records_sum', 'namespace')} / {_rate('batch_records_count', 'namespace')}",
+                     "records"),)),
+    ),
+    "Synapse": (
+        Panel("Calls by status", "Requests in a second, repeated ones and probes included.",
+              (Query(_rate("synapse_calls_total", "status"), "{{status}}"),), "reqps", stacked=True),
+        Panel("Calls by verb", "What the requests are for.",
+              (Query(_rate("synapse_calls_total", "verb"), "{{verb}}"),), "reqps", stacked=True),
+        Panel("Call time", "What 95% of the requests of each kind do not exceed.",
+              (Query(f"histogram_quantile(0.95, {_rate('synapse_call_seconds_bucket', 'verb, le')})", "{{verb}}"),), "s"),
+        Panel("Failed calls", "The part of the requests with 5xx or without an answer; the alert is at 5%.",
+              (Query(f"{_rate('synapse_calls_total', 'namespace', FAILED)}"
+                     f" / {_rate('synapse_calls_total', 'namespace')}", "failed"),), "percentunit", limit=0.05),
+    ),
+    "Pods": (
+        Panel("Ready by part", "0: that part is unusable, on some pod.",
+              (Query(f"min by (part) ({M}ready{{{NS}}})", "{{part}}"),)),
+        Panel("Batch time", "From a batch's arrival to its answer.", _quantiles("batch_seconds"), "s", limit=30),
+        Panel("Token reads", "Since each pod's start: a new token, the refused one again, or none.",
+              (Query(f"sum by (result) ({M}token_reads_total{{{NS}}})", "{{result}}"),)),
+        Panel("Memory", "Of each process of the function.",
+              (Query(f"process_resident_memory_bytes and on (instance, job) {M}build_info{{{NS}}}", "{{instance}}"),),
+              "bytes"),
+        Panel("CPU", "Seconds in a second, of each process of the function.",
+              (Query(f"rate(process_cpu_seconds_total{PER}) and on (instance, job) {M}build_info{{{NS}}}",
+                     "{{instance}}"),)),
+        Panel("Versions", "Pods of each version.",
+              (Query(f"count by (version) ({M}build_info{{{NS}}})", "{{version}}"),), stacked=True),
+    ),
+}  # fmt: skip
+
+
+def panels() -> list[Panel]:
+    return [panel for row in ROWS.values() for panel in row]
+
+
+def _thresholds(panel: Panel) -> dashboard.ThresholdsConfig:
+    low, high = ("red", "green") if panel.below else ("green", "red")
+    steps = [Threshold(value=None, color=low)]
+    if panel.limit is not None:
+        steps.append(Threshold(value=panel.limit, color=high))
+    return dashboard.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps)
+
+
+def _targets(panel: Panel) -> list[prometheus.Dataquery]:
+    return [
+        prometheus.Dataquery().expr(query.expression).legend_format(query.legend or "__auto").ref_id(chr(65 + place))
+        for place, query in enumerate(panel.queries)
+    ]  # fmt: skip
+
+
+def _stat(panel: Panel) -> stat.Panel:
+    made = stat.Panel().title(panel.title).description(panel.means).datasource(SOURCE).unit(panel.unit).decimals(0)
+    made.no_value("-").thresholds(_thresholds(panel)).color_mode(words.BigValueColorMode.BACKGROUND)
+    if panel.words:
+        texts = {str(number): ValueMappingResult(text=text) for number, text in enumerate(panel.words)}
+        made.mappings([ValueMap(options=texts)])
+    for target in _targets(panel):
+        made.with_target(target)
+    return made
+
+
+def _graph(panel: Panel) -> timeseries.Panel:
+    made = timeseries.Panel().title(panel.title).description(panel.means).datasource(SOURCE).unit(panel.unit).min(0)
+    made.legend(common.VizLegendOptions().display_mode(words.LegendDisplayMode.LIST).show_legend(True)
+                .placement(words.LegendPlacement.BOTTOM))  # fmt: skip
+    if panel.stacked:
+        made.stacking(common.StackingConfig().mode(words.StackingMode.NORMAL)).fill_opacity(30)
+    if panel.limit is not None:
+        line = common.GraphThresholdsStyleConfig().mode(words.GraphThresholdsStyleMode.LINE)
+        made.thresholds(_thresholds(panel)).thresholds_style(line)
+    for target in _targets(panel):
+        made.with_target(target)
+    return made
+
+
+def as_json() -> str:
+    """The dashboard as Grafana reads it."""
+    made = dashboard.Dashboard("Matrix account sync").uid(UID).tags(["matrix", "dapr"]).readonly()
+    made.description("Keeps Matrix accounts in step with the identity service. Generated: make dashboard.")
+    made.time("now-6h", "now").refresh("30s").tooltip(DashboardCursorSync.CROSSHAIR)
+    made.with_variable(dashboard.DatasourceVariable("datasource").label("Prometheus").type("prometheus"))
+    made.with_variable(
+        dashboard.QueryVariable("namespace").label("Namespace").datasource(SOURCE).refresh(VariableRefresh.ON_DASHBOARD_LOAD)
+        .query(f"label_values({M}build_info, namespace)").include_all(True).all_value(".*")
+    )  # fmt: skip
+    ids = itertools.count(1)
+    for title, row in ROWS.items():
+        made.with_row(dashboard.Row(title).id(next(ids)))
+        for panel in row:
+            span = WIDTH // (6 if panel.number else 2 if len(row) % 2 == 0 and len(row) < 5 else 3)
+            shown = _stat(panel).height(4) if panel.number else _graph(panel).height(8)
+            made.with_panel(shown.span(span).id(next(ids)))
+    return json.dumps(made.build(), cls=JSONEncoder, indent=2, sort_keys=True) + "\n"
+
+
+if __name__ == "__main__":
+    FILE.write_text(as_json())

@@ -1,0 +1,151 @@
+"""daprd and the function as two processes of their own, on the files of components/: what tests start beside a
+developer's `dapr run`."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+
+from dev.processes import Server, free_port
+from dev.toolchain import DEV, daprd
+
+ROOT = DEV.parent
+COMPONENTS = ROOT / "components"
+APP_ID = "matrix-account-sync"
+TOOLS = {"dead-letters": f"{APP_ID}-dead-letters", "replay": f"{APP_ID}-replay"}  # command: app id
+
+
+class Sidecar:
+    """daprd with the flags of dapr.yaml; for a tool without app health check, since it ends by itself.
+
+    Args:
+        environment: of the stack; gives the ports and tokens.
+        folder: for log and pid file.
+        components: the resources to load.
+    """
+
+    def __init__(
+        self, environment: Mapping[str, str], folder: Path, components: Path = COMPONENTS, app_id: str = APP_ID
+    ) -> None:
+        self.environment, self._folder, self._components, self._app_id = dict(environment), folder, components, app_id
+        self.server = Server("daprd" if app_id == APP_ID else app_id, folder)
+
+    def with_environment(self, changes: Mapping[str, str]) -> Self:
+        """The same sidecar with some variables changed."""
+        return type(self)(self.environment | dict(changes), self._folder, self._components, self._app_id)
+
+    def start(self) -> None:
+        env, function = self.environment, self._app_id == APP_ID
+        flags = {
+            "app-id": self._app_id,
+            "app-port": env["APP_PORT"],
+            "dapr-http-port": env["DAPR_HTTP_PORT"],
+            "dapr-grpc-port": env["DAPR_GRPC_PORT"],
+            "dapr-internal-grpc-port": str(free_port()),
+            "metrics-port": str(free_port()),
+            "dapr-listen-addresses": "127.0.0.1",
+            "dapr-internal-grpc-listen-address": "127.0.0.1",
+            "metrics-listen-address": "127.0.0.1",
+            "resources-path": str(self._components),
+            "config": str(COMPONENTS / "config" / ("config.yaml" if function else "dead-letters.yaml")),
+            "placement-host-address": " ",
+            "scheduler-host-address": " ",
+        }
+        health = {
+            "app-health-check-path": "/health/ready",
+            "app-health-probe-interval": "1",
+            "app-health-threshold": "3",
+        }
+        if function:
+            flags |= health
+        command = [str(daprd(print)), *(["--enable-app-health-check"] if function else [])]
+        command += [word for name, value in flags.items() for word in (f"--{name}", value)]
+        self.server.start(command, env=os.environ | env, cwd=ROOT)
+        self.server.wait_ready(self._answers, 60)
+
+    def stop(self, *, kill: bool = False) -> None:
+        self.server.stop(kill=kill)
+
+    def _answers(self) -> bool:
+        url = f"http://127.0.0.1:{self.environment['DAPR_HTTP_PORT']}/v1.0/healthz/outbound"
+        try:
+            return httpx.get(url, headers={"dapr-api-token": self.environment["DAPR_API_TOKEN"]}).is_success
+        except httpx.HTTPError:
+            return False
+
+
+class Tool:
+    """`matrix-account-sync dead-letters` or `replay`, with a sidecar of its own for the time of one run.
+
+    Args:
+        environment: of the stack; its ports stay the function's.
+        folder: for the sidecar's log and pid file.
+        command: one of TOOLS.
+    """
+
+    def __init__(self, environment: Mapping[str, str], folder: Path, command: str) -> None:
+        ports = {name: str(free_port()) for name in ("APP_PORT", "DAPR_HTTP_PORT", "DAPR_GRPC_PORT")}
+        self.environment = dict(environment) | ports
+        self.sidecar = Sidecar(self.environment, folder, app_id=TOOLS[command])
+        self.words = [str(Path(sys.executable).with_name("matrix-account-sync")), command]
+
+    def run(self, *options: str, capture: bool = True) -> subprocess.CompletedProcess[str]:
+        """Runs it to its end. Without `capture` it shares the terminal."""
+        self.sidecar.start()
+        try:
+            process = self.launch(*options, capture=capture)
+            output, errors = process.communicate()
+            return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+        finally:
+            self.sidecar.stop()
+
+    def launch(self, *options: str, capture: bool = True) -> subprocess.Popen[str]:
+        """Starts the tool beside its running sidecar."""
+        env = os.environ | {n: v for n, v in self.environment.items() if not n.startswith("DEV_")}
+        pipe = subprocess.PIPE if capture else None
+        return subprocess.Popen([*self.words, *options], env=env, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
+
+
+class FunctionProcess:
+    """`python -m function serve`.
+
+    Args:
+        environment: of the stack.
+        folder: for log and pid file.
+        module: what to run instead of the function, with the same command and environment.
+    """
+
+    def __init__(self, environment: Mapping[str, str], folder: Path, module: str = "function") -> None:
+        self._environment, self._module = dict(environment), module
+        self.server = Server("function", folder)
+
+    def start(self) -> None:
+        """Starts it and waits until it listens; it is ready only once its sidecar is there."""
+        own = {name: value for name, value in self._environment.items() if not name.startswith("DEV_")}
+        self.server.start([sys.executable, "-m", self._module, "serve"], env=os.environ | own, cwd=ROOT)
+        self.server.wait_ready(lambda: self.ready() is not None, 60)
+
+    def stop(self, *, kill: bool = False) -> None:
+        self.server.stop(kill=kill, seconds=35)
+
+    def ready(self) -> bool | None:
+        """What /health/ready says; None when nobody answers."""
+        body = self.ready_body()
+        return body.get("ready") if body else None
+
+    def ready_body(self) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = httpx.get(f"http://127.0.0.1:{self._environment['APP_PORT']}/health/ready").json()
+        except httpx.HTTPError:
+            return {}
+        return found
+
+    def log_lines(self) -> list[dict[str, Any]]:
+        """Every line that the function has logged so far."""
+        lines = self.server.log.read_text().splitlines() if self.server.log.exists() else []
+        return [json.loads(line) for line in lines if line.startswith("{")]

@@ -1,0 +1,1 @@
+"""Compares the homeserver with the stored state, and repairs what differs."""

@@ -1,0 +1,95 @@
+"""Brings one account back in step with its record, by the road that events take. Finds nothing by itself.
+
+The function may be at work on the same user. Both look at Synapse, write to it, and then save the record over the etag that
+they read; who comes second finds a conflict and starts over from the newer record with another look at Synapse, since
+its own calls may have gone over the newer ones. So neither may stop at a conflict, and the last look is the right one.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from function.accounts.plan import Deactivate
+from function.accounts.reconcile import Outcome, Reconciler
+from function.accounts.room_cleanup import Departures
+from function.accounts.user_state import Record, Status
+from function.audit.drift import Kind, drift_of
+from function.dapr.state_store import Conflict, StateStore, Stored
+from function.homeserver.synapse import Synapse
+from function.outcomes import Reason, Rejected
+
+TRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a repair could not mend, and why; no kinds where all is well."""
+
+    kinds: frozenset[Kind] = frozenset()
+    why: Reason | None = None
+
+
+class Repairs:
+    """Repairs one account or image after the other.
+
+    Args:
+        synapse: the homeserver.
+        state: the users' records.
+        reconciler: makes Synapse what they say.
+        departures: told who was deactivated.
+        rate: how many to repair a second at most; 0 for as fast as can be.
+        clock: seconds that only go forward.
+    """
+
+    def __init__(
+        self, synapse: Synapse, state: StateStore, reconciler: Reconciler, departures: Departures, rate: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        self._synapse, self._state, self._reconciler, self._departures = synapse, state, reconciler, departures
+        self._rate, self._clock, self._next_at = rate, clock, 0.0
+
+    async def account(self, user_id: str, kinds: frozenset[Kind]) -> Left:
+        """Mends an account that has drift of these kinds. Raises TryAgain."""
+        for _ in range(TRIES):
+            stored = (await self._state.read([user_id]))[user_id]
+            if not stored.etag:  # nobody has said what this account should be
+                return Left(kinds, Reason.CONFLICT)
+            try:
+                outcome = await self._mend(user_id, stored.record, in_rooms=Kind.IN_ROOMS in kinds)
+            except Rejected as rejected:
+                return Left(kinds, rejected.reason)
+            try:
+                if outcome.done:
+                    await self._state.write({user_id: Stored(outcome.record, stored.etag)})
+                    self._reconciler.saved(user_id)
+            except Conflict:
+                continue
+            why = outcome.refused[0][1].reason if outcome.refused else None
+            return Left(frozenset(drift_of(outcome.record, outcome.account)), why)
+        return Left(kinds, Reason.CONFLICT)
+
+    async def _mend(self, user_id: str, record: Record, *, in_rooms: bool) -> Outcome:
+        outcome = await self._reconciler.reconcile(user_id, record, doubtful=True)
+        if any(isinstance(step, Deactivate) for step in outcome.done):
+            await self._departures.add({user_id: outcome.record})
+        elif in_rooms and record.status is not Status.ACTIVE and outcome.account.deactivated:
+            await self._synapse.deactivate(user_id, erase=record.status is Status.ERASED)
+        return outcome
+
+    async def image(self, mxc: str) -> Left:
+        """Deletes an image that is nobody's. Raises TryAgain."""
+        try:
+            await self._synapse.delete_media(mxc)
+        except Rejected as rejected:
+            return Left(frozenset({Kind.ORPHANED_MEDIA}), rejected.reason)
+        return Left()
+
+    async def turn(self, stop: asyncio.Event) -> None:
+        """Waits until the next repair may begin, or `stop` is set."""
+        if self._rate:
+            now = self._clock()
+            pause, self._next_at = self._next_at - now, max(now, self._next_at) + 1 / self._rate
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), max(0, pause))

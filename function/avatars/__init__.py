@@ -1,0 +1,1 @@
+"""Fetches avatar images from URLs that users supplied, which are untrusted."""

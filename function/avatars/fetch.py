@@ -1,0 +1,198 @@
+"""Fetches an avatar from an https address, as if address and answer came from an enemy. Knows neither users nor Synapse;
+where it may come from is `addresses`' matter, and what an image is that of `images`."""
+
+import asyncio
+import hashlib
+import re
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from typing import Self
+
+import aiohttp
+from aiohttp.abc import AbstractResolver
+from yarl import URL
+
+from function.avatars.image_header import measure
+from function.avatars.ssrf_guard import Origin, Refused, allowed_origin, https, is_global, origin, session
+from function.outcomes import Reason, Rejected
+
+MAX_BYTES = 8 * 1024 * 1024
+MAX_REDIRECTS = 3
+SECONDS = 5.0  # for one fetch, redirects included
+PAUSE_SECONDS = 30.0  # how long a host that is down is left alone: a dead host costs SECONDS once, not once an event
+IN_FLIGHT = 8  # each may hold MAX_BYTES twice for a moment
+
+_HEADERS = {
+    "Accept": "image/png, image/jpeg, image/gif, image/webp",
+    "Accept-Encoding": "identity",
+    "User-Agent": "matrix-account-sync",
+}
+_DOWN = frozenset({429, 502, 503, 504})  # speak of the host; any other 5xx may be about this one image
+_KEPT = re.compile(r"[\x20-\x7e]{1,256}")
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What to remember of an image, to fetch the same address again at less cost."""
+
+    sha256: str
+    etag: str = ""
+    last_modified: str = ""
+
+    @property
+    def conditions(self) -> dict[str, str]:
+        """The headers that ask for the image only if it is another."""
+        headers = {"If-None-Match": self.etag, "If-Modified-Since": self.last_modified}
+        return {name: value for name, value in headers.items() if value}
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image that is new; `content_type` is what the bytes are, whatever the header said."""
+
+    content: bytes
+    content_type: str
+    width: int
+    height: int
+    known: Known
+
+
+@dataclass(frozen=True, slots=True)
+class NotModified:
+    """The image is the known one, by the host's word or by its bytes; `known` is how to ask next time."""
+
+    known: Known
+
+
+class AvatarSource:
+    """The hosts that avatars may come from. To be made and closed within the event loop.
+
+    Args:
+        allowed_hosts: `host` for port 443, or `host:port`. None: nothing is fetched.
+        tls: verifies the hosts' certificates.
+        resolver: of host names, None for the system's; no part of the safety, whatever it answers.
+        permitted: the addresses that may be connected to; only tests need another rule.
+        clock, timeout: in seconds.
+
+    Raises:
+        ValueError: an entry is no host, or `tls` does not verify.
+    """
+
+    def __init__(
+        self,
+        allowed_hosts: frozenset[str],
+        tls: ssl.SSLContext,
+        *,
+        resolver: AbstractResolver | None = None,
+        permitted: Callable[[IPv4Address | IPv6Address], bool] = is_global,
+        clock: Callable[[], float] = time.monotonic,
+        timeout: float = SECONDS,
+    ) -> None:
+        self._allowed = frozenset(allowed_origin(entry) for entry in allowed_hosts)
+        self._clock, self._timeout = clock, timeout
+        self._paused: dict[Origin, float] = {}
+        self._slots = asyncio.Semaphore(IN_FLIGHT)
+        self._http = session(tls, resolver, permitted, _HEADERS)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.close()
+
+    async def fetch(self, address: str, known: Known | None = None) -> Image | NotModified:
+        """Fetches the image, unless it is the known one still.
+
+        Args:
+            address: an https:// address.
+            known: from the last fetch of this same address, never of another.
+
+        Raises:
+            Rejected: whatever went wrong, with an avatar reason; a source that is down must hold up nothing else.
+        """
+        here = self._admitted(address)
+        async with self._slots:
+            return await self._follow(here, known)
+
+    async def _follow(self, here: URL, known: Known | None) -> Image | NotModified:
+        """Validators belong to one address, so they are sent to the first alone, and kept only if that had the image:
+        another that a redirect leads to may be older and yet be new to us."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                for hop in range(1 + MAX_REDIRECTS):
+                    answer = await self._ask(here, known, first=hop == 0)
+                    if not isinstance(answer, URL):
+                        return answer
+                    here = answer
+        except TimeoutError:
+            raise self._down(here, "no image in time") from None
+        raise Rejected(Reason.AVATAR_REDIRECTS, f"more than {MAX_REDIRECTS}")
+
+    async def _ask(self, here: URL, known: Known | None, *, first: bool) -> Image | NotModified | URL:
+        """One request; a URL is where it redirects to."""
+        if self._clock() < self._paused.get(origin(here), 0.0):
+            raise Rejected(Reason.AVATAR_UNAVAILABLE, "failed a moment ago")
+        conditions = known.conditions if known and first else {}
+        try:
+            async with self._http.get(here, headers=conditions, allow_redirects=False) as response:
+                if response.status in {301, 302, 303, 307, 308}:
+                    return self._admitted(response.headers.get("Location", "about:blank"), here)
+                if response.status == 200:
+                    return await _image(response, known, first=first)
+                if response.status == 304 and known and conditions:
+                    etag, last_modified = _validators(response)
+                    return NotModified(Known(known.sha256, etag or known.etag, last_modified or known.last_modified))
+                if response.status in _DOWN:
+                    raise self._down(here, str(response.status))
+                reason = Reason.AVATAR_UNAVAILABLE if response.status >= 500 else Reason.AVATAR_NOT_FOUND
+                raise Rejected(reason, str(response.status))
+        except (aiohttp.ClientConnectionError, OSError) as error:
+            if isinstance(error.__cause__, Refused):
+                raise Rejected(Reason.AVATAR_ADDRESS_REFUSED) from None
+            raise self._down(here, type(error).__name__) from None
+        except (aiohttp.ClientError, ValueError) as error:
+            raise Rejected(Reason.AVATAR_UNAVAILABLE, type(error).__name__) from None
+
+    def _admitted(self, address: str, here: URL | None = None) -> URL:
+        """Where to go first, or from `here`; the gate of every hop."""
+        try:
+            there = https(here.join(URL(address)) if here else address)
+        except ValueError:
+            reason = Reason.AVATAR_REDIRECTS if here else Reason.AVATAR_INVALID
+            raise Rejected(reason, "not an https address") from None
+        if origin(there) not in self._allowed:
+            reason = Reason.AVATAR_REDIRECTS if here else Reason.AVATAR_HOST_NOT_ALLOWED
+            raise Rejected(reason, "not an allowed host")
+        return there
+
+    def _down(self, here: URL, detail: str) -> Rejected:
+        self._paused[origin(here)] = self._clock() + PAUSE_SECONDS
+        return Rejected(Reason.AVATAR_UNAVAILABLE, detail)
+
+
+async def _image(response: aiohttp.ClientResponse, known: Known | None, *, first: bool) -> Image | NotModified:
+    if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise Rejected(Reason.AVATAR_NOT_AN_IMAGE, "has a Content-Encoding")
+    if (response.content_length or 0) > MAX_BYTES:
+        raise Rejected(Reason.AVATAR_TOO_LARGE, f"over {MAX_BYTES} bytes")
+    body, digest = bytearray(), hashlib.sha256()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        digest.update(chunk)
+        if len(body) > MAX_BYTES:
+            raise Rejected(Reason.AVATAR_TOO_LARGE, f"over {MAX_BYTES} bytes")
+    now = Known(digest.hexdigest(), *(_validators(response) if first else ()))
+    if known and known.sha256 == now.sha256:
+        return NotModified(now)
+    content = bytes(body)
+    picture = measure(content)
+    return Image(content, picture.content_type, picture.width, picture.height, now)
+
+
+def _validators(response: aiohttp.ClientResponse) -> tuple[str, str]:
+    """ETag and Last-Modified, "" where there is none that could be stored and sent again."""
+    etag, last_modified = (response.headers.get(name, "") for name in ("ETag", "Last-Modified"))
+    return etag if _KEPT.fullmatch(etag) else "", last_modified if _KEPT.fullmatch(last_modified) else ""

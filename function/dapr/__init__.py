@@ -1,0 +1,1 @@
+"""Talks to daprd; the only package that knows the Dapr SDK."""

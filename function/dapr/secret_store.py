@@ -1,0 +1,64 @@
+"""The admin token, read through Dapr's secret store and kept in memory only."""
+
+import asyncio
+from typing import Protocol
+
+from dapr.aio.clients import DaprClient
+from grpc import RpcError
+
+from function.outcomes import Reason, TryAgain
+from function.settings import SECRET_KEY
+from function.telemetry.metrics import Metrics
+
+
+class TokenSource(Protocol):
+    """Where Synapse's client gets its token from."""
+
+    async def token(self) -> str: ...
+
+    async def renewed(self, refused: str) -> str: ...
+
+
+class AdminToken:
+    """The token as the secret store had it last.
+
+    Args:
+        client: the sidecar.
+        store: name of the Dapr secret store component.
+        name: name of the secret, whose key MATRIX_ADMIN_TOKEN holds the token.
+        metrics: told of each read.
+    """
+
+    def __init__(self, client: DaprClient, store: str, name: str, metrics: Metrics) -> None:
+        self._client, self._store, self._name, self._metrics = client, store, name, metrics
+        self._token = ""
+        self._lock = asyncio.Lock()
+
+    async def token(self) -> str:
+        """The token; read at the first call. Raises TryAgain when the secret store has none."""
+        return self._token or await self.renewed("")
+
+    async def renewed(self, refused: str) -> str:
+        """Reads the secret again unless somebody already did since `refused` was in use."""
+        async with self._lock:
+            if self._token == refused:
+                self._token = await self._counted()
+            return self._token
+
+    async def _counted(self) -> str:
+        try:
+            token = await self._read()
+        except TryAgain:
+            self._metrics.token_read("failed")
+            raise
+        self._metrics.token_read("same" if token == self._token else "renewed")
+        return token
+
+    async def _read(self) -> str:
+        try:
+            secret = (await self._client.get_secret(self._store, self._name)).secret
+        except RpcError as error:
+            raise TryAgain(Reason.SECRET_UNAVAILABLE, f"{self._store}/{self._name}: {error.code().name}") from None
+        if not (token := secret.get(SECRET_KEY, "").strip()):
+            raise TryAgain(Reason.SECRET_UNAVAILABLE, f"{self._store}/{self._name} has no key {SECRET_KEY}")
+        return token

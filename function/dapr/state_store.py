@@ -1,0 +1,104 @@
+"""The users' records in Dapr's state store: one bulk read and one transaction a batch, guarded by etags."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from dapr.aio.clients import DaprClient
+from dapr.clients.exceptions import DaprInternalError
+from dapr.proto import api_v1, common_v1
+from grpc import RpcError, StatusCode
+
+from function.accounts.user_state import Record
+from function.accounts.user_store import dump, load
+from function.outcomes import Reason, TryAgain
+
+FIRST_WRITE = common_v1.StateOptions(concurrency=common_v1.StateOptions.StateConcurrency.CONCURRENCY_FIRST_WRITE)
+PROBE_KEY = "health"
+
+Value = tuple[bytes, str]  # and its etag, "" when there is none
+
+
+class Conflict(Exception):
+    """Another writer changed one of the records since they were read; nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A record with the etag under which it was read; "" when there was none."""
+
+    record: Record
+    etag: str = ""
+
+
+class StateStore:
+    """Reads and writes records by user id (a lower-case UUID).
+
+    Args:
+        client: the sidecar.
+        name: name of the Dapr state store component.
+    """
+
+    def __init__(self, client: DaprClient, name: str) -> None:
+        self._client, self._name = client, name
+
+    async def read(self, user_ids: Iterable[str]) -> dict[str, Stored]:
+        """The record of each user; a new one for a user not seen before. Raises TryAgain."""
+        found = await self.read_values(user_ids)
+        return {key: Stored(load(value), etag) if value else Stored(Record()) for key, (value, etag) in found.items()}
+
+    async def read_values(self, wanted: Iterable[str]) -> dict[str, Value]:
+        """The bytes and the etag of each key; empty ones for a key that is not there. Raises TryAgain."""
+        keys = list(wanted)
+        try:
+            found = await self._client.get_bulk_state(self._name, keys, parallelism=10)
+        except RpcError as error:
+            raise self._unavailable(error) from None
+        if any(item.error for item in found.items) or {item.key for item in found.items} != set(keys):
+            raise TryAgain(Reason.STATE_UNAVAILABLE, "a bulk read was answered in part")
+        return {item.key: (cast("bytes", item.data), item.etag) for item in found.items}
+
+    async def write(self, records: Mapping[str, Stored]) -> None:
+        """Writes all of the records or none of them, each only over the etag that it was read with.
+
+        Raises:
+            Conflict: at least one of them was changed meanwhile.
+            TryAgain: the store did not take them.
+        """
+        await self.write_values({user_id: (dump(stored.record), stored.etag) for user_id, stored in records.items()})
+
+    async def write_values(self, values: Mapping[str, Value]) -> None:
+        """What `write` does, with bytes of any meaning."""
+        operations = [
+            api_v1.TransactionalStateOperation(
+                operationType="upsert",
+                request=common_v1.StateItem(
+                    key=key, value=value, etag=common_v1.Etag(value=etag) if etag else None, options=FIRST_WRITE
+                ),
+            )
+            for key, (value, etag) in values.items()
+        ]
+        request = api_v1.ExecuteStateTransactionRequest(storeName=self._name, operations=operations)
+        try:
+            # The SDK's execute_state_transaction has no concurrency option: two writers of a new key would overwrite
+            # each other unseen. So the request is built here and sent through the SDK's own stub.
+            await self._client._stub.ExecuteStateTransaction(request)  # noqa: SLF001
+        except RpcError as error:
+            # No status tells a conflict inside a transaction: SQLite's and PostgreSQL's components say it in words.
+            said = error.details() or ""
+            if error.code() is StatusCode.ABORTED or "etag mismatch" in said or "no item was updated" in said:
+                raise Conflict from None
+            raise self._unavailable(error) from None
+
+    async def probe(self) -> None:
+        """Writes and reads a key of its own, so that a full or read-only store is noticed. Raises TryAgain."""
+        try:
+            await self._client.save_state(self._name, PROBE_KEY, b"{}")
+            await self._client.get_state(self._name, PROBE_KEY)
+        except RpcError as error:
+            raise self._unavailable(error) from None
+        except DaprInternalError:  # what save_state, alone, makes of an RpcError, without its code
+            raise TryAgain(Reason.STATE_UNAVAILABLE, f"{self._name}: not writable or not there") from None
+
+    def _unavailable(self, error: RpcError) -> TryAgain:
+        return TryAgain(Reason.STATE_UNAVAILABLE, f"{self._name}: {error.code().name}")

@@ -1,0 +1,148 @@
+"""A Dapr app's side of a bulk subscription: what it declares to daprd, and the route that takes the batches. Knows no
+rules.
+
+Every batch is answered 200 with a status for each entry: daprd 1.18 drops records on 404 and may dead-letter the wrong
+ones on DROP. What can't be read is answered without statuses, which daprd takes for RETRY of all.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from dapr.ext.fastapi import DaprApp
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import SecretStr
+from starlette.requests import ClientDisconnect
+
+from function.telemetry.logs import log
+from function.telemetry.metrics import CountRefusal, uncounted
+
+BATCH_SIZE = 100  # records; daprd takes what has come within BATCH_MS, at most this many
+BATCH_MS = 10
+RECORD_BYTES = (
+    2 * 1024 * 1024
+)  # of the largest record: max.message.bytes of the topics, maxMessageBytes of the component
+HEADERS_BYTES = 64 * 1024  # for a record's headers and what daprd says of it
+# A batch that is refused comes again for ever and holds its partitions up. So the limit is above the largest batch that
+# Kafka lets through, as base64 (4 bytes for 3), and guards against a caller that has the token and never ends.
+BODY_BYTES = BATCH_SIZE * (RECORD_BYTES * 4 // 3 + HEADERS_BYTES)
+
+# Several batches are in flight at a time. Of those that are larger than this, or do not say how large they are, one is
+# held at a time: memory is bounded by the largest batch, not by as many as there are components. One that waits for
+# longer than function/dapr/http_server.py has patience is dropped, and comes again.
+LARGE_BYTES = 4 * 1024 * 1024
+
+Take = Callable[[str], Awaitable[bytes]]  # a batch's envelope in, the answer to daprd out
+
+
+@dataclass(frozen=True, slots=True)
+class Subscriptions:
+    """What is subscribed to: the same topics through each of the pub/sub components, all on one route.
+
+    All partitions of one component share a lock in daprd, which is held while the app works on a batch. So each component
+    is one batch in flight.
+    """
+
+    pubsubs: Sequence[str]
+    topics: Sequence[str]
+    route: str
+    dead_letter_topic: str | None = None
+    batch_ms: int = BATCH_MS
+
+
+class _BulkDaprApp(DaprApp):
+    """DaprApp, whose `subscribe` has no bulk argument: daprd reads it from the same declaration."""
+
+    def declare_bulk(self, batch_ms: int) -> None:
+        for subscription in self._subscriptions:
+            subscription["bulkSubscribe"] = {
+                "enabled": True, "maxMessagesCount": BATCH_SIZE, "maxAwaitDurationMs": batch_ms,
+            }  # fmt: skip
+
+
+def mount_bulk(
+    app: FastAPI, subscriptions: Subscriptions, token: SecretStr, take: Take, refused: CountRefusal = uncounted
+) -> None:
+    """Declares the subscriptions and adds their route.
+
+    Args:
+        app: where to.
+        subscriptions: no topics: nothing is declared, but the route is there, since a late batch must not meet a 404.
+        token: what daprd has to show as dapr-api-token.
+        take: called with each batch.
+        refused: told of each batch that is refused unread; `take` tells of what it can't read itself.
+    """
+    large = asyncio.Lock()
+
+    async def receive(request: Request) -> Response:
+        shown = request.headers.get("dapr-api-token", "")
+        if not secrets.compare_digest(shown.encode(), token.get_secret_value().encode()):
+            log(logging.WARNING, "caller_refused", detail="dapr-api-token is wrong or missing")
+            refused("token")
+            return _refused("dapr-api-token is wrong or missing", 401)
+        try:
+            async with contextlib.nullcontext() if _length(request, BODY_BYTES) <= LARGE_BYTES else large:
+                return Response(await take(await read_body(request)), media_type="application/json")
+        except TooLarge as error:
+            log(logging.ERROR, "batch_refused", detail=f"over {BODY_BYTES} bytes", size=error.size)
+            refused("too_large")
+            return _refused("too large", 413)
+        except ClientDisconnect:
+            return _refused("incomplete", 400)  # nobody is there to read it
+
+    dapr_app = _BulkDaprApp(app)
+    for pubsub, topic in itertools.product(subscriptions.pubsubs, subscriptions.topics):
+        dapr_app.subscribe(
+            pubsub=pubsub,
+            topic=topic,
+            route=subscriptions.route,
+            metadata={"rawPayload": "true"},
+            dead_letter_topic=subscriptions.dead_letter_topic,
+        )(receive)
+    if not subscriptions.topics:
+        app.add_api_route(subscriptions.route, receive, methods=["POST"])
+    dapr_app.declare_bulk(subscriptions.batch_ms)
+
+
+class TooLarge(Exception):
+    """A body over the limit; `size` is what it says of itself, or what had come until then."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.size = size
+
+
+async def read_body(request: Request, limit: int = BODY_BYTES) -> str:
+    """The body as text, counted as it comes. What is not UTF-8 in it is no batch either way.
+
+    Raises:
+        TooLarge: as soon as that is known; the rest is not read.
+        ClientDisconnect: the caller went away.
+    """
+    if (said := _length(request, 0)) > limit:
+        raise TooLarge(said)
+    chunks, size = list[bytes](), 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise TooLarge(size)
+        chunks.append(chunk)
+    body = b"".join(chunks)
+    chunks.clear()  # a full batch is large: never three copies of it
+    return body.decode("utf-8", "replace")
+
+
+def _length(request: Request, unsaid: int) -> int:
+    """The length that the request gives its body; `unsaid` where it gives none."""
+    said = request.headers.get("content-length", "")
+    return int(said) if said.isdecimal() and len(said) < 20 else unsaid  # a longer one is no length at all
+
+
+def _refused(why: str, status: int) -> Response:
+    """An answer that daprd takes for RETRY of all. The rest of the request is not waited for."""
+    return JSONResponse({"error": why}, status_code=status, headers={"connection": "close"})

@@ -1,0 +1,1 @@
+"""Rejected events: published with a reason, read, filtered and replayed."""

@@ -1,0 +1,1 @@
+"""Turns the bytes of a Kafka record into a typed event. Pure."""

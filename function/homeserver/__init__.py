@@ -1,0 +1,1 @@
+"""Talks to Synapse; the only package that does."""

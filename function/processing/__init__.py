@@ -1,0 +1,1 @@
+"""Turns a batch of Kafka records into one result for each."""

@@ -1,0 +1,125 @@
+"""The homeservers that the contract is held against. All that differs between them is where they are and whose token
+opens them; the suite asks them over the same admin API."""
+
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+from urllib.parse import quote
+
+import anyio
+import anyio.lowlevel
+import httpx
+from httpx_aiohttp import AiohttpTransport
+
+from function.homeserver.synapse import Synapse
+from function.homeserver.transport import HttpClient
+from tests.support.fake_dapr import FakeTokens
+from tests.support.fake_synapse import ADMIN_TOKEN, FakeSynapse
+
+
+class Homeserver:
+    """A homeserver, the client under test, and a view of its accounts that does not go through that client."""
+
+    def __init__(
+        self,
+        url: str,
+        transport: httpx.AsyncBaseTransport,
+        token: str,
+        service_user: str,
+        fake: FakeSynapse | None = None,
+    ) -> None:
+        self.fake, self.token, self.service_user = fake, token, service_user
+        self.http = httpx.AsyncClient(base_url=url, transport=transport)
+        self._under_test = HttpClient(transport, url, "tests")
+        self.server_name = service_user.partition(":")[2]
+        self.synapse = self.with_tokens(FakeTokens(token))
+
+    def with_tokens(self, tokens: FakeTokens, server_name: str = "") -> Synapse:
+        return Synapse(self._under_test, tokens, server_name or self.server_name)
+
+    async def create(self, user_id: str, name: str = "First Name") -> None:
+        (await self._ask("PUT", f"/_synapse/admin/v2/users/{self._quoted(user_id)}", {"displayname": name}))
+
+    async def raw_account(self, user_id: str) -> dict[str, Any] | None:
+        answer = await self._ask("GET", f"/_synapse/admin/v2/users/{self._quoted(user_id)}")
+        return None if answer.status_code == 404 else dict(answer.json())
+
+    async def plain_token(self) -> str:
+        """A valid token of an account that is no admin."""
+        user_id = str(uuid.uuid4())
+        await self.create(user_id)
+        answer = await self._ask("POST", f"/_synapse/admin/v1/users/{self._quoted(user_id)}/login", {})
+        return str(answer.json()["access_token"])
+
+    async def lock(self, user_id: str) -> None:
+        await self._ask("PUT", f"/_synapse/admin/v2/users/{self._quoted(user_id)}", {"locked": True})
+
+    async def reactivate(self, user_id: str) -> None:
+        """A Synapse on a new SQLite database answers 500 until it has made its indexes, which takes some 15 s."""
+        path, headers = f"/_synapse/admin/v2/users/{self._quoted(user_id)}", {"Authorization": f"Bearer {self.token}"}
+        with anyio.fail_after(90):
+            while (await self.http.put(path, json={"deactivated": False}, headers=headers)).status_code == 500:
+                await anyio.lowlevel.checkpoint()
+
+    async def join_a_room(self, user_id: str) -> None:
+        """The user becomes a member of a new public room."""
+        if self.fake:
+            mxid = self.synapse.mxid(user_id)
+            self.fake.rooms[mxid] = self.fake.rooms.get(mxid, 0) + 1
+            return
+        room = (await self._ask("POST", "/_matrix/client/v3/createRoom", {"preset": "public_chat"})).json()["room_id"]
+        await self._ask("POST", f"/_synapse/admin/v1/join/{quote(room)}", {"user_id": self.synapse.mxid(user_id)})
+
+    async def take_identity(self, user_id: str, provider: str, external_id: str) -> None:
+        """Ties an identity to the user's account."""
+        body = {"external_ids": [{"auth_provider": provider, "external_id": external_id}]}
+        await self._ask("PUT", f"/_synapse/admin/v2/users/{self._quoted(user_id)}", body)
+
+    async def open_session(self, user_id: str) -> str:
+        """A device of the user, as after a login; its id."""
+        device = str(uuid.uuid4())
+        if self.fake:
+            self.fake.devices.setdefault(self.synapse.mxid(user_id), []).append(device)
+        else:
+            path = f"/_synapse/admin/v2/users/{self._quoted(user_id)}/devices"
+            await self._ask("POST", path, {"device_id": device})
+        return device
+
+    async def devices(self, user_id: str) -> list[str]:
+        answer = await self._ask("GET", f"/_synapse/admin/v2/users/{self._quoted(user_id)}/devices")
+        return [device["device_id"] for device in answer.json()["devices"]]
+
+    async def has_media(self, mxc: str) -> bool:
+        """Whether the media store has it."""
+        if self.fake:
+            return mxc in self.fake.media
+        answer = await self._ask("GET", f"/_matrix/client/v1/media/download/{mxc.removeprefix('mxc://')}")
+        return answer.status_code == 200
+
+    def _quoted(self, user_id: str) -> str:
+        return quote(self.synapse.mxid(user_id), safe="")
+
+    async def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
+        answer = await self.http.request(method, path, json=body, headers={"Authorization": f"Bearer {self.token}"})
+        assert answer.status_code in {200, 201, 404}, answer.status_code
+        return answer
+
+
+Opened = AbstractAsyncContextManager[Homeserver]
+
+
+@asynccontextmanager
+async def in_memory() -> AsyncIterator[Homeserver]:
+    fake = FakeSynapse()
+    homeserver = Homeserver("https://fake", httpx.ASGITransport(fake), ADMIN_TOKEN, fake.service_user, fake)
+    async with homeserver.http:
+        yield homeserver
+
+
+@asynccontextmanager
+async def over_http(url: str, token: str, service_user: str) -> AsyncIterator[Homeserver]:
+    """A running Synapse, through the transport that the function uses."""
+    homeserver = Homeserver(url, AiohttpTransport(), token, service_user)
+    async with homeserver.http:
+        yield homeserver

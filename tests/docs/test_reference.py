@@ -1,0 +1,325 @@
+"""The docs say what the code does: every name a reader meets is there, and every name that is there exists."""
+
+import ast
+import html
+import json
+import re
+import subprocess
+import textwrap
+import tomllib
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from typer.main import get_command
+
+from dev import demo
+from function import __version__
+from function.accounts.user_state import Record
+from function.accounts.user_store import dump, load
+from function.audit.drift import Kind
+from function.avatars.fetch import MAX_BYTES
+from function.avatars.fetch import SECONDS as AVATAR_SECONDS
+from function.cli import cli
+from function.dapr.http_server import HEAD_BYTES, REQUEST_SECONDS
+from function.dapr.subscription import BATCH_SIZE, BODY_BYTES, HEADERS_BYTES, RECORD_BYTES
+from function.dead_letters import publish
+from function.health import WORLD
+from function.outcomes import Reason
+from function.processing.results import Fate
+from function.routes import LIVE_ROUTE, METRICS_ROUTE, READY_ROUTE
+from function.settings import SECRET_KEY, Settings
+from function.telemetry.logs import FIELDS
+from function.telemetry.metrics import METRICS
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [*(ROOT / f"{name}.md" for name in ("README", "CHANGELOG", "CONTRIBUTING", "SECURITY")), *DOCS]
+AUDIT = (ROOT / "docs" / "audit.md").read_text()
+REASONS = (ROOT / "docs" / "reasons.md").read_text()
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+MODULES = sorted((ROOT / "function").rglob("*.py"))
+
+
+def section(page: str, title: str) -> str:
+    """What stands under a heading, to the next of the same level."""
+    level = title.partition(" ")[0]
+    found = re.search(rf"^{re.escape(title)}$\n(.*?)(?=^{level} |\Z)", page, re.MULTILINE | re.DOTALL)
+    assert found, f"no section {title!r}"
+    return found[1]
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of every table row whose first cell is code."""
+    lines = [line for line in text.splitlines() if line.startswith("| `")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+
+
+def code(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def prose(page: str) -> str:
+    """A page without its fenced blocks."""
+    return re.sub(r"^\s*```.*?^\s*```$", "", page, flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(page: str) -> set[str]:
+    titles = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def shown_default(name: str) -> str:
+    field = Settings.model_fields[name]
+    if field.is_required():
+        return "required"
+    assert not isinstance(field.default, SecretStr)
+    value = str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
+    return f"`{value}`" if value else "empty"
+
+
+def logged_events() -> set[str]:
+    """The event names in the code's calls of log and log_failure."""
+    found = set()
+    for module in MODULES:
+        for node in ast.walk(ast.parse(module.read_text())):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id in {"log", "log_failure"}
+            ):
+                name = node.args[node.func.id == "log"]
+                assert isinstance(name, ast.Constant), f"{module.name}:{node.lineno} logs a name that is not a constant"
+                found.add(str(name.value))
+    return found
+
+
+def test_the_settings_table_has_every_setting_with_its_default_and_nothing_else() -> None:
+    table = {code(row[0])[0]: row[1] for row in rows(section(README, "## Settings"))}
+    assert table == {name.upper(): shown_default(name) for name in Settings.model_fields}
+
+
+def test_every_reason_is_explained_once_and_nothing_else_is() -> None:
+    faults = rows(section(REASONS, "## The event's fault: dead letter"))
+    faults += rows(section(REASONS, "## The world's fault: RETRY"))
+    assert sorted(code(row[0])[0] for row in faults) == sorted(Reason)
+
+
+def test_every_reason_says_the_same_in_the_docs_and_on_the_command_line() -> None:
+    """What it means, what to do, whether a replay helps; the docs may link."""
+    table = {code(row[0])[0]: row for row in rows(REASONS)}
+    for reason in Reason:
+        _, means, happens, todo, replay = (re.sub(r"\[(.+?)\]\(.+?\)", r"\1", cell) for cell in table[reason])
+        assert (means, todo, replay) == (reason.means, reason.todo, reason.replay)
+        assert happens
+
+
+def test_the_reasons_that_make_the_function_not_ready_are_marked() -> None:
+    world = rows(section(REASONS, "## The world's fault: RETRY"))
+    assert {code(row[0])[0] for row in world if row[2] == "RETRY, not ready"} == WORLD
+
+
+def test_the_outcomes_table_has_every_fate_and_nothing_else() -> None:
+    assert [code(row[0])[0] for row in rows(section(README, "## Outcomes"))] == list(Fate)
+
+
+def test_every_module_of_the_function_is_in_the_layout_and_every_path_there_exists() -> None:
+    listed = [path for row in rows((ROOT / "docs" / "architecture.md").read_text()) for path in code(row[0])]
+    assert {path for path in listed if path.startswith("function/")} == {
+        str(m.relative_to(ROOT)) for m in MODULES if m.name != "__init__.py" or m.parent.name in {"function", "cli"}
+    }
+    assert [path for path in listed if not (ROOT / path).exists()] == []
+
+
+def test_every_command_of_the_command_line_is_in_the_readme_and_no_other() -> None:
+    commands = getattr(get_command(cli), "commands", {})
+    assert commands
+    named = set(re.findall(r"`matrix-account-sync ([\w-]+)`", README))
+    assert named == set(commands)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_make_target_named_in_a_page_exists(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"(?:`|^)make ([a-z0-9-]+)", page.read_text(), re.MULTILINE))
+    assert named <= targets
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose(page.read_text())):
+        if "://" in link:
+            continue
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        if anchor:
+            assert anchor in anchors(target.read_text()), link
+
+
+def test_every_page_is_reachable_from_the_readme() -> None:
+    assert [page.name for page in DOCS if f"(docs/{page.name}" not in README] == []
+
+
+def test_every_logged_event_is_explained_and_no_other() -> None:
+    table = rows(section(OPERATIONS, "### Log lines"))
+    assert {name for row in table for name in code(row[0])} == logged_events() | {"library"}
+
+
+def test_the_health_routes_in_the_docs_are_those_of_the_function() -> None:
+    for page in (README, OPERATIONS):
+        assert set(re.findall(r"GET (/health/\w+)", page)) == {LIVE_ROUTE, READY_ROUTE}
+
+
+def test_the_record_in_the_design_page_is_one_that_the_function_reads_and_writes() -> None:
+    shown = re.search(r"```json\n(.*?)\n```", (ROOT / "docs" / "design.md").read_text())
+    assert shown
+    record = json.loads(shown[1])
+    assert json.loads(dump(load(shown[1]))) == record
+    assert record.keys() - {"v"} == set(Record.__slots__)
+
+
+def test_the_metrics_tables_are_the_list_in_the_code() -> None:
+    page = (ROOT / "docs" / "metrics.md").read_text()
+    table = [row for row in rows(page) if code(row[0])[0].startswith("matrix_account_sync_")]
+    listed = [(code(name)[0], kind, code(labels), means) for name, kind, labels, means in table]
+    assert listed == [(m.name, m.kind.value, list(m.labels), m.means) for m in METRICS]
+    values = {code(row[0])[0]: code(row[1]) for row in rows(page) if len(row) == 2}
+    values |= {"reason": [*Reason, "other"], "version": [__version__]}  # told in words
+    assert values == {label: list(allowed) for metric in METRICS for label, allowed in metric.labels.items()}
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The fenced blocks of a language, without the indentation of the list that they stand in."""
+    found = re.findall(rf"^[ ]*```{language}\n(.*?)^[ ]*```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    return [textwrap.dedent(block) for block in found]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_shell_block_is_one_that_a_shell_can_read(page: Path) -> None:
+    """A lost quote or backslash shows only at night."""
+    for block in blocks(page, "sh"):
+        done = subprocess.run(["bash", "-n"], input=block, capture_output=True, text=True, check=False)
+        assert done.stderr == "", block
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_the_shell_blocks_name_exists(page: Path) -> None:
+    """Events, outcomes and fields of the log, containers, options of make's targets, files of the project."""
+    text = "\n".join(blocks(page, "sh"))
+    assert set(re.findall(r'\.event == "(\w+)"', text)) <= logged_events()
+    assert set(re.findall(r'\.outcome == "(\w+)"', text)) <= set(Fate)
+    selected = " ".join(re.findall(r"jq (?:-\w+ )?'(.*?)' function\.log", text))
+    assert set(re.findall(r"\.([a-z_]+)", selected)) <= FIELDS | {"time", "level", "event", "error", "at", "logger"}
+    assert set(re.findall(r" -c (\w+) -n ", text)) <= {"function", "daprd"}
+    assert set(re.findall(r"deployment/([\w-]+)", text)) <= {"matrix-account-sync"}
+    for code_of in re.findall(r"python -c '\n(.*?)\n'", text, re.DOTALL):
+        ast.parse(code_of)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_and_test_named_in_a_page_exists(page: Path) -> None:
+    """`folder/file`, and `tests/file.py::test`."""
+    for named in re.findall(
+        r"`((?:function|tests|dev|k8s|components|docs|benchmarks)/[\w./-]*)(?:::(\w+))?`", page.read_text()
+    ):
+        if named[0].startswith(("dev/.run", "dev/.tools")):
+            continue  # made by a run
+        file = ROOT / named[0]
+        assert file.exists(), named
+        if named[1]:
+            assert f"def {named[1]}(" in file.read_text(), named
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_setting_named_in_a_page_exists(page: Path) -> None:
+    """A renamed one would be set in vain."""
+    named = set(
+        re.findall(
+            r"`((?:KAFKA|MATRIX|AVATAR|APP|LOG|PUBSUB|STATE_STORE|SECRET|DEAD_LETTERS)_[A-Z_]+)[`=]", page.read_text()
+        )
+    )
+    assert named <= {name.upper() for name in Settings.model_fields} | {SECRET_KEY}
+
+
+def test_the_limits_in_the_security_page_are_those_of_the_code() -> None:
+    page = (ROOT / "docs" / "security.md").read_text()
+    mib = 1024 * 1024
+    for said in (
+        f"413 at {round(BODY_BYTES / mib)} MiB", f"after {REQUEST_SECONDS:.0f} s", f"cut off at {HEAD_BYTES // 1024} KiB",
+        f"`BATCH_SIZE` ({BATCH_SIZE})", f"`maxMessageBytes` ({RECORD_BYTES // mib} MiB)", f"{HEADERS_BYTES // 1024} KiB\nof headers",
+        f"{MAX_BYTES // mib} MiB, {AVATAR_SECONDS:.0f} s",
+    ):  # fmt: skip
+        assert said in page, said
+
+
+def test_the_traces_page_has_every_attribute_of_a_span_and_no_other() -> None:
+    table = rows((ROOT / "docs" / "traces.md").read_text())
+    listed = {name for row in table for name in code(row[2])}
+    source = (ROOT / "function" / "telemetry" / "tracing.py").read_text()
+    assert listed == set(re.findall(r'set_attribute\("([\w.]+)"', source)) | {"outcome.*"}
+    assert 'set_attribute(f"outcome.' in source
+
+
+def test_the_demos_picture_is_of_this_demo_and_takes_nothing_from_elsewhere() -> None:
+    """`make demo-picture` draws it anew."""
+    drawn = (ROOT / "docs" / "demo.svg").read_text()
+    words = html.unescape(drawn).replace("\xa0", " ")
+    for step in demo.steps():
+        assert step.what in words
+        assert step.expected in words
+    assert all(person.final in words for person in demo.PEOPLE.values())
+    assert set(re.findall(r'(?:href|src)="([^#"][^"]*)"|url\(([^#)][^)]*)\)', drawn)) == set()
+
+
+def test_every_route_in_the_docs_is_one_of_the_function() -> None:
+    for page in PAGES:
+        assert set(re.findall(r"`GET (/\w[\w/]*)`", page.read_text())) <= {LIVE_ROUTE, READY_ROUTE, METRICS_ROUTE}
+
+
+def test_the_python_in_the_readme_compiles() -> None:
+    snippets = re.findall(r"<<'PYTHON'\n(.*?)\nPYTHON", README, re.DOTALL)
+    assert snippets
+    for snippet in snippets:
+        ast.parse(snippet)
+
+
+def test_every_folder_of_tests_is_run_by_a_make_target() -> None:
+    """`make test` runs pyproject's testpaths; a folder that is in neither is never run, and nobody notices."""
+    tested = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]["testpaths"])
+    tested |= set(re.findall(r"pytest (tests/\w+)", (ROOT / "Makefile").read_text()))
+    assert {
+        f"tests/{file.relative_to(ROOT / 'tests').parts[0]}" for file in (ROOT / "tests").rglob("test_*.py")
+    } == tested
+
+
+def test_the_readme_stays_short() -> None:
+    assert 150 <= len(README.splitlines()) <= 200
+
+
+def test_every_header_of_a_dead_letter_is_explained() -> None:
+    """A person may read them with a Kafka tool of his own."""
+    page = (ROOT / "docs" / "dead-letters.md").read_text()
+    table = {name for row in rows(section(page, "## What a letter holds")) for name in code(row[0])}
+    names = {value for value in vars(publish).values() if isinstance(value, str) and value.startswith("x-dead-letter-")}
+    assert table == names - {publish.PREFIX}
+
+
+@pytest.mark.parametrize("command", ["dead-letters", "replay"])
+def test_every_option_of_the_tools_is_explained_and_no_other(command: str) -> None:
+    page = (ROOT / "docs" / "dead-letters.md").read_text()
+    listed = {name for row in rows(section(page, "## Options")) if row[1] in (command, "both") for name in code(row[0])}
+    options = {option for one in getattr(get_command(cli), "commands", {})[command].params for option in one.opts}
+    assert listed == options
+
+
+def test_every_kind_of_drift_is_explained_in_the_words_of_the_command() -> None:
+    table = {code(row[0])[0]: tuple(row[1:]) for row in rows(section(AUDIT, "## What it finds"))}
+    assert table == {kind.value: (kind.means, kind.repair) for kind in Kind}
+
+
+def test_every_option_of_the_audit_is_explained_and_no_other() -> None:
+    listed = {name for row in rows(section(AUDIT, "## Options")) for name in code(row[0])}
+    options = getattr(get_command(cli), "commands", {})["audit"].params
+    assert listed == {option for one in options for option in (*one.opts, *one.secondary_opts)}

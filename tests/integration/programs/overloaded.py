@@ -1,0 +1,29 @@
+"""The function, to which every batch says that it is larger than the limit; the rest of it is the real one."""
+
+import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from function.app import create_app
+from function.dapr.http_server import SERVED
+from function.dapr.subscription import BODY_BYTES
+from function.settings import Settings, load
+from function.telemetry import logs
+
+
+class Swollen:
+    """Replaces what a POST says of its length."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "POST":
+            kept = [(name, text) for name, text in scope["headers"] if name != b"content-length"]
+            scope = dict(scope) | {"headers": [*kept, (b"content-length", str(BODY_BYTES + 1).encode())]}
+        await self._app(scope, receive, send)
+
+
+if __name__ == "__main__":
+    known = load(Settings)
+    logs.configure(known.log_level)
+    uvicorn.run(Swollen(create_app(known)), host=known.app_host, port=known.app_port, **SERVED)

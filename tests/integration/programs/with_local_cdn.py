@@ -1,0 +1,33 @@
+"""The function, for which every name leads to 127.0.0.2 and that address is the internet; the rest of it is the real one.
+TEST_CDN_CA is the file of the certificate authority to trust."""
+
+import functools
+import os
+import ssl
+
+import uvicorn
+
+from function.app import create_app, open_parts
+from function.avatars.fetch import AvatarSource
+from function.dapr.http_server import SERVED
+from function.settings import Settings, load
+from function.telemetry import logs
+from tests.contract.servers.cdn import ScriptedResolver
+
+INTERNET = "127.0.0.2"
+
+
+def avatars(settings: Settings) -> AvatarSource:
+    return AvatarSource(
+        settings.avatar_hosts,
+        ssl.create_default_context(cafile=os.environ["TEST_CDN_CA"]),
+        resolver=ScriptedResolver([INTERNET]),
+        permitted=lambda address: str(address) == INTERNET,
+    )
+
+
+if __name__ == "__main__":
+    known = load(Settings)
+    logs.configure(known.log_level)
+    app = create_app(known, functools.partial(open_parts, avatars=avatars))
+    uvicorn.run(app, host=known.app_host, port=known.app_port, **SERVED)

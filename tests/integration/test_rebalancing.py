@@ -1,0 +1,62 @@
+"""A pod is several members of the consumer group, one for each of its pub/sub components."""
+
+from pathlib import Path
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from dev.processes import free_port
+from tests.integration.stack import REPLAY_TOPIC, TOPIC, World, new_user, profile, wait_until
+
+Owned = dict[str, set[int]]  # partitions by topic
+
+
+class Group:
+    """The consumer group of a world, as Kafka knows it."""
+
+    def __init__(self, world: World) -> None:
+        self._admin = AdminClient({"bootstrap.servers": world.environment["KAFKA_BROKERS"], "log_level": 0})
+        self._name = world.environment["KAFKA_CONSUMER_GROUP_ID"]
+
+    def members(self) -> list[Owned]:
+        """What each member owns now; none while the group is only being made."""
+        try:
+            members = self._admin.describe_consumer_groups([self._name])[self._name].result(10).members
+        except KafkaException:
+            return []
+        found: list[Owned] = []
+        for member in members:
+            found.append({TOPIC: set(), REPLAY_TOPIC: set()})
+            for one in member.assignment.topic_partitions if member.assignment else []:
+                found[-1][one.topic].add(one.partition)
+        return found
+
+    def owners(self) -> int:
+        """How many members own partitions."""
+        return sum(bool(member[TOPIC]) for member in self.members())
+
+
+def test_six_members_share_the_partitions_and_own_the_same_of_both_topics(world: World) -> None:
+    """So a user's main and replayed records meet one member."""
+    group = Group(world)
+    wait_until(lambda: group.owners() == 6, "each of the six owns something")
+    members = group.members()
+    assert sorted(len(member[TOPIC]) for member in members) == [2] * 6
+    assert all(member[TOPIC] == member[REPLAY_TOPIC] for member in members)
+
+
+def test_a_component_that_daprd_does_not_have_loses_nothing(world: World, tmp_path: Path) -> None:
+    """PUBSUB_COMPONENTS larger than what there is: daprd says nothing, and the other members own all partitions."""
+    ports = {name: str(free_port()) for name in ("APP_PORT", "DAPR_HTTP_PORT", "DAPR_GRPC_PORT")}
+    group, second = Group(world), World(world.stack, tmp_path, {"PUBSUB_COMPONENTS": "8"} | ports)
+    try:
+        second.start()
+        wait_until(lambda: group.owners() == 12, "two pods share the partitions")
+        sent = [profile(new_user(), "Ada") for _ in range(60)]
+        world.send(*sent)
+        world.settle()
+        both = [pod.outcomes(sent) for pod in (world, second)]
+        assert all(both[0][event.event_id] + both[1][event.event_id] == ["no_account"] for event in sent)
+        assert any(both[1].values())
+    finally:
+        second.stop()

@@ -1,0 +1,122 @@
+"""What must hold for the optional parts, where they are rendered: network policy, scaler, external secrets."""
+
+import ipaddress
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from tests.manifests.rendering import Document, Manifests
+from tests.manifests.rules.names import APP, secrets_of, settings_of
+
+PRIVATE = {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"}
+
+
+def _namespace(name: str, pods: Document | None = None) -> Document:
+    selector: Document = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}
+    return selector | ({"podSelector": pods} if pods else {})
+
+
+def _named(name: str) -> Document:
+    return {"podSelector": {"matchLabels": {"app.kubernetes.io/name": name}}}
+
+
+def _rule(direction: str, peers: list[Document], *ports: int, udp: bool = False) -> Document:
+    allowed = [{"protocol": "UDP", "port": port} for port in ports if udp]
+    return {direction: peers, "ports": allowed + [{"protocol": "TCP", "port": port} for port in ports]}
+
+
+def the_pod_reaches_what_it_needs_and_no_more(manifests: Manifests) -> Iterator[str]:
+    for policy in manifests.of("NetworkPolicy"):
+        spec = policy.get("spec", {})
+        if spec.get("policyTypes") != ["Ingress", "Egress"]:
+            yield "the NetworkPolicy leaves a direction open"
+        # The component `monitoring` also lets Prometheus reach the function.
+        ports = [9090, *([18080] if manifests.of("PodMonitor") else [])]
+        if spec.get("ingress") != [_rule("from", [_namespace("monitoring")], *ports)]:
+            yield "more than Prometheus gets in, or Prometheus does not"
+        if (settings := settings_of(manifests)) is None:
+            continue
+        synapse = urlsplit(str(settings.matrix_homeserver_url))
+        control = {"matchExpressions": [{"key": "app", "operator": "In", "values": ["dapr-operator", "dapr-sentry"]}]}
+        internet = {"cidr": "0.0.0.0/0", "except": sorted(PRIVATE | {"100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16"})}
+        wanted = [
+            _rule("to", [_namespace("kube-system", {"matchLabels": {"k8s-app": "kube-dns"}})], 53, udp=True),
+            _rule("to", [_namespace("dapr-system", control)], 6500, 50001),
+            _rule("to", [_named("kafka")], 9092, 9093),
+            _rule("to", [_named("matrix-synapse")], synapse.port or 80),
+            _rule("to", [_named("postgresql")], 5432),
+            _rule("to", [{"ipBlock": {"cidr": cidr}} for cidr in sorted(PRIVATE)], 443, 6443),
+            _rule("to", [{"ipBlock": internet}], 443),
+        ]
+        if spec.get("egress") != wanted:
+            yield f"egress is {spec.get('egress')}"
+        brokers = {broker.rpartition(":")[2] for broker in settings.kafka_brokers.split(",")}
+        if not brokers <= {"9092", "9093"}:
+            yield f"Kafka's ports {brokers} are not let through"
+
+
+def address_blocks_are_networks(manifests: Manifests) -> Iterator[str]:
+    def blocks(document: Any) -> Iterator[str]:
+        if isinstance(document, dict):
+            yield from [document["cidr"], *document.get("except", [])] if "cidr" in document else []
+            for value in document.values():
+                yield from blocks(value)
+        elif isinstance(document, list):
+            for value in document:
+                yield from blocks(value)
+
+    for policy in manifests.of("NetworkPolicy"):
+        for block in blocks(policy):
+            try:
+                ipaddress.ip_network(block)
+            except ValueError:
+                yield f"{block} is no network"
+
+
+def the_scaler_watches_the_lag_of_this_group(manifests: Manifests) -> Iterator[str]:
+    for scaler in manifests.of("ScaledObject"):
+        settings = settings_of(manifests)
+        if settings is None:
+            continue
+        host, _, port = settings.kafka_brokers.rpartition(":")
+        wanted = {
+            "scaleTargetRef": {"name": APP},
+            "minReplicaCount": 2, "maxReplicaCount": 4, "pollingInterval": 30, "cooldownPeriod": 600,
+            "advanced": {"horizontalPodAutoscalerConfig": {"behavior": {
+                "scaleDown": {"stabilizationWindowSeconds": 600}}}},
+            "triggers": [{"type": "kafka", "metadata": {
+                # Asked from KEDA's namespace, hence the full name.
+                "bootstrapServers": f"{host}.{scaler['metadata'].get('namespace')}.svc:{port}",
+                "consumerGroup": settings.kafka_consumer_group_id,
+                "topic": settings.kafka_identity_events_topic,
+                "lagThreshold": "1000", "offsetResetPolicy": "earliest", "allowIdleConsumers": "false",
+            }}],
+        }  # fmt: skip
+        if scaler.get("spec") != wanted:
+            yield f"the scaler is {scaler.get('spec')}"
+
+
+def the_vault_fills_every_secret(manifests: Manifests) -> Iterator[str]:
+    found = set()
+    for external in manifests.of("ExternalSecret"):
+        spec = external.get("spec", {})
+        name = external["metadata"].get("name")
+        if spec.get("target") != {"name": name} or spec.get("refreshInterval") != "1m":
+            yield f"{name} fills {spec.get('target')}"
+        if spec.get("secretStoreRef") != {"kind": "ClusterSecretStore", "name": "vault"}:
+            yield f"{name} is not from the vault"
+        for item in spec.get("data", []):
+            found.add((name, item.get("secretKey")))
+            entry = item.get("remoteRef", {})
+            if entry.get("key") != APP or entry.get("property") not in {
+                "admin-token", "app-token", "api-token", "statestore",
+            }:  # fmt: skip
+                yield f"{name} asks the vault for {entry}"
+    if manifests.of("ExternalSecret") and found != secrets_of(manifests):
+        yield f"{sorted(found ^ secrets_of(manifests), key=str)} are not both filled and used"
+
+
+RULES = (
+    the_pod_reaches_what_it_needs_and_no_more, address_blocks_are_networks, the_scaler_watches_the_lag_of_this_group,
+    the_vault_fills_every_secret,
+)  # fmt: skip

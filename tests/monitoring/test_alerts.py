@@ -1,0 +1,118 @@
+"""Prometheus' own tool finds the alerts as they are meant, and would notice if they were not."""
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from dev.monitoring.alerts import ROOT, TESTS, judge, rules
+from function.telemetry.metrics import METRICS
+from tests.manifests.rules.monitoring import adapted
+
+CASES: list[dict[str, Any]] = yaml.safe_load(TESTS.read_text())["tests"]
+ALERTS: list[dict[str, Any]] = [rule for group in rules()["groups"] for rule in group["rules"]]
+RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
+PLACEHOLDER = "https://docs.example/matrix-account-sync/runbook.md"  # where nobody's copy of the page is
+TARGET = {"namespace"}  # a label of the target, not the function's
+PARTS_OF_HISTOGRAM = ("_bucket", "_sum", "_count")
+
+
+def named(expression: str) -> set[str]:
+    """The metrics of this service in a query."""
+    return set(re.findall(r"matrix_account_sync_\w+", expression))
+
+
+def known() -> dict[str, dict[str, set[str]]]:
+    """Every name that a query can use, with its labels and their values."""
+    found: dict[str, dict[str, set[str]]] = {}
+    for metric in METRICS:
+        labels = {label: set(values) for label, values in metric.labels.items()}
+        suffixes = PARTS_OF_HISTOGRAM if metric.buckets else ("",)
+        found |= {metric.name + suffix: labels for suffix in suffixes}
+    return found
+
+
+def misspelt(expression: str) -> list[str]:
+    """The metrics of a query that do not exist, and the values that their labels never have."""
+    problems = []
+    for name, selector in re.findall(r"(matrix_account_sync_\w+)(?:\{([^}]*)\})?", expression):
+        if name not in known():
+            problems.append(name)
+            continue
+        for label, pattern in re.findall(r'(\w+)!?=~?"([^"]*)"', selector):
+            if label not in TARGET:
+                problems += sorted(set(pattern.split("|")) - known()[name].get(label, set()))
+    return problems
+
+
+def test_each_alert_fires_when_it_should_and_only_then() -> None:
+    well, said = judge(rules(), TESTS.read_text())
+    assert well, said
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
+def test_an_alert_is_seen_to_fire_and_not_to_fire(alert: dict[str, Any]) -> None:
+    expected = [
+        bool(check["exp_alerts"])
+        for case in CASES
+        for check in case["alert_rule_test"]
+        if check["alertname"] == alert["alert"]
+    ]
+    assert set(expected) == {True, False}
+
+
+def test_with_links_and_hours_of_ones_own_each_alert_fires_as_before() -> None:
+    """As docs/deploy.md sets them. The tests' day is a Thursday."""
+    alerts = adapted("staging").one("PrometheusRule")
+    page = alerts["metadata"]["annotations"]["runbook"]
+    well, said = judge(alerts["spec"], TESTS.read_text().replace(PLACEHOLDER, page))
+    assert well, said
+
+
+@pytest.mark.parametrize("alert", [alert["alert"] for alert in ALERTS])
+def test_the_tests_notice_an_alert_that_never_fires(alert: str) -> None:
+    broken = rules()
+    for rule in broken["groups"][0]["rules"]:
+        if rule["alert"] == alert:
+            rule["expr"] = "vector(0) > 1"
+    well, said = judge(broken, TESTS.read_text())
+    assert not well
+    assert alert in said
+
+
+def test_a_query_that_does_not_parse_is_noticed() -> None:
+    broken = rules()
+    broken["groups"][0]["rules"][0]["expr"] = "sum by (namespace (up)"
+    assert not judge(broken, TESTS.read_text())[0]
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
+def test_every_metric_and_label_value_in_an_alert_is_one_that_the_function_has(alert: dict[str, Any]) -> None:
+    """A misspelt one is no error to Prometheus: the alert is just silent."""
+    assert misspelt(alert["expr"]) == []
+
+
+def test_the_alerts_and_their_tests_use_the_same_names() -> None:
+    series = " ".join(series["series"] for case in CASES for series in case["input_series"])
+    assert named(series) <= known().keys()
+
+
+def test_each_alert_has_its_section_in_the_runbook_and_the_other_way_round() -> None:
+    sections = re.findall(r"^## (MatrixAccountSync\w+)$", RUNBOOK, re.MULTILINE)
+    assert sections == [alert["alert"] for alert in ALERTS]
+
+
+def test_each_section_says_what_to_look_at_and_what_to_do() -> None:
+    for section in re.split(r"^## ", RUNBOOK, flags=re.MULTILINE)[1:]:
+        if section.startswith("MatrixAccountSync"):
+            assert "**Look**" in section, section
+            assert "**Do**" in section, section
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
+def test_an_alert_says_how_bad_it_is_and_where_its_section_is(alert: dict[str, Any]) -> None:
+    assert alert["labels"].keys() == {"severity"}
+    assert alert["labels"]["severity"] in {"critical", "warning", "info"}
+    assert alert["annotations"].keys() == {"summary", "description", "runbook_url"}
+    assert alert["annotations"]["runbook_url"] == f"{PLACEHOLDER}#{alert['alert'].lower()}"

@@ -1,0 +1,80 @@
+"""Each kind of drift of ALICE, made as life makes it: events first, then somebody else's hand, or a failure."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
+
+from function.audit.drift import Kind
+from tests.support.events import ALICE, deletion, profile
+from tests.support.harness import World
+
+FACE = "https://cdn.example/face.png"
+
+
+async def _made_after_the_deletion(w: World) -> None:
+    await w.deliver(deletion(soft=False))
+    w.login(ALICE)
+
+
+async def _reactivated(w: World) -> None:
+    w.login(ALICE)
+    await w.deliver(profile(second=1), deletion(second=2))
+    w.account()["deactivated"] = False
+
+
+async def _erasure_taken_back(w: World) -> None:
+    w.login(ALICE)
+    await w.deliver(deletion(soft=False))
+    w.account()["erased"] = False
+
+
+async def _written_after_the_erasure(w: World) -> None:
+    w.login(ALICE)
+    await w.deliver(deletion(soft=False))
+    w.account().update(displayname="Alice", avatar_url="mxc://test.example/face")
+
+
+async def _rooms_joined_late(w: World) -> None:
+    w.login(ALICE)
+    await w.deliver(deletion())
+    w.homeserver.rooms[w.homeserver.mxid(ALICE)] = 3
+
+
+async def _another_name(w: World) -> None:
+    w.login(ALICE)
+    await w.deliver(profile(display_name="Alice"))
+    w.account()["displayname"] = "Mallory"
+
+
+async def _another_avatar(w: World) -> None:
+    w.login(ALICE)
+    w.avatars.images[FACE] = b"face"
+    await w.deliver(profile(avatar_url=FACE))
+    w.account()["avatar_url"] = "mxc://test.example/other"
+
+
+async def _image_that_outlived_the_erasure(w: World) -> None:
+    w.login(ALICE)
+    w.avatars.images[FACE] = b"face"
+    await w.deliver(profile(second=1, avatar_url=FACE))
+    w.homeserver.failing_for.add("/_synapse/admin/v1/media")
+    await w.deliver(deletion(second=2, soft=False))
+    w.homeserver.failing_for.clear()
+
+
+async def _upload_that_was_forgotten(w: World) -> None:
+    w.login(ALICE)
+    await w.client.upload(b"face", "image/png", ALICE)
+    w.clock.now += timedelta(hours=2)
+
+
+MADE: Mapping[Kind, Callable[[World], Awaitable[None]]] = {
+    Kind.ACTIVE: _made_after_the_deletion,
+    Kind.REACTIVATED: _reactivated,
+    Kind.NOT_ERASED: _erasure_taken_back,
+    Kind.PERSONAL_DATA: _written_after_the_erasure,
+    Kind.IN_ROOMS: _rooms_joined_late,
+    Kind.DISPLAY_NAME: _another_name,
+    Kind.AVATAR: _another_avatar,
+    Kind.LEFTOVER_MEDIA: _image_that_outlived_the_erasure,
+    Kind.ORPHANED_MEDIA: _upload_that_was_forgotten,
+}

@@ -1,0 +1,115 @@
+"""What the sidecar offers, in memory: a state store with etags, the dead-letter topic, the secret store."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from function.accounts.user_state import Record
+from function.accounts.user_store import dump, load
+from function.dapr.bulk_envelope import Delivered
+from function.dapr.state_store import Conflict, StateStore, Value
+from function.dead_letters.publish import DeadLetters
+from function.outcomes import Reason, Rejected, TryAgain
+
+
+class FakeStateStore(StateStore):
+    """Records with etags, held as the bytes that the real store would hold.
+
+    Switches:
+        down: every call raises TryAgain.
+        losing: how many of the next writes raise TryAgain, as when the function dies before its record is saved.
+        rivals: what other writers write just before our next writes, one for each write.
+    """
+
+    def __init__(self) -> None:
+        self.down = False
+        self.losing = 0
+        self.rivals: list[Mapping[str, Record]] = []
+        self.reads = self.writes = self.conflicts = 0
+        self._values: dict[str, tuple[bytes, int]] = {}
+
+    async def read_values(self, wanted: Iterable[str]) -> dict[str, Value]:
+        self._up()
+        self.reads += 1
+        return {key: self._value(key) for key in wanted}
+
+    async def write_values(self, values: Mapping[str, Value]) -> None:
+        self._up()
+        if self.losing:
+            self.losing -= 1
+            raise TryAgain(Reason.STATE_UNAVAILABLE, "lost")
+        self.writes += 1
+        if self.rivals:
+            self._put({user_id: dump(record) for user_id, record in self.rivals.pop(0).items()})
+        if any(etag != self._value(key)[1] for key, (_, etag) in values.items()):
+            self.conflicts += 1
+            raise Conflict
+        self._put({key: value for key, (value, _) in values.items()})
+
+    async def probe(self) -> None:
+        self._up()
+
+    def record(self, user_id: str) -> Record:
+        value, _ = self._value(user_id)
+        return load(value) if value else Record()
+
+    def stored_bytes(self, user_id: str) -> bytes:
+        return self._values[user_id][0]
+
+    def _put(self, values: Mapping[str, bytes]) -> None:
+        for key, value in values.items():
+            _, version = self._values.get(key, (b"", 0))
+            self._values[key] = (value, version + 1)
+
+    def _value(self, key: str) -> Value:
+        value, version = self._values.get(key, (b"", 0))
+        return value, str(version or "")
+
+    def _up(self) -> None:
+        if self.down:
+            raise TryAgain(Reason.STATE_UNAVAILABLE, "down")
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One dead letter as it was handed over."""
+
+    record: Delivered
+    reason: Reason
+    detail: str
+    event_id: str
+    ids: str = ""
+
+
+class FakeDeadLetters(DeadLetters):
+    """Collects dead letters; raises TryAgain while `down`."""
+
+    def __init__(self) -> None:
+        self.down = False
+        self.letters: list[Letter] = []
+
+    async def publish(self, record: Delivered, rejected: Rejected, event_id: str) -> None:
+        if self.down:
+            raise TryAgain(Reason.PUBLISH_FAILED, "down")
+        self.letters.append(Letter(record, rejected.reason, rejected.detail, event_id, rejected.ids))
+
+    @property
+    def reasons(self) -> list[Reason]:
+        return [letter.reason for letter in self.letters]
+
+
+class FakeTokens:
+    """A secret store whose secret may have changed: `now` is what it holds, the token in use is what was read last."""
+
+    def __init__(self, token: str) -> None:
+        self.now = token
+        self.reads = 0
+        self._read = token
+
+    async def token(self) -> str:
+        return self._read
+
+    async def renewed(self, refused: str) -> str:
+        if self._read == refused:
+            self.reads += 1
+            self._read = self.now
+        return self._read

@@ -1,0 +1,329 @@
+"""A homeserver in memory: accounts, profiles, tokens and the traps of the real one. An ASGI app, no scripted replies.
+
+The contract tests run against it and against a real Synapse; what it does beyond them is measured on Synapse 1.163.
+Its rooms are numbers, its media names; nobody logs in but the admin on behalf of another.
+"""
+
+import json
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import unquote
+
+import httpx
+from starlette.datastructures import QueryParams
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from function.homeserver.transport import HttpClient
+from function.telemetry.traces import OFF, Traces
+from tests.support.events import EPOCH
+
+ADMIN_TOKEN = "admin-token-of-the-fake"
+
+Handler = Callable[["FakeSynapse", str, dict[str, Any], str], Response]
+_ROUTES: list[tuple[str, re.Pattern[str], Handler]] = []
+
+
+class FakeSynapse:
+    """One homeserver.
+
+    Switches:
+        down: 500 on everything but /health, as when the database is away.
+        failing_for: Matrix ids for which every call answers 500.
+        refused_names: display names that are answered 400, as a module of the homeserver may.
+        forbidden_creations: creating is answered 403, as under Matrix Authentication Service.
+        limited: how many of the next profile writes are answered 429; they are applied all the same.
+        retry_after_ms: what such an answer asks for.
+        stands_in: answers every request instead of Synapse: a proxy, or another service at its address.
+        now: when what is uploaded was uploaded.
+        before: awaited before every request is looked at, with method and path; for writers in between.
+    """
+
+    def __init__(self, server_name: str = "test.example") -> None:
+        self.server_name = server_name
+        self.service_user = f"@service:{server_name}"
+        self.accounts: dict[str, dict[str, Any]] = {}
+        self.poisoned: set[str] = set()
+        self.account_data: dict[tuple[str, str], Any] = {}
+        self.overrides: dict[str, dict[str, Any]] = {}
+        self.tokens = {ADMIN_TOKEN: self.service_user}
+        self.requests: list[tuple[str, str]] = []
+        self.traceparents: list[str] = []
+        self.devices: dict[str, list[str]] = {}
+        self.rooms: dict[str, int] = {}
+        self.media: dict[str, bytes] = {}
+        self.uploads: dict[str, dict[str, Any]] = {}
+        self.now = EPOCH
+        self.identities: dict[tuple[str, str], str] = {}
+        self.down = False
+        self.failing_for: set[str] = set()
+        self.refused_names: set[str] = set()
+        self.forbidden_creations = False
+        self.limited = 0
+        self.retry_after_ms: object = 1
+        self.stands_in: Response | None = None
+        self.before: Callable[[str, str], Awaitable[None]] | None = None
+        self.add(self.service_user, admin=True)
+
+    def mxid(self, user_id: str) -> str:
+        return f"@nova-{user_id}:{self.server_name}"
+
+    def add(self, mxid: str, *, admin: bool = False) -> dict[str, Any]:
+        """An account as after a first login: its localpart is its name."""
+        self.accounts[mxid] = {
+            "name": mxid,
+            "admin": admin,
+            "deactivated": False,
+            "erased": False,
+            "displayname": mxid[1:].partition(":")[0],
+            "avatar_url": None,
+            "locked": False,
+        }
+        return self.accounts[mxid]
+
+    def client(self, traces: Traces = OFF) -> HttpClient:
+        transport = traces.calling(httpx.ASGITransport(self))
+        return HttpClient(transport, f"https://{self.server_name}", "tests")
+
+    def calls(self, method: str = "") -> list[tuple[str, str]]:
+        """The requests about users so far, without those of the probe."""
+        about_users = [(verb, path) for verb, path in self.requests if "/@nova-" in path]
+        return [call for call in about_users if not method or call[0] == method]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        response = await self._respond(request)
+        await response(scope, receive, send)
+
+    async def _respond(self, request: Request) -> Response:
+        path = unquote(request.url.path)
+        if self.before:
+            await self.before(request.method, path)
+        self.requests.append((request.method, path))
+        self.traceparents.append(request.headers.get("traceparent", ""))
+        if self.stands_in:
+            return self.stands_in
+        if path == "/health":
+            return Response("OK")
+        if self.down or any(mxid in path for mxid in self.failing_for):
+            return _error(500, "M_UNKNOWN")
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme != "Bearer":
+            return _error(401, "M_MISSING_TOKEN")
+        if token not in self.tokens:
+            return _error(401, "M_UNKNOWN_TOKEN")
+        requester = self.tokens[token]
+        if path.startswith("/_synapse/admin/") and not self.accounts[requester]["admin"]:
+            return _error(403, "M_FORBIDDEN")
+        for method, pattern, handler in _ROUTES:
+            if method == request.method and (match := pattern.fullmatch(path)):
+                return await self._handled(request, requester, handler, match)
+        return _error(404, "M_UNRECOGNIZED")
+
+    async def _handled(self, request: Request, requester: str, handler: Handler, match: re.Match[str]) -> Response:
+        body: object = {}
+        if request.headers.get("content-type", "").startswith("image/"):
+            body = {"content": await request.body()}
+        elif request.method in {"POST", "PUT"}:
+            try:
+                body = json.loads(await request.body())
+            except ValueError:
+                return _error(400, "M_NOT_JSON")
+            if not isinstance(body, dict):
+                return _error(400, "M_BAD_JSON")
+        groups = match.groupdict()
+        words = {**groups, "body": body, "query": request.query_params}
+        return handler(self, groups.get("mxid", requester), words, requester)
+
+    def _whoami(self, _mxid: str, _words: dict[str, Any], requester: str) -> Response:
+        return JSONResponse({"user_id": requester, "is_guest": False})
+
+    def _get_user(self, mxid: str, _words: dict[str, Any], _requester: str) -> Response:
+        account = self.accounts.get(mxid)
+        return JSONResponse(account) if account else _error(404, "M_NOT_FOUND")
+
+    def _get_users(self, _mxid: str, words: dict[str, Any], _requester: str) -> Response:
+        """In the order of creation, which is that of the dict; all that the client does not ask for is left out."""
+        query = words["query"]
+        hidden = {name for name in ("deactivated", "locked") if query.get(name) != "true"}
+        found = [
+            account
+            for mxid, account in self.accounts.items()
+            if query.get("user_id", "") in mxid and not any(account[name] for name in hidden)
+        ]
+        return _listed("users", found, query, str)
+
+    def _get_media(self, mxid: str, words: dict[str, Any], _requester: str) -> Response:
+        if mxid not in self.accounts:
+            return _error(404, "M_NOT_FOUND")
+        found = [upload for mxc, upload in self.uploads.items() if mxc in self.media and upload["user_id"] == mxid]
+        return _listed("media", found, words["query"], int)
+
+    def _put_user(self, mxid: str, words: dict[str, Any], _requester: str) -> Response:
+        body, status = words["body"], 200
+        if mxid not in self.accounts and self.forbidden_creations:
+            return _error(403, "M_FORBIDDEN")
+        if mxid not in self.accounts:
+            if mxid in self.poisoned and body.get("displayname") != "":
+                return _error(500, "M_UNKNOWN")
+            self.poisoned.discard(mxid)
+            self.add(mxid)
+            status = 201
+        account = self.accounts[mxid]
+        if "displayname" in body:
+            account["displayname"] = body["displayname"] or None
+        if "avatar_url" in body:
+            account["avatar_url"] = body["avatar_url"] or None
+        if "locked" in body:
+            account["locked"] = body["locked"]
+        if body.get("deactivated") is False:
+            account.update(deactivated=False, erased=False)
+        for identity in body.get("external_ids", []):
+            key = identity["auth_provider"], identity["external_id"]
+            if self.identities.setdefault(key, mxid) != mxid:
+                return _error(409, "M_UNKNOWN")
+        return JSONResponse(account, status_code=status)
+
+    def _get_identity(self, _mxid: str, words: dict[str, Any], _requester: str) -> Response:
+        owner = self.identities.get((words["provider"], words["external_id"]))
+        return JSONResponse({"user_id": owner}) if owner else _error(404, "M_NOT_FOUND")
+
+    def _get_devices(self, mxid: str, _words: dict[str, Any], _requester: str) -> Response:
+        if mxid not in self.accounts:
+            return _error(404, "M_NOT_FOUND")
+        devices = [{"device_id": device} for device in self.devices.get(mxid, [])]
+        return JSONResponse({"devices": devices, "total": len(devices)})
+
+    def _delete_devices(self, mxid: str, words: dict[str, Any], _requester: str) -> Response:
+        if mxid not in self.accounts:
+            return _error(404, "M_NOT_FOUND")
+        left = [device for device in self.devices.get(mxid, []) if device not in words["body"]["devices"]]
+        self.devices[mxid] = left
+        return JSONResponse({})
+
+    def _get_rooms(self, mxid: str, _words: dict[str, Any], _requester: str) -> Response:
+        rooms = [f"!{number}:{self.server_name}" for number in range(self.rooms.get(mxid, 0))]
+        return JSONResponse({"joined_rooms": rooms, "total": len(rooms)})
+
+    def _upload(self, _mxid: str, words: dict[str, Any], requester: str) -> Response:
+        media_id = f"media{len(self.requests)}"
+        address = f"mxc://{self.server_name}/{media_id}"
+        self.uploads[address] = {
+            "media_id": media_id,
+            "upload_name": words["query"].get("filename"),
+            "created_ts": int(self.now.timestamp() * 1000),
+            "user_id": requester,
+        }
+        self.media[address] = words["body"]["content"]
+        return JSONResponse({"content_uri": address})
+
+    def _delete_media(self, _mxid: str, words: dict[str, Any], _requester: str) -> Response:
+        address = f"mxc://{words['server']}/{words['media']}"
+        if self.media.pop(address, None) is None:
+            return _error(404, "M_NOT_FOUND")
+        return JSONResponse({"deleted_media": [words["media"]], "total": 1})
+
+    def _deactivate(self, mxid: str, words: dict[str, Any], _requester: str) -> Response:
+        erase = words["body"].get("erase", False)
+        if not isinstance(erase, bool):
+            return _error(400, "M_BAD_JSON")
+        if not re.fullmatch(r"@[^:]+:.+", mxid):
+            return _error(400, "M_INVALID_PARAM")
+        if not mxid.endswith(f":{self.server_name}"):
+            return _error(400, "M_UNKNOWN")
+        account = self.accounts.get(mxid)
+        if account is None:
+            return _error(404, "M_NOT_FOUND")
+        account["deactivated"] = True
+        self.devices.pop(mxid, None)
+        self.rooms.pop(mxid, None)
+        if erase:
+            account.update(erased=True, displayname=None, avatar_url=None)
+        return JSONResponse({"id_server_unbind_result": "success"})
+
+    def _put_profile(self, mxid: str, words: dict[str, Any], requester: str) -> Response:
+        field, limit = ("displayname", 256) if words["field"] == "displayname" else ("avatar_url", 1000)
+        if mxid != requester and not self.accounts[requester]["admin"]:
+            return _error(400, "M_FORBIDDEN")
+        if field not in words["body"]:
+            return _error(400, "M_MISSING_PARAM")
+        value = words["body"][field]
+        if not isinstance(value, str):
+            return _error(400, "M_INVALID_PARAM")
+        if len(value) > limit or value in self.refused_names:
+            return _error(400, "M_UNKNOWN")
+        if "\0" in value or any("\ud800" <= char <= "\udfff" for char in value):
+            return _error(500, "M_UNKNOWN")
+        if mxid in self.accounts:
+            self.accounts[mxid][field] = value.strip() or None
+        else:
+            self.poisoned.add(mxid)
+        if self.limited:
+            self.limited -= 1
+            return JSONResponse({"errcode": "M_LIMIT_EXCEEDED", "retry_after_ms": self.retry_after_ms}, 429)
+        return JSONResponse({})
+
+    def _put_account_data(self, mxid: str, words: dict[str, Any], requester: str) -> Response:
+        if mxid != requester:
+            return _error(403, "M_FORBIDDEN")
+        self.account_data[mxid, words["kind"]] = words["body"]
+        return JSONResponse({})
+
+    def _login_as(self, mxid: str, _words: dict[str, Any], _requester: str) -> Response:
+        if mxid not in self.accounts:
+            return _error(404, "M_NOT_FOUND")
+        token = f"token-of-{mxid}"
+        self.tokens[token] = mxid
+        return JSONResponse({"access_token": token})
+
+    def _get_override(self, mxid: str, _words: dict[str, Any], _requester: str) -> Response:
+        if mxid not in self.accounts:
+            return _error(404, "M_NOT_FOUND")
+        return JSONResponse(self.overrides.get(mxid, {}))
+
+    def _post_override(self, mxid: str, words: dict[str, Any], _requester: str) -> Response:
+        if mxid not in self.accounts:
+            return _error(404, "M_NOT_FOUND")
+        self.overrides[mxid] = words["body"]
+        return JSONResponse(words["body"])
+
+
+def _listed(name: str, found: list[dict[str, Any]], query: QueryParams, token: Callable[[int], object]) -> Response:
+    """A page, with a token where there are more; Synapse's two lists have tokens of different types."""
+    try:
+        start, limit = int(query.get("from", "0")), int(query.get("limit", "100"))
+    except ValueError:
+        return _error(400, "M_INVALID_PARAM")
+    rows = found[start : start + limit]
+    more = {"next_token": token(start + len(rows))} if start + limit < len(found) else {}
+    return JSONResponse({name: rows, "total": len(found)} | more)
+
+
+def _error(status: int, errcode: str) -> JSONResponse:
+    return JSONResponse({"errcode": errcode, "error": f"the fake says {errcode}"}, status_code=status)
+
+
+def _route(method: str, path: str, handler: Handler) -> None:
+    pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path)
+    _ROUTES.append((method, re.compile(pattern), handler))
+
+
+_route("GET", "/_matrix/client/v3/account/whoami", FakeSynapse._whoami)
+_route("GET", "/_synapse/admin/v2/users", FakeSynapse._get_users)
+_route("GET", "/_synapse/admin/v1/users/{mxid}/media", FakeSynapse._get_media)
+_route("GET", "/_synapse/admin/v2/users/{mxid}", FakeSynapse._get_user)
+_route("PUT", "/_synapse/admin/v2/users/{mxid}", FakeSynapse._put_user)
+_route("GET", "/_synapse/admin/v2/users/{mxid}/devices", FakeSynapse._get_devices)
+_route("POST", "/_synapse/admin/v2/users/{mxid}/delete_devices", FakeSynapse._delete_devices)
+_route("GET", "/_synapse/admin/v1/users/{mxid}/joined_rooms", FakeSynapse._get_rooms)
+_route("GET", "/_synapse/admin/v1/auth_providers/{provider}/users/{external_id}", FakeSynapse._get_identity)
+_route("POST", "/_matrix/media/v3/upload", FakeSynapse._upload)
+_route("DELETE", "/_synapse/admin/v1/media/{server}/{media}", FakeSynapse._delete_media)
+_route("POST", "/_synapse/admin/v1/deactivate/{mxid}", FakeSynapse._deactivate)
+_route("PUT", "/_matrix/client/v3/profile/{mxid}/(?P<field>displayname|avatar_url)", FakeSynapse._put_profile)
+_route("PUT", "/_matrix/client/v3/user/{mxid}/account_data/{kind}", FakeSynapse._put_account_data)
+_route("POST", "/_synapse/admin/v1/users/{mxid}/login", FakeSynapse._login_as)
+_route("GET", "/_synapse/admin/v1/users/{mxid}/override_ratelimit", FakeSynapse._get_override)
+_route("POST", "/_synapse/admin/v1/users/{mxid}/override_ratelimit", FakeSynapse._post_override)

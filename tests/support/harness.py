@@ -1,0 +1,98 @@
+"""A Delivery with everything around it in memory."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from function.accounts.reconcile import Reconciler
+from function.accounts.room_cleanup import Departures
+from function.dapr.bulk_envelope import Delivered
+from function.health import Health
+from function.homeserver.synapse import Synapse
+from function.processing.batch import Delivery
+from function.processing.deletion_limit import Brake
+from function.processing.results import Fate
+from function.telemetry.traces import OFF, Traces
+from tests.support.events import ALICE, EPOCH
+from tests.support.fake_avatars import FakeAvatars
+from tests.support.fake_dapr import FakeDeadLetters, FakeStateStore, FakeTokens
+from tests.support.fake_synapse import ADMIN_TOKEN, FakeSynapse
+
+
+class Clock:
+    """Stands still, unless it is moved."""
+
+    def __init__(self) -> None:
+        self.now = EPOCH
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@dataclass
+class World:
+    """Delivery and what it works on."""
+
+    homeserver: FakeSynapse
+    client: Synapse
+    reconciler: Reconciler
+    delivery: Delivery
+    state: FakeStateStore
+    letters: FakeDeadLetters
+    health: Health
+    avatars: FakeAvatars
+    departures: Departures
+    clock: Clock
+    tokens: FakeTokens = field(default_factory=lambda: FakeTokens(ADMIN_TOKEN))
+
+    def account(self, user_id: str = ALICE) -> dict[str, object]:
+        return self.homeserver.accounts[self.homeserver.mxid(user_id)]
+
+    def login(self, *user_ids: str) -> None:
+        """A first login makes the account."""
+        for user_id in user_ids:
+            self.homeserver.add(self.homeserver.mxid(user_id))
+
+    def restart(self) -> None:
+        """The function anew, or another replica: what only its memory held is gone."""
+        self.reconciler = Reconciler(self.client, self.avatars, "oidc-nova", self.clock)
+        self.delivery = Delivery(
+            self.state, self.reconciler, self.letters, self.health,
+            brake=Brake(0), departures=self.departures, precreate=True,
+        )  # fmt: skip
+
+    async def deliver(self, *records: Delivered) -> list[Fate]:
+        return [verdict.fate for verdict in await self.delivery.deliver(records)]
+
+    async def one_by_one(self, records: Sequence[Delivered]) -> list[Fate]:
+        return [fate for record in records for fate in await self.deliver(record)]
+
+
+@asynccontextmanager
+async def world(
+    *logged_in: str, deletions: int = 0, precreate: bool = True, traces: Traces = OFF
+) -> AsyncIterator[World]:
+    """A well world in which the given users have logged in once."""
+    homeserver, state, letters, health = FakeSynapse(), FakeStateStore(), FakeDeadLetters(), Health()
+    health.sick = None
+    tokens, avatars, clock = FakeTokens(ADMIN_TOKEN), FakeAvatars(), Clock()
+    async with homeserver.client(traces) as http:
+        synapse = Synapse(http, tokens, homeserver.server_name)
+        departures = Departures(state, synapse, clock)
+        reconciler = Reconciler(synapse, avatars, "oidc-nova", clock)
+        delivery = Delivery(
+            state,
+            reconciler,
+            letters,
+            health,
+            brake=Brake(deletions),
+            departures=departures,
+            precreate=precreate,
+            traces=traces,
+        )
+        made = World(
+            homeserver, synapse, reconciler, delivery, state, letters, health, avatars, departures, clock, tokens
+        )
+        made.login(*logged_in)
+        yield made

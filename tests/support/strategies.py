@@ -1,0 +1,51 @@
+"""Hypothesis strategies for a user's events."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from hypothesis import strategies as st
+
+from function.events.decode import Event, PasswordChanged, ProfileUpdated, UserCreated, UserDeleted
+from function.outcomes import Reason, Rejected
+from tests.support.events import ALICE, EPOCH
+
+NAMES = st.sampled_from(["", "Ann", "Bea", "Ünïcödé 🦊"])
+AVATARS = st.sampled_from(["", "mxc://test.example/one", "mxc://test.example/two"])
+IMAGES = {"https://cdn.example/one.png": b"one", "https://cdn.example/two.png": b"two"}
+NO_AVATAR = Rejected(Reason.AVATAR_INVALID, "neither an mxc:// nor an https:// address")
+
+
+def _event(second: int, kind: str, name: str, avatar: str | Rejected) -> Event:
+    at, event_id = EPOCH + timedelta(seconds=second), f"event-{second}"
+    match kind:
+        case "profile":
+            return ProfileUpdated(event_id, ALICE, at, name, avatar)
+        case "created":
+            return UserCreated(event_id, ALICE, at, "ally")
+        case "password":
+            return PasswordChanged(event_id, ALICE, at)
+    return UserDeleted(event_id, ALICE, at, erase=kind == "erase")
+
+
+def events(
+    *, deletions: bool = True, unusable_avatars: bool = True, others: bool = True
+) -> st.SearchStrategy[list[Event]]:
+    """Events of one user, oldest first, no two of one time."""
+    good = AVATARS | st.sampled_from(sorted(IMAGES))
+    avatars = good | st.just(NO_AVATAR) if unusable_avatars else good
+    rare = (["created", "password"] if others else []) + (["delete", "erase"] if deletions else [])
+    kinds = st.sampled_from(["profile"] * 5 + rare)
+    one: Callable[[int], st.SearchStrategy[Event]] = lambda second: st.builds(  # noqa: E731
+        _event, st.just(second), kinds, NAMES, avatars
+    )
+    return st.integers(0, 6).flatmap(lambda count: st.tuples(*(one(second) for second in range(count)))).map(list)
+
+
+@st.composite
+def arrivals(
+    draw: st.DrawFn, *, deletions: bool = True, unusable_avatars: bool = True, others: bool = True
+) -> tuple[list[Event], list[Event]]:
+    """A user's events oldest first, and as they may arrive: in any order, some of them again."""
+    happened = draw(events(deletions=deletions, unusable_avatars=unusable_avatars, others=others))
+    again = draw(st.lists(st.sampled_from(happened), max_size=4)) if happened else []
+    return happened, draw(st.permutations(happened + again))

@@ -1,0 +1,204 @@
+"""The fold: what a user's record says, in whatever order and however often the events arrive."""
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+from functools import reduce
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from function.accounts.user_state import Account, Record, Status, fold, is_late, may_have_run
+from function.accounts.user_store import dump, load
+from function.events.decode import Event, PasswordChanged, ProfileUpdated, UserDeleted
+from function.outcomes import Reason, TryAgain
+from tests.support.events import ALICE, EPOCH
+from tests.support.strategies import AVATARS, NAMES, NO_AVATAR, arrivals, events
+
+RANK = list(Status)
+TIMES = st.datetimes(timezones=st.just(EPOCH.tzinfo))
+ACCOUNTS = st.builds(Account, st.booleans(), st.booleans(), st.booleans(), st.text(), st.text())
+RECORDS = st.builds(
+    Record,
+    st.sampled_from(Status),
+    st.none() | TIMES,
+    st.none() | NAMES | st.text(),
+    st.none() | AVATARS,
+    st.none() | ACCOUNTS,
+    st.none() | TIMES,
+)
+
+
+def folded(arriving: list[Event], start: Record | None = None) -> Record:
+    return reduce(fold, arriving, start or Record())
+
+
+def named(name: str, second: int = 0, avatar: str = "") -> ProfileUpdated:
+    return ProfileUpdated("e", ALICE, EPOCH + timedelta(seconds=second), name, avatar)
+
+
+def gone(*, erase: bool, second: int = 0) -> UserDeleted:
+    return UserDeleted("e", ALICE, EPOCH + timedelta(seconds=second), erase=erase)
+
+
+@given(arrivals(unusable_avatars=False))
+def test_any_order_and_any_repetition_end_in_the_same_record(case: tuple[list[Event], list[Event]]) -> None:
+    """The outbox reorders and repeats; what a user looks like must not depend on it."""
+    happened, arriving = case
+    assert folded(arriving) == folded(happened)
+
+
+@given(arrivals())
+def test_an_unusable_avatar_does_not_make_the_order_matter(case: tuple[list[Event], list[Event]]) -> None:
+    """The profile that holds it may arrive before or after an older one with a good avatar."""
+    happened, arriving = case
+    assert folded(arriving) == folded(happened)
+
+
+@given(arrivals(deletions=False, unusable_avatars=False, others=False))
+def test_the_newest_profile_wins(case: tuple[list[Event], list[Event]]) -> None:
+    """By its own time, not by its arrival."""
+    happened, arriving = case
+    record = folded(arriving)
+    if happened:
+        newest = happened[-1]
+        assert isinstance(newest, ProfileUpdated)
+        assert (record.profile_at, record.display_name, record.avatar) == (
+            newest.at,
+            newest.display_name,
+            newest.avatar,
+        )
+
+
+@given(arrivals(), RECORDS)
+def test_status_only_ever_moves_down(case: tuple[list[Event], list[Event]], record: Record) -> None:
+    """Nobody comes back, whatever arrives."""
+    for event in case[1]:
+        after = fold(record, event)
+        assert RANK.index(after.status) >= RANK.index(record.status)
+        record = after
+
+
+@given(events(), RECORDS)
+def test_an_erased_user_stays_erased_and_nameless(arriving: list[Event], record: Record) -> None:
+    """A record of an erased user keeps nothing personal."""
+    erased = fold(record, gone(erase=True))
+    after = folded(arriving, erased)
+    assert after == erased
+    assert (after.status, after.profile_at, after.display_name, after.avatar) == (Status.ERASED, None, None, None)
+
+
+@given(arrivals())
+def test_a_deletion_is_never_lost_in_a_crowd(case: tuple[list[Event], list[Event]]) -> None:
+    """The strongest deletion decides the status, whatever its time."""
+    happened, arriving = case
+    erasures = [event.erase for event in happened if isinstance(event, UserDeleted)]
+    expected = Status.ERASED if any(erasures) else Status.DEACTIVATED if erasures else Status.ACTIVE
+    assert folded(arriving).status is expected
+
+
+def test_of_two_profiles_of_one_time_the_later_arrival_wins() -> None:
+    """Somebody has to, and the outbox mostly keeps the order."""
+    assert folded([named("Ann"), named("Bea")]).display_name == "Bea"
+
+
+def test_an_older_deletion_still_deletes() -> None:
+    """It may have waited in the dead letters while newer profiles were written."""
+    record = folded([named("Ann", 10), gone(erase=False, second=1)])
+    assert record.status is Status.DEACTIVATED
+
+
+def test_a_soft_deletion_after_a_hard_one_changes_nothing() -> None:
+    """An erasure can't be weakened."""
+    erased = fold(Record(), gone(erase=True))
+    assert fold(erased, gone(erase=False, second=9)) == erased
+
+
+def test_an_unusable_avatar_leaves_the_one_before() -> None:
+    """The name of the same event is taken; the avatar waits until it can be shown."""
+    first = named("Ann", 1, "mxc://test.example/one")
+    second = replace(named("Bea", 2), avatar=NO_AVATAR)
+    record = folded([first, second])
+    assert (record.display_name, record.avatar) == ("Bea", "mxc://test.example/one")
+
+
+def test_what_is_known_of_synapse_is_not_the_folds_affair() -> None:
+    """Only a reconciliation learns about Synapse."""
+    known = Account(display_name="Ann")
+    for event in (named("Bea"), gone(erase=False)):
+        assert fold(Record(known=known), event).known == known
+
+
+def test_an_erased_record_keeps_no_name_even_of_what_was_known_of_synapse() -> None:
+    """The record is saved also when Synapse refuses the erasure."""
+    known = Account(display_name="Ann", avatar="mxc://test.example/one")
+    assert fold(Record(known=known), gone(erase=True)).known == Account()
+
+
+def test_only_an_older_profile_is_late() -> None:
+    """As old is not late: it may be a redelivery whose call was lost."""
+    record = fold(Record(), named("Ann", 5))
+    assert is_late(record, named("Bea", 4))
+    assert not is_late(record, named("Bea", 5))
+    assert not is_late(record, named("Bea", 6))
+    assert not is_late(Record(), named("Bea", 4))
+
+
+@given(arrivals(unusable_avatars=False))
+def test_a_redelivery_is_always_doubted(case: tuple[list[Event], list[Event]]) -> None:
+    """A writer may have died between its call and its record, so whatever the record has seen is looked at again."""
+    happened, arriving = case
+    record = folded(arriving)
+    assert all(may_have_run(record, event) for event in happened if not isinstance(event, PasswordChanged))
+
+
+def test_a_first_event_is_not_doubted() -> None:
+    """Or every event would cost a request."""
+    record = fold(Record(), named("Ann", 5))
+    assert not may_have_run(Record(), named("Ann"))
+    assert not may_have_run(record, named("Bea", 6))
+    assert not may_have_run(record, gone(erase=True))
+    assert not may_have_run(fold(record, gone(erase=False)), gone(erase=True))
+
+
+@given(RECORDS)
+def test_a_record_survives_the_store(record: Record) -> None:
+    """Every field, None and "" kept apart."""
+    assert load(dump(record)) == record
+    assert load(dump(record).decode()) == record
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b'{"v":2,"status":"active"}',
+        b'{"v":0,"status":"active"}',
+        b'{"v":"1","status":"active"}',
+        b'{"status":"active"}',
+        b'{"v":1}',
+        b'{"v":1,"status":"asleep"}',
+        b'{"v":1,"status":"active","profile_at":"yesterday"}',
+        b'{"v":1,"status":"active","profile_at":5}',
+        b'{"v":1,"status":"active","known":{"rooms":5}}',
+        b'{"v":1,"status":"active","known":5}',
+        b"[]",
+        b'"text"',
+        b"5",
+        b"null",
+        b"{",
+        b"\xff",
+    ],
+)
+def test_a_record_that_cannot_be_read_makes_its_user_wait(value: bytes) -> None:
+    """A newer version wrote it, or it is damaged: starting over could revive a deleted user."""
+    with pytest.raises(TryAgain) as caught:
+        load(value)
+    assert caught.value.reason is Reason.STATE_UNAVAILABLE
+
+
+def test_an_erased_record_is_small_and_impersonal() -> None:
+    """What is kept for good is a status."""
+    record = replace(fold(fold(Record(), named("Ann")), gone(erase=True)), known=Account(deactivated=True, erased=True))
+    body = json.loads(dump(record))
+    assert body == {"v": 1, "status": "erased", "known": {"exists": True, "deactivated": True, "erased": True}}

@@ -1,0 +1,85 @@
+"""What counts as drift: the comparison alone."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from function.accounts.plan import ABSENT, CopyAvatar, plan
+from function.accounts.user_state import Account, Copy, Record, Status
+from function.audit.drift import Kind, drift_of
+from tests.support.events import EPOCH
+from tests.support.strategies import AVATARS, NAMES
+
+FACE = "https://cdn.example/one.png"
+COPY = Copy(FACE, "mxc://test.example/copy", EPOCH, "sha256")
+ANN = Record(Status.ACTIVE, EPOCH, "Ann", "mxc://test.example/one")
+PICTURED = replace(ANN, avatar=FACE, avatar_at=EPOCH, copy=COPY, uploads=(COPY.mxc,))
+SHOWN = Account(display_name="Ann", avatar=COPY.mxc)
+DELETED, ERASED = Record(Status.DEACTIVATED), Record(Status.ERASED)
+ENDED, GONE = Account(deactivated=True), Account(deactivated=True, erased=True)
+
+ACCOUNTS = st.builds(Account, st.just(True), st.booleans(), st.booleans(), NAMES, AVATARS | st.just(COPY.mxc))
+RECORDS = st.builds(
+    Record,
+    st.sampled_from(Status),
+    st.just(EPOCH),
+    st.none() | NAMES,
+    st.none() | AVATARS | st.just(FACE),
+    st.none() | ACCOUNTS | st.just(ABSENT),
+    avatar_at=st.just(EPOCH),
+    copy=st.none() | st.just(COPY),
+    uploads=st.sampled_from([(), (COPY.mxc,), ("mxc://test.example/old", COPY.mxc)]),
+)
+
+
+@pytest.mark.parametrize(
+    ("record", "account", "rooms", "kinds"),
+    [
+        (ANN, Account(display_name="Ann", avatar="mxc://test.example/one"), 0, []),
+        (ANN, Account(display_name="Eve", avatar="mxc://test.example/one"), 0, [Kind.DISPLAY_NAME]),
+        (ANN, Account(display_name="Ann"), 0, [Kind.AVATAR]),
+        (ANN, Account(), 0, [Kind.DISPLAY_NAME, Kind.AVATAR]),
+        (replace(ANN, avatar=""), Account(display_name="Ann", avatar="mxc://a/b"), 0, [Kind.AVATAR]),
+        (Record(), Account(display_name="as it was", avatar="mxc://a/b"), 0, []),
+        (ANN, replace(ENDED, display_name="Eve"), 2, []),
+        (ANN, GONE, 0, []),
+        (PICTURED, SHOWN, 0, []),
+        (PICTURED, replace(SHOWN, avatar="mxc://a/b"), 0, [Kind.AVATAR]),
+        (replace(PICTURED, uploads=(COPY.mxc, "mxc://test.example/old")), SHOWN, 0, [Kind.LEFTOVER_MEDIA]),
+        (replace(PICTURED, avatar="https://new.example/one.png"), SHOWN, 0, []),
+        (replace(PICTURED, copy=None, uploads=()), replace(SHOWN, avatar=""), 0, []),
+        (DELETED, Account(), 0, [Kind.ACTIVE]),
+        (replace(DELETED, known=Account()), Account(), 3, [Kind.ACTIVE]),
+        (replace(DELETED, known=ENDED), Account(), 0, [Kind.REACTIVATED]),
+        (replace(ERASED, known=GONE), Account(display_name="Ann"), 0, [Kind.REACTIVATED]),
+        (DELETED, replace(ENDED, display_name="Ann"), 0, []),
+        (DELETED, ENDED, 3, [Kind.IN_ROOMS]),
+        (replace(DELETED, uploads=(COPY.mxc,)), replace(ENDED, avatar=COPY.mxc), 0, []),
+        (ERASED, GONE, 0, []),
+        (ERASED, ENDED, 0, [Kind.NOT_ERASED]),
+        (ERASED, replace(GONE, display_name="Ann"), 0, [Kind.PERSONAL_DATA]),
+        (ERASED, replace(GONE, avatar="mxc://a/b"), 1, [Kind.PERSONAL_DATA, Kind.IN_ROOMS]),
+        (replace(ERASED, uploads=(COPY.mxc,)), GONE, 0, [Kind.LEFTOVER_MEDIA]),
+    ],
+)
+def test_the_drift_is_what_a_person_would_call_it(
+    record: Record, account: Account, rooms: int, kinds: list[Kind]
+) -> None:
+    """The table of everything that can differ. An image that was never copied is its dead letter's affair."""
+    assert list(drift_of(record, account, rooms)) == kinds
+
+
+@given(RECORDS, ACCOUNTS)
+def test_where_there_is_no_drift_there_is_nothing_to_do(record: Record, account: Account) -> None:
+    """The plan is what an event leads to; all it may still want is an image that could not be copied."""
+    if not drift_of(record, account):
+        assert all(isinstance(step, CopyAvatar) for step in plan(record, account))
+
+
+@given(RECORDS, ACCOUNTS)
+def test_where_there_is_nothing_to_do_only_images_can_drift(record: Record, account: Account) -> None:
+    """So every other drift has a step that mends it."""
+    if not plan(record, account):
+        assert set(drift_of(record, account)) <= {Kind.LEFTOVER_MEDIA}

@@ -1,0 +1,479 @@
+"""What a caller may try who is not daprd, or is daprd gone mad: garbage, wrong tokens, bodies without end, and patience."""
+
+import asyncio
+import contextlib
+import json
+import socket
+import struct
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import httpx
+import pytest
+import uvicorn
+import yaml
+from anyio.lowlevel import checkpoint
+from fastapi import FastAPI
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+from starlette.types import Message
+
+from function.dapr.http_server import HEAD_BYTES, SERVED, PatientProtocol
+from function.dapr.subscription import (
+    BATCH_SIZE,
+    BODY_BYTES,
+    HEADERS_BYTES,
+    LARGE_BYTES,
+    RECORD_BYTES,
+    Subscriptions,
+    mount_bulk,
+)
+from function.dead_letters.reader import ROUTE as RECORDS_ROUTE
+from function.dead_letters.reader import Reader
+from function.health import Health
+from function.routes import EVENTS_ROUTE, LIVE_ROUTE, METRICS_ROUTE, READY_ROUTE, mount
+from function.settings import SidecarSettings
+from function.telemetry.metrics import Metrics
+from tests.support.harness import world
+from tests.unit.test_routes import APP_TOKEN, GOOD, envelope, settings_with
+
+pytestmark = pytest.mark.anyio
+
+ROOT = Path(__file__).parents[3]
+TOKEN = (b"dapr-api-token", APP_TOKEN.encode())
+MIB = 1024 * 1024
+
+
+def function_app() -> FastAPI:
+    """The function while it is starting: every route is there, and no batch is done."""
+    app = FastAPI(openapi_url=None)
+    mount(app, settings_with(), Health(), Metrics(), lambda: None)
+    return app
+
+
+def tools_app() -> FastAPI:
+    """What `dead-letters` and `replay` show to their sidecar."""
+    app = FastAPI(openapi_url=None)
+    settings = SidecarSettings(app_api_token=APP_TOKEN)  # type: ignore[call-arg, arg-type]
+    Reader(0.05, 0).mount(app, settings, "dead")
+    return app
+
+
+BOTH = pytest.mark.parametrize(
+    ("app", "route"), [(function_app, EVENTS_ROUTE), (tools_app, RECORDS_ROUTE)], ids=["function", "tools"]
+)
+App = Callable[[], FastAPI]
+
+
+class Exchange:
+    """One raw request, byte for byte, and the answer."""
+
+    def __init__(self, app: FastAPI, body: Iterable[bytes], *, hang_up: bool = False) -> None:
+        self._app, self._body, self._hang_up = app, iter(body), hang_up
+        self.read = 0
+        self.status = 0
+        self.headers: dict[bytes, bytes] = {}
+        self.content = b""
+        self.starts = 0
+
+    async def send(
+        self, method: str, path: str, headers: Sequence[tuple[bytes, bytes]] = (TOKEN,), query: bytes = b""
+    ) -> "Exchange":
+        scope = {
+            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "path": path,
+            "raw_path": path.encode("utf-8", "surrogatepass"), "query_string": query, "root_path": "",
+            "headers": list(headers), "scheme": "http", "server": ("app", 80), "client": ("somebody", 1), "state": {},
+        }  # fmt: skip
+        await self._app(scope, self._receive, self._take)
+        return self
+
+    async def _receive(self) -> Message:
+        chunk = next(self._body, None)
+        if chunk is not None:
+            self.read += len(chunk)
+            return {"type": "http.request", "body": chunk, "more_body": True}
+        if self._hang_up:
+            return {"type": "http.disconnect"}
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def _take(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.starts += 1
+            self.status, self.headers = message["status"], dict(message["headers"])
+        else:
+            self.content += message.get("body", b"")
+
+    @property
+    def is_retry(self) -> bool:
+        """Whether daprd takes the answer to a batch for RETRY of all: neither 2xx with statuses nor 404."""
+        if self.status == 404:
+            return False
+        said = json.loads(self.content)
+        return self.status >= 300 or not any(one["status"] != "RETRY" for one in said["statuses"])
+
+
+# --- garbage on every route
+
+ROUTES = [EVENTS_ROUTE, LIVE_ROUTE, READY_ROUTE, METRICS_ROUTE, RECORDS_ROUTE, "/dapr/subscribe", "/dapr/config"]
+NEAR = [EVENTS_ROUTE + "/", EVENTS_ROUTE + "//", "//" + EVENTS_ROUTE, "/events", "/docs", "/openapi.json", "", "*"]
+PATHS = st.sampled_from(ROUTES * 3 + NEAR) | st.text(max_size=20)
+METHODS = st.sampled_from(["POST"] * 3 + ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT"])
+HEADER_NAMES = st.sampled_from(
+    [b"content-type", b"content-length", b"content-encoding", b"transfer-encoding", b"host", b"expect", b"range",
+     b"x-forwarded-for", b"traceparent", b"tracestate", b"cookie", b"dapr-api-token"]
+) | st.binary(max_size=8)  # fmt: skip
+HEADERS = st.lists(
+    st.tuples(HEADER_NAMES, st.sampled_from([b"-1", b"0", b"9" * 30, b"gzip", b"00-"]) | st.binary(max_size=40)),
+    max_size=6,
+)
+REAL = json.dumps(envelope(GOOD)).encode()
+BODIES = st.lists(st.binary(max_size=60) | st.sampled_from([REAL, REAL[:50], REAL[50:]]), max_size=4)
+
+
+@given(st.sampled_from([function_app, tools_app]), METHODS, PATHS, HEADERS, st.booleans(), BODIES, st.booleans())
+async def test_garbage_is_answered_on_every_route(
+    app: App, method: str, path: str, headers: list[tuple[bytes, bytes]], known: bool, body: list[bytes], hang_up: bool
+) -> None:
+    """One answer each, an error as JSON, never a crash; on a route of batches never anything that loses records."""
+    exchange = Exchange(app(), body, hang_up=hang_up)
+    await exchange.send(method, path, [TOKEN, *headers] if known else headers)
+    assert exchange.starts == 1
+    assert exchange.status < 500 or (exchange.status, path) == (503, READY_ROUTE)
+    if exchange.status >= 400 and method != "HEAD":
+        assert exchange.headers[b"content-type"] == b"application/json"
+        assert json.loads(exchange.content)
+    if path == (EVENTS_ROUTE if app is function_app else RECORDS_ROUTE) and method != "HEAD":
+        assert exchange.is_retry
+    assert APP_TOKEN.encode() not in exchange.content
+
+
+# --- who may call
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "headers",
+    [[], [(b"dapr-api-token", b"")], [(b"dapr-api-token", b"wrong")], [(b"dapr-api-token", APP_TOKEN.encode()[:-1])],
+     [(b"dapr-api-token", APP_TOKEN.encode() + b" ")], [(b"dapr-api-token", "tökén".encode())],
+     [(b"dapr-api-token", b"\xff\x00")], [(b"authorization", b"Bearer " + APP_TOKEN.encode())]],
+    ids=repr,
+)  # fmt: skip
+async def test_without_the_right_token_not_even_the_body_is_read(
+    app: App, route: str, headers: list[tuple[bytes, bytes]]
+) -> None:
+    """Else anybody could fill the memory, and delete accounts."""
+    exchange = await Exchange(app(), [REAL]).send("POST", route, headers)
+    assert (exchange.status, exchange.read) == (401, 0)
+    assert exchange.is_retry
+    assert exchange.headers[b"connection"] == b"close"
+
+
+class Guarded(bytes):
+    """Bytes that can't be compared in the way whose time tells how many of them were right."""
+
+    def __eq__(self, other: object) -> bool:
+        raise AssertionError("compared by ==")
+
+    def __ne__(self, other: object) -> bool:
+        raise AssertionError("compared by !=")
+
+    __hash__ = bytes.__hash__
+
+
+class GuardedText(str):
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        raise AssertionError("compared by ==")
+
+    __hash__ = str.__hash__
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        return Guarded(super().encode(encoding, errors))
+
+
+class GuardedToken(SecretStr):
+    def get_secret_value(self) -> str:
+        return GuardedText(super().get_secret_value())
+
+
+@pytest.mark.parametrize(("shown", "status"), [(APP_TOKEN, 200), ("wrong", 401), (APP_TOKEN[:-1] + "x", 401)])
+async def test_the_token_is_compared_in_constant_time(shown: str, status: int) -> None:
+    async def take(_batch: str) -> bytes:
+        await checkpoint()
+        return b'{"statuses": []}'
+
+    app = FastAPI()
+    mount_bulk(app, Subscriptions(["pubsub"], ["t"], "/records"), GuardedToken(APP_TOKEN), take)
+    exchange = await Exchange(app, [REAL]).send("POST", "/records", [(b"dapr-api-token", shown.encode())])
+    assert exchange.status == status
+
+
+# --- how much
+
+
+def test_the_largest_record_is_that_of_the_components() -> None:
+    """A batch that Kafka lets through and the function refuses would come for ever."""
+    for file in (
+        "components/pubsub.yaml",
+        "components/pubsub-more.yaml",
+        "k8s/base/dapr/pubsub/pubsub.yaml",
+        "components/dead-letters.yaml",
+    ):
+        for component in yaml.safe_load_all((ROOT / file).read_text()):
+            metadata = {item["name"]: item.get("value") for item in component["spec"]["metadata"]}
+            assert metadata["maxMessageBytes"] == str(RECORD_BYTES), file
+    assert BODY_BYTES >= BATCH_SIZE * (RECORD_BYTES * 4 / 3 + HEADERS_BYTES / 2)
+
+
+async def test_of_large_batches_one_is_held_at_a_time_and_small_ones_go_on() -> None:
+    """As many as there are components are in flight; a pod has no memory for as many large ones."""
+    held: list[int] = []
+    may_end = asyncio.Event()
+
+    async def take(batch: str) -> bytes:
+        held.append(len(batch))
+        if len(batch) > LARGE_BYTES:
+            await may_end.wait()
+        return b'{"statuses": []}'
+
+    app = FastAPI()
+    mount_bulk(app, Subscriptions(["pubsub"], ["t"], "/records"), SecretStr(APP_TOKEN), take)
+
+    def batch(size: int, *, says: bool = True) -> asyncio.Task[Exchange]:
+        length = [(b"content-length", str(size).encode())] if says else []
+        body = (b"x" * min(MIB, size - done) for done in range(0, size, MIB))
+        return asyncio.create_task(Exchange(app, body).send("POST", "/records", [TOKEN, *length]))
+
+    large = [batch(LARGE_BYTES + 1), batch(LARGE_BYTES + 2), batch(LARGE_BYTES + 3, says=False)]
+    assert (await batch(5)).status == (await batch(LARGE_BYTES)).status == 200
+    assert [size for size in held if size > LARGE_BYTES] == [LARGE_BYTES + 1]
+    may_end.set()
+    assert [one.status for one in await asyncio.gather(*large)] == [200, 200, 200]
+    assert sorted(held) == [5, LARGE_BYTES, LARGE_BYTES + 1, LARGE_BYTES + 2, LARGE_BYTES + 3]
+
+
+def entries_of(count: int, size: int) -> Iterable[bytes]:
+    """A batch of large records, piece by piece."""
+    yield b'{"topic": "nova.identity.events", "entries": ['
+    for number in range(count):
+        yield b"," * bool(number) + b'{"entryId": "%d", "metadata": {}, "event": "' % number
+        yield from [b"A" * 65536] * (size * 4 // 3 // 65536)
+        yield b'AAAA"}'
+    yield b"]}"
+
+
+async def test_a_full_batch_of_the_largest_usual_records_passes() -> None:
+    """A hundred of Kafka's default limit of 1 MiB."""
+    exchange = await Exchange(function_app(), entries_of(BATCH_SIZE, MIB)).send("POST", EVENTS_ROUTE)
+    assert exchange.status == 200
+    assert len(json.loads(exchange.content)["statuses"]) == BATCH_SIZE
+
+
+@BOTH
+async def test_a_body_without_end_is_refused_as_soon_as_it_is_too_large(app: App, route: str) -> None:
+    def endless() -> Iterable[bytes]:
+        block = b"A" * MIB
+        while True:
+            yield block
+
+    exchange = await Exchange(app(), endless()).send("POST", route)
+    assert exchange.status == 413
+    assert exchange.is_retry
+    assert BODY_BYTES < exchange.read <= BODY_BYTES + MIB
+
+
+@BOTH
+async def test_a_body_that_says_it_is_too_large_is_not_read(app: App, route: str) -> None:
+    headers = [TOKEN, (b"content-length", str(BODY_BYTES + 1).encode())]
+    exchange = await Exchange(app(), [REAL]).send("POST", route, headers)
+    assert (exchange.status, exchange.read) == (413, 0)
+
+
+@BOTH
+async def test_a_caller_that_hangs_up_is_no_failure(app: App, route: str) -> None:
+    """A sidecar that is killed; nobody is there to answer, and nothing is logged as a bug."""
+    exchange = await Exchange(app(), [REAL[:20]], hang_up=True).send("POST", route)
+    assert (exchange.status, exchange.is_retry) == (400, True)
+
+
+# --- how slowly: a real server, and sockets
+
+
+class Hasty(PatientProtocol):
+    """Patience for a test."""
+
+    seconds: ClassVar[float] = 0.5
+
+
+@contextlib.asynccontextmanager
+async def served(app: FastAPI) -> AsyncIterator[tuple[uvicorn.Server, int]]:
+    """The application on a free port of loopback, as `serve` runs it but for its event loop."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    options = SERVED | {"loop": "none", "http": Hasty}
+    server = uvicorn.Server(
+        uvicorn.Config(app, timeout_graceful_shutdown=1, timeout_keep_alive=1, lifespan="off", **options)
+    )
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    try:
+        await until(lambda: server.started, "the server")
+        yield server, listening.getsockname()[1]
+    finally:
+        server.should_exit = True
+        await serving
+
+
+async def until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
+        await checkpoint()
+
+
+async def ended(reader: asyncio.StreamReader) -> bytes:
+    """What the server said until it closed the connection, gracefully or not."""
+    with contextlib.suppress(ConnectionError):
+        async with asyncio.timeout(20):
+            return await reader.read()
+    return b""
+
+
+async def drip(port: int, said: bytes, more: bytes) -> float:
+    """Says something, then a byte now and then, until the connection is ended; how many seconds that took."""
+    began = time.monotonic()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    over = asyncio.create_task(ended(reader))
+    writer.write(said)
+    while not over.done():
+        with contextlib.suppress(ConnectionError):
+            writer.write(more)
+            await writer.drain()
+        await asyncio.wait([over], timeout=0.05)
+    await over  # not if that took too long
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
+    return time.monotonic() - began
+
+
+HEAD = b"POST /events/identity HTTP/1.1\r\nhost: a\r\ndapr-api-token: " + APP_TOKEN.encode() + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "more"),
+    [
+        (b"", b""),
+        (b"P", b""),
+        (b"POST /events/identity HTTP/1.1\r\nx: ", b"a"),
+        (HEAD + b"content-length: 1000000\r\n\r\n", b"a"),
+        (HEAD + b"transfer-encoding: chunked\r\n\r\n", b"1\r\na\r\n"),
+        (b"POST /events/identity HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\n", b"a"),
+        (b"GET /health/live HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\n", b"a"),
+        (b"GET /health/live HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\n", b""),
+    ],
+    ids=["nothing", "a letter", "a header", "a body", "chunks", "a refused body", "a body unasked for", "a late body"],
+)
+async def test_a_caller_that_takes_its_time_is_let_go(said: bytes, more: bytes) -> None:
+    async with served(function_app()) as (_, port):
+        assert await drip(port, said, more) < 10
+
+
+async def test_slow_callers_keep_nobody_waiting_and_are_all_let_go() -> None:
+    async with world() as w:
+        app = FastAPI()
+        mount(app, settings_with(), w.health, Metrics(), lambda: w.delivery)
+        async with served(app) as (server, port), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+            slow = [asyncio.create_task(drip(port, HEAD + b"content-length: 99999\r\n\r\n", b"a")) for _ in range(200)]
+            await until(lambda: len(server.server_state.connections) >= 200, "the slow ones are connected")
+            answer = await http.post(EVENTS_ROUTE, content=REAL, headers={"dapr-api-token": APP_TOKEN})
+            assert (answer.status_code, len(answer.json()["statuses"])) == (200, 1)
+            assert not any(task.done() for task in slow)
+            assert max(await asyncio.gather(*slow)) < 10
+            await until(lambda: len(server.server_state.connections) <= 1, "the server has forgotten them")
+
+
+@pytest.mark.parametrize("what", ["one header", "headers", "chunk extensions", "trailers", "target"])
+async def test_a_head_without_end_is_cut_off(what: str) -> None:
+    """uvicorn's fast parser keeps a head of any length."""
+    start, block = {
+        "one header": (b"GET / HTTP/1.1\r\nx: ", b"a" * 4096),
+        "headers": (b"GET / HTTP/1.1\r\n", b"x: y\r\n" * 700),
+        "chunk extensions": (HEAD + b"transfer-encoding: chunked\r\n\r\n", b"1;" + b"x" * 4096 + b"\r\na\r\n"),
+        "trailers": (HEAD + b"transfer-encoding: chunked\r\n\r\n0\r\n", b"x: y\r\n" * 700),
+        "target": (b"GET /", b"a" * 4096),
+    }[what]
+    async with served(function_app()) as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        over = asyncio.create_task(ended(reader))
+        writer.write(start)
+        sent = 0
+        while not over.done():
+            with contextlib.suppress(ConnectionError):
+                writer.write(block)
+                await writer.drain()
+            await checkpoint()
+            sent += len(block)
+        await over
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+        assert sent < 64 * HEAD_BYTES  # what the sockets between hold
+
+
+async def test_a_batch_larger_than_a_head_may_be_arrives() -> None:
+    """The limit on heads is none on bodies, however they are cut into chunks."""
+    async with served(function_app()) as (_, port), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+
+        async def pieces() -> AsyncIterator[bytes]:
+            for piece in entries_of(4, MIB):
+                yield piece
+
+        answer = await http.post(EVENTS_ROUTE, content=pieces(), headers={"dapr-api-token": APP_TOKEN})
+        assert [one["status"] for one in answer.json()["statuses"]] == ["RETRY"] * 4
+
+
+async def test_a_connection_serves_many_requests() -> None:
+    """Each with a time limit of its own."""
+    async with served(function_app()) as (server, port), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+        began, count = time.monotonic(), 0
+        while time.monotonic() - began < 3 * Hasty.seconds:
+            assert (await http.get(LIVE_ROUTE)).status_code == 200
+            count += 1
+        assert count > 10
+        assert len(server.server_state.connections) == 1
+
+
+NOISE: list[Any] = [
+    b"\r\n\r\n", b"\x00" * 64, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"GET http://[::1 HTTP/1.1\r\nhost: a\r\n\r\n", b"GET /\xff HTTP/1.1\r\n\r\n",
+    b"GET / HTTP/1.1\r\ncontent-length: -1\r\n\r\n", b"GET / HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+    HEAD + b"transfer-encoding: chunked\r\ncontent-length: 3\r\n\r\n0\r\n\r\n",
+    HEAD + b"transfer-encoding: chunked\r\n\r\nzz\r\n", HEAD + b"expect: 100-continue\r\ncontent-length: 3\r\n\r\n",
+    b"GET /health/live HTTP/1.1\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\r\n",
+    b"GET /health/live HTTP/1.1\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n", b"CONNECT a:1 HTTP/1.1\r\n\r\n",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("noise", NOISE, ids=lambda noise: repr(noise[-40:]))
+async def test_noise_on_the_wire_disturbs_nobody(noise: bytes) -> None:
+    async with served(function_app()) as (_, port), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(noise)
+        said = await ended(reader)
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+        assert b"Internal Server Error" not in said
+        assert (await http.get(LIVE_ROUTE)).status_code == 200
+
+
+async def test_a_caller_that_resets_the_connection_disturbs_nobody() -> None:
+    async with served(function_app()) as (server, port), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+        with socket.create_connection(("127.0.0.1", port)) as rude:
+            rude.sendall(HEAD + b"content-length: 99\r\n\r\n{")
+            rude.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        assert (await http.get(LIVE_ROUTE)).status_code == 200
+        await until(lambda: len(server.server_state.connections) <= 1, "the server has forgotten it")

@@ -1,0 +1,103 @@
+"""How far the dead letters have been dealt with, and who is at it."""
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from function.dapr.bulk_envelope import Delivered
+from function.dead_letters.checkpoint import KEY, Bookmark, Busy
+from function.outcomes import Reason, TryAgain
+from tests.support.fake_dapr import FakeStateStore
+
+pytestmark = pytest.mark.anyio
+
+
+class Clock:
+    """Goes on by a second each time it is asked."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        self.now += timedelta(seconds=1)
+        return self.now
+
+
+def record(offset: int, time: int, partition: str = "0") -> Delivered:
+    place = {"__partition": partition, "__offset": str(offset), "__timestamp": str(time)}
+    return Delivered(b"", "dead", place)
+
+
+async def opened(state: FakeStateStore, run: str = "one", clock: Clock | None = None) -> Bookmark:
+    made = Bookmark(state, run, clock=clock or Clock(), poll=0)
+    await made.take()
+    return made
+
+
+async def test_nothing_is_dealt_with_at_first() -> None:
+    assert not (await opened(FakeStateStore())).covers(record(0, 0))
+
+
+async def test_what_is_before_the_bookmark_is_dealt_with_and_what_follows_is_not() -> None:
+    """In its own partition."""
+    mark = await opened(FakeStateStore())
+    await mark.advance(record(4, 1000))
+    assert mark.covers(record(4, 1000))
+    assert mark.covers(record(0, 900))
+    assert not mark.covers(record(5, 1001))
+    assert not mark.covers(record(0, 900, "1"))
+
+
+async def test_everybody_sees_the_same_bookmark() -> None:
+    """`dead-letters` reads what `replay` wrote."""
+    state = FakeStateStore()
+    await (await opened(state)).advance(record(4, 1000))
+    look = Bookmark(state, "look")
+    await look.read()
+    assert look.covers(record(4, 1000))
+
+
+async def test_a_topic_that_was_made_anew_is_not_taken_for_the_old_one() -> None:
+    """Its offsets begin at 0 again; its records are younger."""
+    mark = await opened(FakeStateStore())
+    await mark.advance(record(4, 1000))
+    assert not mark.covers(record(0, 2000))
+
+
+async def test_a_lease_that_is_kept_up_refuses_the_second() -> None:
+    """Two replays would send every letter twice."""
+    state = FakeStateStore()
+    first = await opened(state)
+    second = asyncio.create_task(opened(state, "two"))
+    while not second.done():
+        await asyncio.sleep(0)
+        await first.renew()
+    with pytest.raises(Busy):
+        await second
+
+
+async def test_a_lease_that_nobody_keeps_up_runs_out() -> None:
+    """The one that was killed gives no sign of life."""
+    state, clock = FakeStateStore(), Clock()
+    await opened(state, clock=clock)
+    second = await opened(state, "two", clock)
+    await second.renew()
+
+
+async def test_a_lease_that_was_given_back_is_free_at_once() -> None:
+    state, clock = FakeStateStore(), Clock()
+    await (await opened(state, clock=clock)).release()
+    before = clock.now
+    await opened(state, "two", clock)
+    assert clock.now - before < timedelta(seconds=5)
+
+
+async def test_a_record_of_a_later_version_is_left_alone() -> None:
+    """Rather than read wrongly."""
+    state = FakeStateStore()
+    await state.write_values({KEY: (json.dumps({"schema": 99}).encode(), "")})
+    with pytest.raises(TryAgain) as caught:
+        await opened(state)
+    assert caught.value.reason is Reason.STATE_UNAVAILABLE

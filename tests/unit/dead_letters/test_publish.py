@@ -1,0 +1,214 @@
+"""Dead letters: the record as it came, with the reason and where it came from."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import grpc
+import pytest
+
+from function import __version__
+from function.dapr.bulk_envelope import Delivered
+from function.dapr.pubsub import Publisher
+from function.dead_letters.publish import (
+    DETAIL,
+    EVENT_ID,
+    OFFSET,
+    PARTITION,
+    REASON,
+    REPLAYS,
+    TIME,
+    TIMESTAMP,
+    TOPIC,
+    VERSION,
+    DeadLetters,
+    letter,
+)
+from function.outcomes import Reason, Rejected, TryAgain
+from tests.support.events import ALICE
+
+NOW = datetime(2025, 11, 1, 12, tzinfo=UTC)
+WHY = Rejected(Reason.INVALID_PAYLOAD, "user_id: value_error")
+ABOUT = {
+    "__key": ALICE,
+    "__topic": "nova.identity.events",
+    "__partition": "3",
+    "__offset": "17",
+    "__timestamp": "1762000000000",
+}
+
+
+def record(**headers: str) -> Delivered:
+    return Delivered(b"{}", "nova.identity.events", ABOUT | headers)
+
+
+def written(one: Delivered) -> dict[str, str]:
+    return letter(one, WHY, "event-1", NOW)
+
+
+def test_a_letter_says_why_and_when_and_by_whom() -> None:
+    """The reason is what a person filters by."""
+    headers = written(record())
+    assert headers[REASON] == "invalid_payload"
+    assert headers[DETAIL] == "user_id: value_error"
+    assert headers[TIME] == "2025-11-01T12:00:00+00:00"
+    assert (headers[EVENT_ID], headers[VERSION]) == ("event-1", __version__)
+
+
+def test_a_letter_says_where_it_came_from() -> None:
+    """The record can be found again, and replayed to its own partition."""
+    headers = written(record())
+    assert (headers[TOPIC], headers[PARTITION]) == ("nova.identity.events", "3")
+    assert (headers[OFFSET], headers[TIMESTAMP], headers[REPLAYS]) == ("17", "1762000000000", "0")
+
+
+def test_the_producers_headers_come_along() -> None:
+    """They type the event when it is replayed."""
+    headers = written(record(event_type="identity.user.deleted", event_id="e-1", **{"correlation-id": "c"}))
+    assert headers["event_type"] == "identity.user.deleted"
+    assert headers["event_id"] == "e-1"
+    assert headers["correlation-id"] == "c"
+    assert not any(name.startswith("__") for name in headers)
+
+
+def test_a_strangers_word_of_a_replay_is_not_believed() -> None:
+    """Only the replay topic's records were replayed: a forged count would make a letter stuck."""
+    headers = written(record(**{REPLAYS: "99", "X-Dead-Letter-Partition": "5"}))
+    assert (headers[REPLAYS], headers[PARTITION]) == ("0", "3")
+    assert "X-Dead-Letter-Partition" not in headers
+
+
+def test_a_replayed_record_keeps_its_first_origin_and_its_count() -> None:
+    """Its last origin is the replay topic, which tells nothing."""
+    replayed = Delivered(
+        b"{}",
+        "nova.identity.events.matrix.replay",
+        {"__partition": "0", "__offset": "1", "__timestamp": "1", "__key": ALICE}
+        | {TOPIC: "nova.identity.events", PARTITION: "3", OFFSET: "17", TIMESTAMP: "1762000000000", REPLAYS: "2"}
+        | {REASON: "synapse_error", DETAIL: "old", TIME: "2025-01-01T00:00:00+00:00", EVENT_ID: "old", VERSION: "0"},
+    )
+    headers = written(replayed)
+    assert (headers[TOPIC], headers[PARTITION], headers[OFFSET]) == ("nova.identity.events", "3", "17")
+    assert (headers[TIMESTAMP], headers[REPLAYS]) == ("1762000000000", "2")
+    assert (headers[REASON], headers[DETAIL]) == ("invalid_payload", "user_id: value_error")
+    assert headers[TIME].startswith("2025-11-01")
+    assert (headers[EVENT_ID], headers[VERSION]) == ("event-1", __version__)
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "partitionNumber",
+        "partitionKey",
+        "rawPayload",
+        "ttlInSeconds",
+        "valueSchemaType",
+        "pubsubName",
+        "traceparent",
+        "TTLINSECONDS",
+        "traceid",
+    ],
+)
+def test_a_producers_header_is_no_instruction_to_dapr(word: str) -> None:
+    """daprd takes some metadata as orders: a letter could vanish, or go astray."""
+    headers = written(Delivered(b"{}", "t", {word: "7"}))
+    assert headers.get(word) != "7"
+
+
+@pytest.mark.parametrize("name", ["partition", "offset", "timestamp"])
+def test_what_daprd_did_not_say_is_not_made_up(name: str) -> None:
+    """A component other than Kafka has no partitions."""
+    headers = written(Delivered(b"{}", "t", {}))
+    assert f"x-dead-letter-{name}" not in headers
+
+
+# --- publishing
+
+
+class Refusal(grpc.RpcError):  # type: ignore[misc]  # grpc has no types
+    """What the sidecar's client raises."""
+
+    def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode.INTERNAL
+
+
+class Sidecar:
+    """The one method of the client that is used; refuses `partitions` or, when `down`, everything."""
+
+    def __init__(self, *, down: bool = False, partitions: Mapping[str, bool] | None = None) -> None:
+        self.down = down
+        self.published: list[tuple[str, str, bytes, dict[str, str]]] = []
+        self._known = partitions or {}
+
+    async def publish_event(self, pubsub: str, topic: str, value: bytes, publish_metadata: dict[str, str]) -> None:
+        if self.down or not self._known.get(publish_metadata.get("partitionNumber", ""), True):
+            raise Refusal
+        self.published.append((pubsub, topic, value, publish_metadata))
+
+
+def publisher(sidecar: Any) -> DeadLetters:
+    return DeadLetters(Publisher(sidecar, "pubsub"), "events.dead")
+
+
+@pytest.mark.anyio
+async def test_a_letter_goes_to_its_origins_partition() -> None:
+    """Both topics have as many, and a user's letters keep their order."""
+    sidecar = Sidecar()
+    await publisher(sidecar).publish(record(), WHY, "event-1")
+    [(pubsub, topic, value, metadata)] = sidecar.published
+    assert (pubsub, topic, value) == ("pubsub", "events.dead", b"{}")
+    assert (metadata["partitionNumber"], metadata["partitionKey"]) == ("3", ALICE)
+
+
+@pytest.mark.anyio
+async def test_the_value_goes_out_as_it_came() -> None:
+    """Without the word daprd would wrap it into a CloudEvent."""
+    sidecar = Sidecar()
+    await publisher(sidecar).publish(record(), WHY, "event-1")
+    [(_, _, _, metadata)] = sidecar.published
+    assert metadata["rawPayload"] == "true"
+
+
+@pytest.mark.anyio
+async def test_a_record_without_a_key_gives_a_letter_without_one() -> None:
+    """An empty key would put all of them on one partition."""
+    sidecar = Sidecar()
+    await publisher(sidecar).publish(Delivered(b"{}", "nova.identity.events", {}), WHY, "event-1")
+    [(_, _, _, metadata)] = sidecar.published
+    assert "partitionKey" not in metadata
+
+
+@pytest.mark.anyio
+async def test_a_letter_of_a_forged_partition_goes_by_its_key() -> None:
+    """A producer's header can replace what daprd says of the partition."""
+    sidecar = Sidecar(partitions={"3": False})
+    await publisher(sidecar).publish(record(), WHY, "event-1")
+    [(_, _, _, metadata)] = sidecar.published
+    assert "partitionNumber" not in metadata
+    assert metadata["partitionKey"] == ALICE
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("partition", ["", "-1", "x", "1e3", "3 "])
+async def test_what_is_no_partition_is_not_sent_as_one(partition: str) -> None:
+    """daprd would refuse the letter."""
+    sidecar = Sidecar()
+    await publisher(sidecar).publish(record(__partition=partition), WHY, "event-1")
+    [(_, _, _, metadata)] = sidecar.published
+    assert "partitionNumber" not in metadata
+
+
+@pytest.mark.anyio
+async def test_a_letter_that_kafka_does_not_take_makes_its_record_wait() -> None:
+    """SUCCESS is answered only for what is somewhere."""
+    with pytest.raises(TryAgain) as caught:
+        await publisher(Sidecar(down=True)).publish(record(), WHY, "event-1")
+    assert (caught.value.reason, caught.value.detail) == (Reason.PUBLISH_FAILED, "events.dead: INTERNAL")
+
+
+def test_header_names_are_lower_case_for_decoding_and_daprs_words_are_apart() -> None:
+    """The producer's spelling is kept in the letter."""
+    one = Delivered(b"{}", "t", {"Event_Type": "x", "__key": "k"})
+    assert one.headers == {"event_type": "x"}
+    assert (one.about("key"), one.about("offset")) == ("k", "")
+    assert written(one)["Event_Type"] == "x"

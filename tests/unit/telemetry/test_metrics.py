@@ -1,0 +1,452 @@
+"""What is measured, that it is shown at /metrics, and that no label can hold anything that came from outside."""
+
+import asyncio
+import contextlib
+import inspect
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from httpx_aiohttp import AiohttpTransport
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+
+from function import __version__
+from function.dapr.bulk_envelope import Delivered
+from function.dapr.secret_store import AdminToken
+from function.dapr.subscription import BODY_BYTES
+from function.events.decode import TYPES, type_of
+from function.health import WORLD, Health
+from function.homeserver.measured import Measured
+from function.homeserver.synapse import Synapse
+from function.homeserver.transport import HttpClient
+from function.outcomes import Reason, TryAgain
+from function.processing.results import Fate
+from function.routes import EVENTS_ROUTE, METRICS_ROUTE, mount
+from function.settings import SECRET_KEY
+from function.telemetry.metrics import METRICS, OUTCOMES, PARTS, STATUSES, VERBS, Kind, Metrics, Refusal
+from function.telemetry.metrics import TYPES as TYPE_VALUES
+from tests.support.events import ALICE, BOB, deletion, delivered, profile
+from tests.support.fake_dapr import FakeTokens
+from tests.support.fake_synapse import ADMIN_TOKEN, FakeSynapse
+from tests.support.harness import World, world
+from tests.unit.test_routes import AUTH, client, entry, envelope, settings_with
+
+pytestmark = pytest.mark.anyio
+
+NOW = 1_800_000_000.0
+STANDARD = {"process"}  # of the library's process collector
+anything = st.text(max_size=20) | st.sampled_from([ALICE, "@nova-x:test.example", 'a"b\n', "", "retry", "dead_letter"])
+
+
+def samples(text: bytes) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    """Every sample of the text format by name and labels."""
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text.decode())
+        for sample in family.samples
+    }
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float:
+    return samples(metrics.exposed())[f"matrix_account_sync_{name}", frozenset(labels.items())]
+
+
+@dataclass
+class Scraped:
+    """The routes over a world, and their metrics."""
+
+    http: httpx.AsyncClient
+    metrics: Metrics
+
+    async def deliver(self, *records: Delivered) -> None:
+        batch = envelope(*(entry(record, str(place)) for place, record in enumerate(records)))
+        assert (await self.http.post(EVENTS_ROUTE, json=batch, headers=AUTH)).status_code == 200
+
+    async def scrape(self) -> None:
+        response = await self.http.get(METRICS_ROUTE)
+        assert response.status_code == 200
+        assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+        assert samples(response.content)
+
+
+@asynccontextmanager
+async def serving(w: World | None, **changes: Any) -> AsyncIterator[Scraped]:
+    app, metrics = FastAPI(), Metrics(lambda: NOW)
+    health = w.health if w else Health()
+    mount(app, settings_with(**changes), health, metrics, lambda: w.delivery if w else None)
+    async with client(app) as http:
+        yield Scraped(http, metrics)
+
+
+def written(record: Delivered, seconds_ago: float) -> Delivered:
+    timestamp = {"__timestamp": str(int((NOW - seconds_ago) * 1000))}
+    return Delivered(record.value, record.topic, {**record.metadata, **timestamp})
+
+
+# --- events
+
+
+async def test_each_delivery_counts_by_type_and_outcome() -> None:
+    async with world(ALICE) as w, serving(w) as s:
+        await s.deliver(profile(ALICE), profile(BOB), deletion(ALICE, 5), delivered({}, "identity.user.created"))
+        kinds = [("profile_updated", "stale"), ("profile_updated", "no_account"), ("deleted", "applied")]
+        for kind, outcome in [*kinds, ("created", "dead_letter")]:
+            assert value(s.metrics, "events_total", type=f"identity.user.{kind}", outcome=outcome) == 1
+
+
+async def test_both_spellings_of_a_type_count_as_one_and_a_foreign_type_as_other() -> None:
+    async with world() as w, serving(w) as s:
+        await s.deliver(profile(), delivered(b"{}", "UserProfileUpdatedEvent"), delivered(b"{}", "somebody.elses"))
+        assert value(s.metrics, "events_total", type="identity.user.profile_updated", outcome="no_account") == 1
+        assert value(s.metrics, "events_total", type="identity.user.profile_updated", outcome="dead_letter") == 1
+        assert value(s.metrics, "events_total", type="other", outcome="ignored") == 1
+
+
+async def test_a_dead_letter_counts_by_its_reason() -> None:
+    async with world() as w, serving(w) as s:
+        await s.deliver(delivered(b"not json"), delivered(b"not json either"))
+        assert value(s.metrics, "dead_letters_total", reason="not_json") == 2
+        assert value(s.metrics, "events_total", type="unknown", outcome="dead_letter") == 2
+        assert value(s.metrics, "retries_total", reason="not_json") == 0
+
+
+async def test_an_event_that_waits_counts_by_reason_and_has_no_end() -> None:
+    async with world() as w, serving(w) as s:
+        w.state.down = True
+        await s.deliver(written(profile(), 60))
+        assert value(s.metrics, "retries_total", reason="state_unavailable") == 1
+        assert value(s.metrics, "event_age_seconds_count") == 0
+        assert value(s.metrics, "last_event_timestamp_seconds") == 0
+
+
+async def test_what_comes_before_the_start_is_over_waits_and_counts() -> None:
+    async with serving(None) as s:
+        await s.deliver(profile())
+        assert value(s.metrics, "retries_total", reason="starting") == 1
+
+
+async def test_an_event_is_as_old_at_its_end_as_its_record() -> None:
+    async with world() as w, serving(w) as s:
+        await s.deliver(written(profile(), 4000))
+        assert value(s.metrics, "event_age_seconds_sum") == 4000
+        assert value(s.metrics, "event_age_seconds_bucket", le="3600.0") == 0
+        assert value(s.metrics, "event_age_seconds_bucket", le="14400.0") == 1
+        assert value(s.metrics, "last_event_timestamp_seconds") == NOW
+
+
+@pytest.mark.parametrize("timestamp", ["", "-1", "soon", "1" * 5000, "1.5", "٣" * 20])
+async def test_a_record_without_a_usable_timestamp_has_no_age(timestamp: str) -> None:
+    """A producer's header may stand in its place."""
+    record = profile()
+    async with world() as w, serving(w) as s:
+        await s.deliver(Delivered(record.value, record.topic, {**record.metadata, "__timestamp": timestamp}))
+        assert value(s.metrics, "event_age_seconds_count") == 0
+        assert value(s.metrics, "events_total", type="identity.user.profile_updated", outcome="no_account") == 1
+
+
+async def test_a_record_from_a_clock_that_is_ahead_is_new() -> None:
+    async with world() as w, serving(w) as s:
+        await s.deliver(written(profile(), -5))
+        assert value(s.metrics, "event_age_seconds_bucket", le="0.1") == 1
+
+
+async def test_a_batch_counts_with_its_size_and_time() -> None:
+    async with world() as w, serving(w) as s:
+        await s.deliver(profile(ALICE), profile(BOB))
+        await s.deliver(profile(ALICE))
+        assert value(s.metrics, "batch_records_sum") == 3
+        assert value(s.metrics, "batch_records_bucket", le="1.0") == 1
+        assert value(s.metrics, "batch_seconds_count") == 2
+
+
+# --- what is refused unread
+
+
+def refusals(metrics: Metrics) -> dict[str, float]:
+    """How often each kind was counted; without those that were not."""
+    counts = {why: value(metrics, "refused_total", why=why) for why in get_args(Refusal)}
+    return {why: count for why, count in counts.items() if count}
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "why"),
+    [
+        ({}, b"{}", "token"),
+        ({"dapr-api-token": "wrong"}, b"{}", "token"),
+        (AUTH | {"content-length": str(BODY_BYTES + 1)}, b"{}", "too_large"),
+        (AUTH, b"not json", "unreadable_batch"),
+        (AUTH, b'{"entries": 5}', "unreadable_batch"),
+        (AUTH, b'{"entries": [{"entryId": "1", "event": {}}]}', "unreadable_entry"),
+    ],
+)
+async def test_a_delivery_that_is_refused_counts_each_time_that_it_comes(
+    headers: dict[str, str], body: bytes, why: str
+) -> None:
+    """daprd repeats it for ever, readiness says nothing of it: without a count nobody would notice."""
+    async with world() as w, serving(w) as s:
+        for times in (1, 2):
+            await s.http.post(EVENTS_ROUTE, content=body, headers=headers)
+            assert refusals(s.metrics) == {why: times}
+        assert value(s.metrics, "events_total", type="unknown", outcome="retry") == 0
+
+
+async def test_unreadable_entries_count_one_by_one_and_the_others_as_events() -> None:
+    async with world(ALICE) as w, serving(w) as s:
+        batch = envelope({"entryId": "a", "event": "%"}, entry(deletion(ALICE), "b"), {"entryId": "c"})
+        await s.http.post(EVENTS_ROUTE, json=batch, headers=AUTH)
+        assert refusals(s.metrics) == {"unreadable_entry": 2}
+        assert value(s.metrics, "events_total", type="identity.user.deleted", outcome="applied") == 1
+
+
+async def test_what_can_be_read_is_no_refusal() -> None:
+    """Neither a batch of nothing nor an event that goes to the dead letters."""
+    async with world(ALICE) as w, serving(w) as s:
+        await s.deliver()
+        await s.deliver(profile(ALICE), delivered(b"not json"))
+        assert refusals(s.metrics) == {}
+
+
+# --- Synapse and its token
+
+
+@asynccontextmanager
+async def measured(homeserver: FakeSynapse, metrics: Metrics) -> AsyncIterator[Synapse]:
+    transport = Measured(httpx.ASGITransport(homeserver), metrics)
+    async with HttpClient(transport, "http://synapse.test", "tests") as http:
+        yield Synapse(http, FakeTokens(ADMIN_TOKEN), homeserver.server_name)
+
+
+async def test_each_request_to_synapse_counts_under_the_method_that_made_it() -> None:
+    homeserver, metrics = FakeSynapse(), Metrics()
+    homeserver.add(homeserver.mxid(ALICE))
+    async with measured(homeserver, metrics) as synapse:
+        await synapse.account(ALICE)
+        await synapse.account(BOB)
+        await synapse.set_display_name(ALICE, "Ada")
+        await synapse.deactivate(ALICE, erase=True)
+        await synapse.probe()
+    assert value(metrics, "synapse_calls_total", verb="account", status="2xx") == 1
+    assert value(metrics, "synapse_calls_total", verb="account", status="4xx") == 1
+    assert value(metrics, "synapse_calls_total", verb="set_display_name", status="2xx") == 1
+    assert value(metrics, "synapse_calls_total", verb="deactivate", status="2xx") == 1
+    assert value(metrics, "synapse_calls_total", verb="probe", status="2xx") == 3
+    assert value(metrics, "synapse_call_seconds_count", verb="account") == 2
+
+
+def test_every_method_that_calls_synapse_is_a_verb() -> None:
+    """A new one is to be decorated, and added to VERBS. `call` is what they all use."""
+    methods = {
+        name: method for name, method in inspect.getmembers(Synapse)
+        if not name.startswith("_") and name != "call" and inspect.iscoroutinefunction(inspect.unwrap(method))
+    }  # fmt: skip
+    assert methods.keys() == set(VERBS) - {"other"}
+    assert [name for name, method in methods.items() if not hasattr(method, "__wrapped__")] == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (200, "2xx"), (302, "3xx"), (404, "4xx"), (429, "429"), (503, "5xx"),
+        (httpx.ReadTimeout("t"), "timeout"), (httpx.PoolTimeout("t"), "timeout"),
+        (httpx.ConnectError("c"), "unreachable"),
+        (httpx.ConnectTimeout("c"), "unreachable"), (httpx.RemoteProtocolError("r"), "unreachable"),
+        (RuntimeError("bug"), "other"),
+    ],
+)  # fmt: skip
+async def test_an_answer_counts_by_its_class_and_a_failure_by_its_kind(answer: int | Exception, status: str) -> None:
+    def respond(_: httpx.Request) -> httpx.Response:
+        if isinstance(answer, Exception):
+            raise answer
+        return httpx.Response(answer)
+
+    metrics = Metrics()
+    async with httpx.AsyncClient(transport=Measured(httpx.MockTransport(respond), metrics)) as http:
+        with contextlib.suppress(httpx.HTTPError, RuntimeError):
+            await http.get("http://synapse.test/_matrix")
+    assert value(metrics, "synapse_calls_total", verb="other", status=status) == 1
+
+
+async def test_a_real_homeserver_that_is_away_is_unreachable() -> None:
+    """The transport that is used has words of its own for it."""
+    metrics = Metrics()
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        async with httpx.AsyncClient(base_url=url, transport=Measured(AiohttpTransport(), metrics)) as http:
+            with pytest.raises(httpx.TransportError):
+                await http.get("/")
+    assert value(metrics, "synapse_calls_total", verb="other", status="unreachable") == 1
+
+
+async def test_a_call_that_is_cancelled_for_want_of_time_is_a_timeout() -> None:
+    async def never(_: httpx.Request) -> httpx.Response:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    metrics = Metrics()
+    async with httpx.AsyncClient(transport=Measured(httpx.MockTransport(never), metrics)) as http:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await http.get("http://synapse.test/")
+    assert value(metrics, "synapse_calls_total", verb="other", status="timeout") == 1
+
+
+class _SecretStore:
+    """What AdminToken asks of the sidecar: each answer is for one read."""
+
+    def __init__(self, *answers: str) -> None:
+        self._answers = list(answers)
+
+    async def get_secret(self, _: str, __: str) -> Any:
+        answer = self._answers.pop(0)
+        return type("Response", (), {"secret": {SECRET_KEY: answer} if answer else {}})
+
+
+async def test_each_look_into_the_secret_store_counts_by_what_was_there() -> None:
+    metrics, store = Metrics(), _SecretStore("one", "one", "", "two")
+    client_: Any = store
+    token = AdminToken(client_, "store", "secret", metrics)
+    assert await token.token() == "one"
+    assert await token.renewed("one") == "one"
+    with pytest.raises(TryAgain):
+        await token.renewed("one")
+    assert await token.renewed("one") == "two"
+    assert await token.renewed("one") == "two"  # somebody was quicker: no read
+    counts = {result: value(metrics, "token_reads_total", result=result) for result in ("renewed", "same", "failed")}
+    assert counts == {"renewed": 2, "same": 1, "failed": 1}
+
+
+# --- the world
+
+
+@pytest.mark.parametrize(
+    ("reason", "part"),
+    [
+        (Reason.STARTING, "sidecar"), (Reason.SECRET_UNAVAILABLE, "secret"), (Reason.TOKEN_REFUSED, "token"),
+        (Reason.SYNAPSE_UNAVAILABLE, "synapse"), (Reason.STATE_UNAVAILABLE, "state"), (Reason.UNEXPECTED, "other"),
+    ],
+)  # fmt: skip
+async def test_the_part_that_makes_the_function_not_ready_is_shown(reason: Reason, part: str) -> None:
+    async with world() as w, serving(w) as s:
+        w.health.sick = TryAgain(reason)
+        await s.scrape()
+        assert {name for name in PARTS if not value(s.metrics, "ready", part=name)} == {part}
+        w.health.sick = None
+        await s.scrape()
+        assert all(value(s.metrics, "ready", part=name) for name in PARTS)
+
+
+def test_every_reason_that_makes_the_function_not_ready_has_a_part_of_its_own() -> None:
+    for reason in WORLD:
+        metrics = Metrics()
+        metrics.world(reason, consuming=True)
+        assert value(metrics, "ready", part="other") == 1, reason
+
+
+@pytest.mark.parametrize("switch", ["kafka_enabled", "matrix_enabled"])
+async def test_switched_off_is_ready_and_seen_to_be_off(switch: str) -> None:
+    async with serving(None, **{switch: False}) as s:
+        await s.scrape()
+        assert value(s.metrics, "consuming") == 0
+        assert all(value(s.metrics, "ready", part=name) for name in PARTS)
+
+
+async def test_the_brake_is_shown_while_it_is_on() -> None:
+    async with world(ALICE, BOB, deletions=1) as w, serving(w) as s:
+        await s.scrape()
+        assert value(s.metrics, "deletion_brake") == 0
+        await s.deliver(deletion(ALICE), deletion(BOB))
+        await s.scrape()
+        assert value(s.metrics, "deletion_brake") == 1
+        assert value(s.metrics, "dead_letters_total", reason="deletion_brake") == 1
+
+
+def test_the_version_is_shown() -> None:
+    metrics = Metrics()
+    assert value(metrics, "build_info", version=__version__) == 1
+
+
+# --- no label holds what came from outside
+
+
+Call = Callable[[Metrics], None]
+calls = st.one_of(
+    st.builds(
+        lambda delivered, written: lambda m: m.events(delivered, written),
+        st.dictionaries(
+            st.tuples(anything, anything, st.none() | st.sampled_from(Reason) | anything), st.integers(1, 100), max_size=3
+        ),
+        st.lists(st.floats(0, 2e9), max_size=3),
+    ),
+    st.builds(lambda verb, status: lambda m: m.synapse_call(verb, status, 0.1), anything, anything),
+    st.builds(lambda reason: lambda m: m.world(reason, consuming=True), st.sampled_from(Reason)),
+)  # fmt: skip
+
+
+@given(st.lists(calls, max_size=5))
+def test_whatever_happens_every_label_has_a_value_of_its_list(happened: list[Call]) -> None:
+    metrics = Metrics()
+    for call in happened:
+        call(metrics)
+    lists = {metric.name: metric.labels for metric in METRICS}
+    for name, labels in samples(metrics.exposed()):
+        if name.partition("_")[0] in STANDARD:
+            assert not labels
+            continue
+        base = name if name in lists else name.rpartition("_")[0]
+        for label, shown in labels:
+            assert label == "le" or shown in lists[base][label], name
+
+
+async def test_the_text_holds_nothing_of_an_event() -> None:
+    async with world(ALICE) as w, serving(w) as s:
+        foreign = delivered({"user_id": ALICE}, f"type-of-{ALICE}")
+        await s.deliver(profile(display_name="Ada Lovelace"), foreign, deletion(BOB), delivered(b"secret words"))
+        text = (await s.http.get(METRICS_ROUTE)).text
+    for word in (ALICE, BOB, "Lovelace", "secret words", "test.example"):
+        assert word not in text
+
+
+def test_the_lists_are_those_of_the_code_that_counts() -> None:
+    assert set(OUTCOMES) == {*Fate, "other"}
+    assert {type_of(b"{}", {"event_type": kind}) for kind in TYPES} <= set(TYPE_VALUES)
+    assert {type_of(b"", {}), "other"} <= set(TYPE_VALUES)
+    assert len(STATUSES) == len(set(STATUSES))
+
+
+def test_what_can_be_counted_is_at_zero_from_the_start() -> None:
+    """Prometheus sees no increase in a series that appears at 1: the first dead letter would raise no alert."""
+    shown = samples(Metrics().exposed())
+    for metric in METRICS:
+        combinations = 1
+        for values in metric.labels.values():
+            combinations *= len(values)
+        if metric.kind is Kind.COUNTER:
+            assert [v for (name, _), v in shown.items() if name == metric.name] == [0] * combinations
+
+
+def test_there_are_few_series() -> None:
+    metrics = Metrics()
+    for verb in VERBS:
+        metrics.synapse_call(verb, "2xx", 0.1)
+    assert len(samples(metrics.exposed())) < 500
+
+
+def test_the_list_is_what_is_exposed() -> None:
+    metrics = Metrics()
+    families = {
+        family.name: family
+        for family in text_string_to_metric_families(metrics.exposed().decode())
+        if family.name.partition("_")[0] not in STANDARD
+    }
+    assert set(families) == {metric.name.removesuffix("_total") for metric in METRICS}
+    for metric in METRICS:
+        family = families[metric.name.removesuffix("_total")]
+        assert (family.type, family.documentation) == (metric.kind, metric.means)
