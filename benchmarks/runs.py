@@ -65,7 +65,7 @@ def backlog(bench: Bench, make: MakeSystem, workload: Workload, *, partitions: i
         seconds, start = last.last - first.first, max(0.0, first.first - began)
         events = len(workload.everything)
         used, held = cost.cpu(events), cost.rss()
-        return Measured(events, seconds, last.calls, start, _judged(bench, system, workload), used, held)
+        return Measured(events, seconds, last.calls, start, _raise_for_status(bench, system, workload), used, held)
 
 
 def outage(bench: Bench, make: MakeSystem, workload: Workload, *, seconds: float, failing: float) -> Measured:
@@ -82,7 +82,7 @@ def outage(bench: Bench, make: MakeSystem, workload: Workload, *, seconds: float
         events, after = len(workload.everything), max(0.0, last.last - back)
         used, held = cost.cpu(events), cost.rss()
         working = left_at.last - first.first + after
-        judged = _judged(bench, system, workload)
+        judged = _raise_for_status(bench, system, workload)
         return Measured(events, working, last.calls, 0.0, judged, used, held, after_outage=after)
 
 
@@ -105,7 +105,7 @@ def live(bench: Bench, make: MakeSystem, workload: Workload, *, rate: float) -> 
             if (arrived := arrivals.get((event.user_id, event.name), 0.0)) > sent[event.id]
         ]
         latencies = percentile(waits, 0.5), percentile(waits, 0.99)
-        judged = _judged(bench, system, workload)
+        judged = _raise_for_status(bench, system, workload)
         return Measured(events, now() - began, last.calls, 0.0, judged, used, held, latencies)
 
 
@@ -157,7 +157,7 @@ def wait(
         time.sleep(POLL)
 
 
-def _judged(bench: Bench, system: System, workload: Workload) -> Judgement | None:
+def _raise_for_status(bench: Bench, system: System, workload: Workload) -> Judgement | None:
     """None for a system that changes nothing."""
     if not system.applies:
         return None

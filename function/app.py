@@ -14,7 +14,7 @@ from httpx_aiohttp import AiohttpTransport
 
 from function import __version__
 from function.accounts.reconcile import Reconciler
-from function.accounts.room_cleanup import Departures
+from function.accounts.room_cleanup import RoomCleanup
 from function.avatars.fetch import AvatarSource
 from function.dapr.client import open_client
 from function.dapr.pubsub import Publisher
@@ -22,13 +22,13 @@ from function.dapr.secret_store import AdminToken
 from function.dapr.state_store import StateStore
 from function.dead_letters.publish import DeadLetters
 from function.dryrun import DryDeadLetters, DryStateStore, DrySynapse
-from function.health import SICK_SECONDS, Health, Probe
+from function.health import PROBE_INTERVAL_FAILING, Health, Probe
 from function.homeserver.measured import Measured
 from function.homeserver.synapse import Synapse
 from function.homeserver.transport import HttpClient
 from function.outcomes import Reason, TryAgain
-from function.processing.batch import Delivery
-from function.processing.deletion_limit import Brake
+from function.processing.batch import BatchProcessor
+from function.processing.deletion_limit import DeletionLimit
 from function.routes import mount
 from function.settings import Settings
 from function.telemetry.logs import log, log_failure
@@ -40,12 +40,12 @@ from function.telemetry.traces import OFF, Traces
 class Parts:
     """Everything that is opened at the start and closed at the end."""
 
-    delivery: Delivery
+    processor: BatchProcessor
     state: StateStore
     synapse: Synapse
     probes: Sequence[Probe]
     reconciler: Reconciler
-    departures: Departures
+    room_cleanup: RoomCleanup
 
 
 AGENT = f"matrix-account-sync/{__version__}"  # what Synapse's log says of our calls
@@ -66,10 +66,10 @@ def open_traces(environment: Mapping[str, str] = os.environ) -> Traces:
     if not environment.get(TRACES_TO) or environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return OFF
     try:
-        from function.telemetry.tracing import exported  # noqa: PLC0415 - an optional extra, which costs nothing while it is off
+        from function.telemetry.tracing import otlp_tracing  # noqa: PLC0415 - an optional extra, which costs nothing while it is off
     except ImportError:
         raise MissingExtra(f"{TRACES_TO}: is set; install matrix-account-sync[traces] as well") from None
-    return exported()
+    return otlp_tracing()
 
 
 def open_avatars(settings: Settings) -> AbstractAsyncContextManager[AvatarSource]:
@@ -90,23 +90,23 @@ async def open_parts(
         synapse = (DrySynapse if dry else Synapse)(http, token, settings.matrix_server_name, writes=not dry)
         state = (DryStateStore if dry else StateStore)(client, settings.state_store_name)
         publisher = Publisher(client, settings.pubsub_name)
-        departures = Departures(state, synapse)
+        room_cleanup = RoomCleanup(state, synapse)
         reconciler = Reconciler(synapse, source, settings.matrix_oidc_provider)
-        delivery = Delivery(
+        processor = BatchProcessor(
             state,
             reconciler,
             (DryDeadLetters if dry else DeadLetters)(publisher, settings.dead_letter_topic),
             health,
-            brake=Brake(settings.matrix_max_deletions_per_hour),
-            departures=departures,
+            deletion_limit=DeletionLimit(settings.matrix_max_deletions_per_hour),
+            room_cleanup=room_cleanup,
             precreate=settings.matrix_precreate_users,
             traces=traces,
         )
-        parts = Parts(delivery, state, synapse, [state.probe, synapse.probe], reconciler, departures)
+        parts = Parts(processor, state, synapse, [state.probe, synapse.probe], reconciler, room_cleanup)
         if dry:
             yield parts
             return
-        watching = asyncio.create_task(departures.watch())
+        watching = asyncio.create_task(room_cleanup.watch())
         try:
             yield parts
         finally:
@@ -138,7 +138,7 @@ def create_app(settings: Settings, parts: OpenParts = open_parts) -> FastAPI:
         log(logging.INFO, "stopped")
 
     app = FastAPI(lifespan=lifespan, openapi_url=None)
-    mount(app, settings, health, metrics, lambda: opened[0].delivery if opened else None)
+    mount(app, settings, health, metrics, lambda: opened[0].processor if opened else None)
     return app
 
 
@@ -152,10 +152,10 @@ async def _keep_open(
                 opened.append(found)
                 await health.watch(found.probes)
         except TryAgain as failure:
-            health.sick = failure
+            health.failure = failure
         except Exception as error:
             log_failure("start_failed", error)
-            health.sick = TryAgain(Reason.UNEXPECTED, type(error).__name__)
+            health.failure = TryAgain(Reason.UNEXPECTED, type(error).__name__)
         finally:
             opened.clear()
-        await asyncio.sleep(SICK_SECONDS)
+        await asyncio.sleep(PROBE_INTERVAL_FAILING)

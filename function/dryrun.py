@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 
-from function.dapr.bulk_envelope import Delivered
+from function.dapr.bulk_envelope import KafkaRecord
 from function.dapr.state_store import StateStore, Value
 from function.dead_letters.publish import DeadLetters
 from function.homeserver.synapse import Synapse
@@ -58,5 +58,5 @@ class DryStateStore(StateStore):
 class DryDeadLetters(DeadLetters):
     """Publishes nothing."""
 
-    async def publish(self, record: Delivered, rejected: Rejected, event_id: str) -> None:
+    async def publish(self, record: KafkaRecord, rejected: Rejected, event_id: str) -> None:
         _would("dead_letter")

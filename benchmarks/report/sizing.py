@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from benchmarks.matrix import Figures, Results
 from benchmarks.systems import LOAD, OURS
-from function.accounts.user_state import Account, Record
+from function.accounts.user_state import Account, UserState
 from function.accounts.user_store import dump
 from function.settings import Settings
 
@@ -24,7 +24,7 @@ def record_bytes() -> int:
     at = datetime(2026, 1, 1, 9, 30, 0, 123456, tzinfo=UTC)
     name, avatar = "Ada Lovelace", "mxc://staging.nova.app/0123456789abcdef"
     known = Account(display_name=name, avatar=avatar)
-    return 36 + len(dump(Record(profile_at=at, display_name=name, avatar=avatar, known=known, avatar_at=at)))
+    return 36 + len(dump(UserState(profile_at=at, display_name=name, avatar=avatar, known=known, avatar_at=at)))
 
 
 def sizing(results: Results) -> str:

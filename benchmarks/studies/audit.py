@@ -19,8 +19,8 @@ from dapr.aio.clients import DaprClient
 from dapr.conf import settings as dapr_settings
 
 from dev.stack import Stack
-from function.accounts.user_state import Account, Record, Status
-from function.dapr.state_store import StateStore, Stored
+from function.accounts.user_state import Account, Status, UserState
+from function.dapr.state_store import StateStore, Versioned
 from tests.integration.stack import START, World, mxid, new_user
 
 AVATAR = "mxc://staging.nova.app/" + "a" * 24
@@ -54,13 +54,13 @@ async def remember(world: World, users: list[str]) -> None:
     dapr_settings.DAPR_API_TOKEN = world.environment["DAPR_API_TOKEN"]  # type: ignore[attr-defined]
     dapr_settings.DAPR_HTTP_PORT = int(world.environment["DAPR_HTTP_PORT"])  # type: ignore[attr-defined]
     known = Account(display_name="Ada Lovelace", avatar=AVATAR)
-    record = Record(Status.ACTIVE, START, "Ada Lovelace", AVATAR, known, START, seen_at=START, written_at=START)
-    ended = Record(Status.DEACTIVATED, START, "Ada Lovelace", AVATAR, known, START, seen_at=START, written_at=START)
+    record = UserState(Status.ACTIVE, START, "Ada Lovelace", AVATAR, known, START, seen_at=START, written_at=START)
+    ended = UserState(Status.DEACTIVATED, START, "Ada Lovelace", AVATAR, known, START, seen_at=START, written_at=START)
     async with DaprClient(f"127.0.0.1:{world.environment['DAPR_GRPC_PORT']}") as client:
         state = StateStore(client, "statestore")
         for first in range(0, len(users), CHUNK):
             chunk = enumerate(users[first : first + CHUNK], first)
-            await state.write({user: Stored(ended if number % 100 < 2 else record) for number, user in chunk})
+            await state.write({user: Versioned(ended if number % 100 < 2 else record) for number, user in chunk})
 
 
 def measure(world: World, *options: str) -> tuple[float, float, dict[str, object]]:

@@ -14,21 +14,21 @@ from dapr.proto import api_v1, common_v1
 
 from benchmarks.report import tables
 from benchmarks.workloads import Event, Maker
-from function.accounts.plan import hides_a_step
+from function.accounts.plan import coalesces_a_write
 from function.accounts.reconcile import Reconciler
-from function.accounts.room_cleanup import Departures
-from function.accounts.user_state import Account, Record, fold, may_have_run
+from function.accounts.room_cleanup import RoomCleanup
+from function.accounts.user_state import Account, UserState, fold, may_be_redelivered
 from function.accounts.user_store import dump, load
 from function.dapr.bulk_envelope import answer, read_batch
-from function.dapr.state_store import FIRST_WRITE, Stored
+from function.dapr.state_store import FIRST_WRITE, Versioned
 from function.events.decode import ProfileUpdated, decode
 from function.health import Health
 from function.homeserver.synapse import Synapse
 from function.homeserver.transport import HttpClient
-from function.processing.batch import Delivery, _User
-from function.processing.deletion_limit import Brake
-from function.processing.event_log import tell
-from function.processing.results import Fate, Verdict, verdicts_of
+from function.processing.batch import BatchProcessor, _User
+from function.processing.deletion_limit import DeletionLimit
+from function.processing.event_log import log_batch
+from function.processing.results import EventResult, Outcome, event_results
 
 BATCH, ROUNDS = 100, 200
 
@@ -38,25 +38,25 @@ Work = Callable[[], object]
 class Store:
     """A state store that is there at once: what is measured is the function around it."""
 
-    def __init__(self, stored: dict[str, Stored]) -> None:
+    def __init__(self, stored: dict[str, Versioned]) -> None:
         self._stored = stored
 
-    async def read(self, users: Sequence[str]) -> dict[str, Stored]:
+    async def read(self, users: Sequence[str]) -> dict[str, Versioned]:
         return {user: self._stored[user] for user in users}
 
-    async def write(self, records: dict[str, Stored]) -> None:
+    async def write(self, records: dict[str, Versioned]) -> None:
         """Takes everything."""
 
 
-def noise(maker: Maker) -> tuple[list[Event], dict[str, Record]]:
+def noise(maker: Maker) -> tuple[list[Event], dict[str, UserState]]:
     """A profile event of each of a hundred users, and their records, which say the same already."""
-    events, records = [], dict[str, Record]()
+    events, records = [], dict[str, UserState]()
     for _ in range(BATCH):
         user, state = maker.uuid(), maker.account()
         older = decode(*_wire(maker.profile(user, state)))
         assert isinstance(older, ProfileUpdated)
         known = Account(display_name=state.name, avatar=state.avatar)
-        records[user] = Record(
+        records[user] = UserState(
             profile_at=older.at, display_name=state.name, avatar=state.avatar, known=known, avatar_at=older.at
         )
         events.append(maker.profile(user, state))
@@ -99,36 +99,42 @@ class Stages:
         self._entries = read_batch(self._body)
         self._records = [record for _, record in self._entries if record]
         self._events = [e for r in self._records if isinstance(e := decode(r.value, r.headers), ProfileUpdated)]
-        self._stored = {user: Stored(record, "1") for user, record in self._before.items()}
+        self._stored = {user: Versioned(record, "1") for user, record in self._before.items()}
         self._bodies = {user: dump(record) for user, record in self._before.items()}
         health, nobody = Health(), HttpClient(httpx.AsyncBaseTransport(), "", "")
-        health.sick = None
+        health.failure = None
         tokens: Any = None
         synapse = Synapse(nobody, tokens, "staging.nova.app")  # never called: nothing changes
         images: Any = None
         self._reconciler = Reconciler(synapse, images, "oidc-nova")
         store: Any = Store(self._stored)
         letters: Any = None
-        departures = Departures(store, synapse)
-        self._delivery = Delivery(
-            store, self._reconciler, letters, health, brake=Brake(0), departures=departures, precreate=False
+        room_cleanup = RoomCleanup(store, synapse)
+        self._delivery = BatchProcessor(
+            store,
+            self._reconciler,
+            letters,
+            health,
+            deletion_limit=DeletionLimit(0),
+            room_cleanup=room_cleanup,
+            precreate=False,
         )
 
     def all(self) -> dict[str, Work]:
-        verdicts = [Verdict(Fate.UNCHANGED)] * BATCH
+        verdicts = [EventResult(Outcome.UNCHANGED)] * BATCH
         return {
             "read_batch: JSON, base64": lambda: read_batch(self._body),
             "decode": lambda: [decode(r.value, r.headers) for r in self._records],
             "load the records": lambda: [load(body) for body in self._bodies.values()],
             "fold, hides_a_step, may_have_run": self._fold,
             "reconcile, verdicts": lambda: self._run(self._reconcile()),
-            "settle: a task and a timeout a user, and the two lines above": lambda: self._run(self._settle()),
+            "settle: a task and a timeout a user, and the two lines above": lambda: self._run(self._process_users()),
             "dump the records": lambda: [dump(record) for record in self._before.values()],
             "the transaction's request": self._request,
-            "log lines, level INFO": lambda: tell(self._records, self._events, verdicts),
+            "log lines, level INFO": lambda: log_batch(self._records, self._events, verdicts),
             "answer": lambda: answer(self._entries, set()),
             "deliver, all of it, with a store that is there at once": lambda: self._run(
-                self._delivery.deliver(self._records)
+                self._delivery.process(self._records)
             ),
         }
 
@@ -138,17 +144,17 @@ class Stages:
     def _fold(self) -> None:
         for event in self._events:
             before = self._before[event.user_id]
-            hides_a_step([before, fold(before, event)])
-            may_have_run(before, event)
+            coalesces_a_write([before, fold(before, event)])
+            may_be_redelivered(before, event)
 
     async def _reconcile(self) -> None:
         for event in self._events:
-            outcome = await self._reconciler.reconcile(event.user_id, self._before[event.user_id], doubtful=False)
-            verdicts_of([event], outcome)
+            outcome = await self._reconciler.reconcile(event.user_id, self._before[event.user_id], verify=False)
+            event_results([event], outcome)
 
-    async def _settle(self) -> None:
+    async def _process_users(self) -> None:
         users = [_User(event.user_id, [0], [event]) for event in self._events]
-        await asyncio.gather(*(self._delivery._settle_user(user, self._stored[user.user_id]) for user in users))  # noqa: SLF001
+        await asyncio.gather(*(self._delivery._process_user(user, self._stored[user.user_id]) for user in users))  # noqa: SLF001
 
     def _request(self) -> object:
         etag = common_v1.Etag(value="1")

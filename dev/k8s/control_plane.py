@@ -160,8 +160,8 @@ class ControlPlane:
             "--scheduler-enabled=true", *_common(health),
         ]  # fmt: skip
         # It gives sidecars a token for sentry only when it has one at this very place.
-        room = mount_namespace.furnish(self.folder / "injector-room", {INJECTOR_MARK: token.read_text()})
-        self.injector.start(mount_namespace.inside(room, command), env=self._environment(token) | chart | own)
+        room = mount_namespace.write_files(self.folder / "injector-room", {INJECTOR_MARK: token.read_text()})
+        self.injector.start(mount_namespace.command_in(room, command), env=self._environment(token) | chart | own)
         self.injector.wait_ready(lambda: _healthy(health), 60)
 
     def _environment(self, token: Path) -> dict[str, str]:

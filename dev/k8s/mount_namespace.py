@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 _RUN = PurePosixPath("/var/run")
 
 
-def furnish(room: Path, files: Mapping[str, str]) -> Path:
+def write_files(room: Path, files: Mapping[str, str]) -> Path:
     """Writes the files, by their path inside the room; all lie below /var/run."""
     for name, text in files.items():
         path = room / PurePosixPath(name).relative_to(_RUN)
@@ -19,7 +19,7 @@ def furnish(room: Path, files: Mapping[str, str]) -> Path:
     return room
 
 
-def inside(room: Path, command: Sequence[str]) -> list[str]:
+def command_in(room: Path, command: Sequence[str]) -> list[str]:
     """The command line that runs `command` in the room; it keeps the pid of its starter."""
     # Anybody but root needs a user namespace to be allowed to mount.
     rights = [] if os.geteuid() == 0 else ["--map-root-user"]

@@ -141,8 +141,8 @@ class Pod:
             # Its image runs as another user; here it runs as who started it.
             "DAPR_UNSAFE_SKIP_CONTAINER_UID_GID_CHECK": "true",
         }
-        room = mount_namespace.furnish(self._folder / "room", self._volumes(container))
-        command = mount_namespace.inside(room, [str(daprd(self._say)), *arguments])
+        room = mount_namespace.write_files(self._folder / "room", self._volumes(container))
+        command = mount_namespace.command_in(room, [str(daprd(self._say)), *arguments])
         self.sidecar.start(command, env=_inherited() | self.environment(container) | own)
 
     def _volumes(self, container: Container) -> dict[str, str]:

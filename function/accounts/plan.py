@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from function.accounts.user_state import Account, Record, Status
+from function.accounts.user_state import Account, Status, UserState
 
 ABSENT = Account(exists=False)
 # Somebody else may have ended the account since it was last seen. A write to an erased account would bring personal
 # data back, so after this long Synapse is asked before a profile is written.
-KNOWN_FOR = timedelta(minutes=10)
+ACCOUNT_TTL = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,50 +61,50 @@ Step = Deactivate | CreateAccount | EndSessions | SetDisplayName | SetAvatar | C
 PROFILE_STEPS = (CreateAccount, SetDisplayName, SetAvatar, CopyAvatar)
 
 
-def plan(record: Record, account: Account) -> list[Step]:
+def plan(state: UserState, account: Account) -> list[Step]:
     """The steps from `account` to what `record` says. An account that is deactivated is never written to, except
     to end it more thoroughly."""
-    if record.status is Status.ERASED:
+    if state.status is Status.ERASED:
         clean = account.deactivated and account.erased and not account.display_name and not account.avatar
         return [] if clean or not account.exists else [Deactivate(erase=True)]
-    if record.status is Status.DEACTIVATED:
+    if state.status is Status.DEACTIVATED:
         return [] if account.deactivated or not account.exists else [Deactivate(erase=False)]
     if account.deactivated or account.erased:
         return []
     steps: list[Step] = []
     if not account.exists:
-        if record.username is None:
+        if state.username is None:
             return []
-        steps.append(CreateAccount(record.display_name or record.username))
-        account = after(account, steps[0])
-    elif record.sessions_at and (record.ended_at is None or record.ended_at < record.sessions_at):
-        steps.append(EndSessions(record.sessions_at))
-    if record.display_name is not None and record.display_name != account.display_name:
-        steps.append(SetDisplayName(record.display_name))
-    return steps + _avatar(record, account)
+        steps.append(CreateAccount(state.display_name or state.username))
+        account = apply_step(account, steps[0])
+    elif state.sessions_at and (state.ended_at is None or state.ended_at < state.sessions_at):
+        steps.append(EndSessions(state.sessions_at))
+    if state.display_name is not None and state.display_name != account.display_name:
+        steps.append(SetDisplayName(state.display_name))
+    return steps + _avatar(state, account)
 
 
-def _avatar(record: Record, account: Account) -> list[Step]:
-    wanted = record.avatar
+def _avatar(state: UserState, account: Account) -> list[Step]:
+    wanted = state.avatar
     if wanted is None:
         return []
     if not wanted.startswith("https://"):
         return [] if wanted == account.avatar else [SetAvatar(wanted)]
-    copy = record.copy
-    current = copy is not None and copy.source == wanted and copy.at == record.avatar_at and copy.mxc == account.avatar
+    copy = state.copy
+    current = copy is not None and copy.source == wanted and copy.at == state.avatar_at and copy.mxc == account.avatar
     return [] if current else [CopyAvatar(wanted)]
 
 
-def leftovers(record: Record, account: Account) -> list[DeleteMedia]:
+def orphaned_uploads(state: UserState, account: Account) -> list[DeleteMedia]:
     """What this service uploaded and nobody needs any more: everything of an erased person, else all but the image
     that is shown."""
-    if record.status is Status.DEACTIVATED:
+    if state.status is Status.DEACTIVATED:
         return []
-    shown = "" if record.status is Status.ERASED else account.avatar
-    return [DeleteMedia(mxc) for mxc in record.uploads if mxc != shown]
+    shown = "" if state.status is Status.ERASED else account.avatar
+    return [DeleteMedia(mxc) for mxc in state.uploads if mxc != shown]
 
 
-def after(account: Account, step: Step) -> Account:
+def apply_step(account: Account, step: Step) -> Account:
     """The account once Synapse has taken `step`; what a copied avatar's address is, only the copying tells."""
     match step:
         case Deactivate(erase=True):
@@ -120,21 +120,21 @@ def after(account: Account, step: Step) -> Account:
     return account
 
 
-def must_look(record: Record, now: datetime, *, doubtful: bool) -> bool:
+def needs_lookup(state: UserState, now: datetime, *, verify: bool) -> bool:
     """Whether Synapse has to be asked first. A profile is never written before the account is known to exist; a
     deactivation tells by itself whether it does."""
-    if doubtful:
+    if verify:
         return True
-    if record.status is not Status.ACTIVE:
+    if state.status is not Status.ACTIVE:
         return False
-    if record.known is None or not record.known.exists:
+    if state.known is None or not state.known.exists:
         return True
-    fresh = record.seen_at is not None and now - record.seen_at < KNOWN_FOR
+    fresh = state.seen_at is not None and now - state.seen_at < ACCOUNT_TTL
     # A copied avatar looks by itself, once it is known to be another: most are the same.
-    return not fresh and any(isinstance(step, SetDisplayName | SetAvatar) for step in plan(record, record.known))
+    return not fresh and any(isinstance(step, SetDisplayName | SetAvatar) for step in plan(state, state.known))
 
 
-def hides_a_step(folded: Sequence[Record]) -> bool:
+def coalesces_a_write(folded: Sequence[UserState]) -> bool:
     """Whether an earlier one of the records that a batch folded through asks for a step that the last one does not.
 
     An earlier delivery may have done that step and died before it was remembered: name A, then B, then A again would
@@ -144,7 +144,7 @@ def hides_a_step(folded: Sequence[Record]) -> bool:
     if last.known is None or last.status is not Status.ACTIVE:
         return False
     final = plan(last, last.known)
-    return any(not _done_anyway(step, final) for record in earlier for step in plan(record, last.known))
+    return any(not _done_anyway(step, final) for state in earlier for step in plan(state, last.known))
 
 
 def _done_anyway(step: Step, final: Sequence[Step]) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from function.accounts.plan import (
     ABSENT,
-    KNOWN_FOR,
+    ACCOUNT_TTL,
     PROFILE_STEPS,
     CopyAvatar,
     CreateAccount,
@@ -18,13 +18,13 @@ from function.accounts.plan import (
     SetAvatar,
     SetDisplayName,
     Step,
-    after,
-    leftovers,
-    must_look,
+    apply_step,
+    needs_lookup,
+    orphaned_uploads,
     plan,
 )
-from function.accounts.user_state import Account, Copy, Record, Status
-from function.avatars.fetch import AvatarSource, Image, Known
+from function.accounts.user_state import Account, Copy, Status, UserState
+from function.avatars.fetch import AvatarSource, Image, Validators
 from function.homeserver.synapse import Synapse
 from function.outcomes import Rejected
 
@@ -34,16 +34,16 @@ Clock = Callable[[], datetime]
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ReconcileResult:
     """What came of a reconciliation: the record with what is now known, the steps that Synapse took and refused."""
 
-    record: Record
+    state: UserState
     done: Sequence[Step] = ()
     refused: Sequence[tuple[Step, Rejected]] = ()
 
     @property
     def account(self) -> Account:
-        return self.record.known or ABSENT
+        return self.state.known or ABSENT
 
 
 @dataclass(slots=True)
@@ -51,7 +51,7 @@ class _Work:
     """One reconciliation under way."""
 
     user_id: str
-    record: Record
+    state: UserState
     account: Account
     fresh: bool  # Synapse was asked in this reconciliation
     done: list[Step] = field(default_factory=list)
@@ -76,7 +76,7 @@ class Reconciler:
         # uploaded once more when the event comes again.
         self._uploads: OrderedDict[str, tuple[str, str]] = OrderedDict()
 
-    async def reconcile(self, user_id: str, record: Record, *, doubtful: bool) -> Outcome:
+    async def reconcile(self, user_id: str, state: UserState, *, verify: bool) -> ReconcileResult:
         """Does what `plan` says.
 
         Args:
@@ -87,37 +87,37 @@ class Reconciler:
         Raises:
             TryAgain: Synapse can't be reached or refuses everybody; some steps may have been done.
         """
-        record = self._with_upload(user_id, record)
-        if must_look(record, self._clock(), doubtful=doubtful):
-            work = _Work(user_id, record, await self._look(user_id), fresh=True)
+        state = self._with_upload(user_id, state)
+        if needs_lookup(state, self._clock(), verify=verify):
+            work = _Work(user_id, state, await self._look(user_id), fresh=True)
         else:
-            work = _Work(user_id, record, _presumed(record), fresh=False)
-        for step in plan(record, work.account):
+            work = _Work(user_id, state, _assumed_account(state), fresh=False)
+        for step in plan(state, work.account):
             await self._do(work, step)
-        for media in leftovers(work.record, work.account):
+        for media in orphaned_uploads(work.state, work.account):
             await self._do(work, media)
         return self._outcome(work)
 
-    def at_once(self, user_id: str, record: Record) -> Outcome | None:
+    def without_io(self, user_id: str, state: UserState) -> ReconcileResult | None:
         """What `reconcile` comes to where nothing is doubtful and there is nothing to ask and nothing to do; else None."""
-        record = self._with_upload(user_id, record)
-        account = _presumed(record)
-        if must_look(record, self._clock(), doubtful=False) or plan(record, account) or leftovers(record, account):
+        state = self._with_upload(user_id, state)
+        account = _assumed_account(state)
+        if needs_lookup(state, self._clock(), verify=False) or plan(state, account) or orphaned_uploads(state, account):
             return None
-        return self._outcome(_Work(user_id, record, account, fresh=False))
+        return self._outcome(_Work(user_id, state, account, fresh=False))
 
     async def _look(self, user_id: str) -> Account:
         return await self._synapse.account(user_id) or ABSENT
 
-    def _outcome(self, work: _Work) -> Outcome:
-        news: dict[str, Any] = {} if work.account == work.record.known else {"known": work.account}
+    def _outcome(self, work: _Work) -> ReconcileResult:
+        news: dict[str, Any] = {} if work.account == work.state.known else {"known": work.account}
         if work.fresh or any(not isinstance(step, DeleteMedia) for step in work.done):
             news["seen_at"] = self._clock()
         if any(isinstance(step, PROFILE_STEPS) for step in work.done):
             news["written_at"] = self._clock()
         if not work.account.exists:
-            news["ended_at"] = work.record.sessions_at  # nobody was logged in
-        return Outcome(replace(work.record, **news) if news else work.record, work.done, work.refused)
+            news["ended_at"] = work.state.sessions_at  # nobody was logged in
+        return ReconcileResult(replace(work.state, **news) if news else work.state, work.done, work.refused)
 
     async def _do(self, work: _Work, step: Step) -> None:
         try:
@@ -138,7 +138,7 @@ class Reconciler:
                     return False
             case EndSessions(at):
                 ended = await self._synapse.end_sessions(user_id)
-                work.record = replace(work.record, ended_at=at)
+                work.state = replace(work.state, ended_at=at)
                 return ended
             case CreateAccount(name):
                 await self._synapse.create(user_id, name, self._provider)
@@ -152,17 +152,17 @@ class Reconciler:
                 await self._synapse.delete_media(mxc)
                 if self._uploads.get(user_id, ("", ""))[1] == mxc:
                     del self._uploads[user_id]
-                work.record = _without(work.record, mxc)
-        work.account = after(work.account, step)
+                work.state = _without(work.state, mxc)
+        work.account = apply_step(work.account, step)
         return True
 
     async def _copy(self, work: _Work, source: str) -> bool:
         """Fetches the image, uploads it unless the copy that is there has its bytes, shows it. False when the copy that
         is there is shown already."""
-        record, copy = work.record, work.record.copy
+        state, copy = work.state, work.state.copy
         # A copy that is not shown may be deleted already, by a delivery that died before the record was saved.
         shown = copy if copy and copy.mxc == work.account.avatar else None
-        known = Known(shown.sha256, shown.etag, shown.last_modified) if shown and shown.source == source else None
+        known = Validators(shown.sha256, shown.etag, shown.last_modified) if shown and shown.source == source else None
         found = await self._avatars.fetch(source, known)
         same = shown is not None and shown.sha256 == found.known.sha256
         if not same and not await self._may_write(work):
@@ -172,12 +172,12 @@ class Reconciler:
         else:
             assert isinstance(found, Image)  # not modified is what it was
             mxc = await self._uploaded(work.user_id, found)
-            record = work.record = replace(record, uploads=(*(u for u in record.uploads if u != mxc), mxc))
+            state = work.state = replace(state, uploads=(*(u for u in state.uploads if u != mxc), mxc))
             await self._synapse.set_avatar(work.user_id, mxc)
             work.account = replace(work.account, avatar=mxc)
         kept = found.known
-        asked = Copy(source, mxc, record.avatar_at or self._clock(), kept.sha256, kept.etag, kept.last_modified)
-        work.record = replace(record, copy=asked)
+        asked = Copy(source, mxc, state.avatar_at or self._clock(), kept.sha256, kept.etag, kept.last_modified)
+        work.state = replace(state, copy=asked)
         return not same
 
     async def _uploaded(self, user_id: str, image: Image) -> str:
@@ -189,32 +189,32 @@ class Reconciler:
                 self._uploads.popitem(last=False)
         return mxc
 
-    def saved(self, user_id: str) -> None:
+    def forget_upload(self, user_id: str) -> None:
         """The user's record is saved: from now on another replica may delete what was uploaded."""
         self._uploads.pop(user_id, None)
 
-    def _with_upload(self, user_id: str, record: Record) -> Record:
+    def _with_upload(self, user_id: str, state: UserState) -> UserState:
         """The record knows of an upload that was made before its save failed."""
         _, mxc = self._uploads.get(user_id, ("", ""))
-        return record if not mxc or mxc in record.uploads else replace(record, uploads=(*record.uploads, mxc))
+        return state if not mxc or mxc in state.uploads else replace(state, uploads=(*state.uploads, mxc))
 
     async def _may_write(self, work: _Work) -> bool:
         """Whether the account is still one to write to; asks where it was not seen for long. `must_look` leaves this to
         us, since most images turn out to be the same."""
-        seen = work.record.seen_at
-        if not work.fresh and (seen is None or self._clock() - seen >= KNOWN_FOR):
+        seen = work.state.seen_at
+        if not work.fresh and (seen is None or self._clock() - seen >= ACCOUNT_TTL):
             work.account, work.fresh = await self._look(work.user_id), True
         return work.account.exists and not work.account.deactivated and not work.account.erased
 
 
-def _presumed(record: Record) -> Account:
+def _assumed_account(state: UserState) -> Account:
     """The account, where Synapse need not be asked. Of one that is to be ended, the ending tells whether it exists."""
-    if record.status is Status.ACTIVE:
-        return record.known or ABSENT
-    return replace(record.known or Account(), exists=True)
+    if state.status is Status.ACTIVE:
+        return state.known or ABSENT
+    return replace(state.known or Account(), exists=True)
 
 
-def _without(record: Record, mxc: str) -> Record:
+def _without(state: UserState, mxc: str) -> UserState:
     """The record once the upload is deleted: it is no copy to be shown again."""
-    copy = None if record.copy and record.copy.mxc == mxc else record.copy
-    return replace(record, copy=copy, uploads=tuple(upload for upload in record.uploads if upload != mxc))
+    copy = None if state.copy and state.copy.mxc == mxc else state.copy
+    return replace(state, copy=copy, uploads=tuple(upload for upload in state.uploads if upload != mxc))

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from function.accounts.user_state import Record, Status
+from function.accounts.user_state import Status, UserState
 from function.dapr.state_store import Conflict, StateStore
 from function.homeserver.synapse import Synapse
 from function.outcomes import Reason, Rejected, TryAgain
@@ -22,23 +22,25 @@ from function.telemetry.logs import log, log_failure
 
 KEY = "departures"
 RECENT = timedelta(minutes=5)  # how long after a profile write its joins may still be queued; 21 s were seen
-LOOKS = tuple(timedelta(seconds=seconds) for seconds in (5, 20, 60))  # after the deactivation; the last must find none
-TRIES = 5
+CHECK_AFTER = tuple(
+    timedelta(seconds=seconds) for seconds in (5, 20, 60)
+)  # after the deactivation; the last must find none
+WRITE_ATTEMPTS = 5
 POLL_SECONDS = 2.0
 
 Clock = Callable[[], datetime]
 
 
 @dataclass(frozen=True, slots=True)
-class _Leaving:
+class PendingCheck:
     """Deactivated at `since` (as erased?), and looked at so many times."""
 
     since: datetime
     erase: bool
-    looks: int = 0
+    checks: int = 0
 
 
-class Departures:
+class RoomCleanup:
     """Remembers who is leaving, and looks after them.
 
     Args:
@@ -51,11 +53,11 @@ class Departures:
         self._state, self._synapse, self._clock = state, synapse, clock
         self._changing = asyncio.Lock()  # other replicas make conflicts enough
 
-    async def add(self, deactivated: Mapping[str, Record]) -> None:
+    async def add(self, deactivated: Mapping[str, UserState]) -> None:
         """Remembers those of the users, with their records, whose joins may still be queued. Raises TryAgain."""
         now = self._clock()
         new = {
-            user_id: _Leaving(now, record.status is Status.ERASED)
+            user_id: PendingCheck(now, record.status is Status.ERASED)
             for user_id, record in deactivated.items()
             if record.written_at and now - record.written_at < RECENT
         }
@@ -66,52 +68,54 @@ class Departures:
         """Looks for ever; what fails is looked at again."""
         while True:
             try:
-                await self.look()
+                await self.check_due()
             except TryAgain as failure:
                 log(logging.DEBUG, "departures_wait", reason=failure.reason.value, detail=failure.detail)
             except Exception as error:
                 log_failure("departures_failed", error)
             await asyncio.sleep(POLL_SECONDS)
 
-    async def look(self) -> None:
+    async def check_due(self) -> None:
         """Looks once at everybody whose time has come. Raises TryAgain."""
         known, _ = await self._read()
-        seen: dict[str, _Leaving] = {}
-        for user_id, leaving in known.items():
-            if self._clock() - leaving.since >= LOOKS[min(leaving.looks, len(LOOKS) - 1)]:
-                seen[user_id] = await self._look_at(user_id, leaving)
+        seen: dict[str, PendingCheck] = {}
+        for user_id, pending in known.items():
+            if self._clock() - pending.since >= CHECK_AFTER[min(pending.checks, len(CHECK_AFTER) - 1)]:
+                seen[user_id] = await self._check(user_id, pending)
         if not seen:
             return
-        gone = {user_id for user_id, leaving in seen.items() if leaving.looks >= len(LOOKS)}
-        await self._change(lambda now: {u: seen.get(u, leaving) for u, leaving in now.items() if u not in gone})
+        gone = {user_id for user_id, pending in seen.items() if pending.checks >= len(CHECK_AFTER)}
+        await self._change(lambda now: {u: seen.get(u, pending) for u, pending in now.items() if u not in gone})
 
-    async def _look_at(self, user_id: str, leaving: _Leaving) -> _Leaving:
+    async def _check(self, user_id: str, pending: PendingCheck) -> PendingCheck:
         try:
             rooms = await self._synapse.joined_rooms(user_id)
             if rooms:
                 log(logging.WARNING, "rooms_left", size=rooms)
-                await self._synapse.deactivate(user_id, erase=leaving.erase)
+                await self._synapse.deactivate(user_id, erase=pending.erase)
         except Rejected as rejected:
             log(logging.WARNING, "rooms_unknown", reason=rejected.reason.value, detail=rejected.detail)
-            return replace(leaving, looks=leaving.looks + 1)
+            return replace(pending, checks=pending.checks + 1)
         # With rooms left, the looks begin anew: the repeated deactivation takes its time too.
-        return _Leaving(self._clock(), leaving.erase) if rooms else replace(leaving, looks=leaving.looks + 1)
+        return PendingCheck(self._clock(), pending.erase) if rooms else replace(pending, checks=pending.checks + 1)
 
-    async def _change(self, change: Callable[[dict[str, _Leaving]], dict[str, _Leaving]]) -> None:
+    async def _change(self, change: Callable[[dict[str, PendingCheck]], dict[str, PendingCheck]]) -> None:
         async with self._changing:
-            for attempt in range(TRIES):
+            for attempt in range(WRITE_ATTEMPTS):
                 known, etag = await self._read()
-                body = {u: [one.since.isoformat(), one.erase, one.looks] for u, one in change(known).items()}
+                body = {u: [one.since.isoformat(), one.erase, one.checks] for u, one in change(known).items()}
                 try:
                     await self._state.write_values({KEY: (json.dumps(body).encode(), etag)})
                 except Conflict:
-                    if attempt == TRIES - 1:
+                    if attempt == WRITE_ATTEMPTS - 1:
                         raise TryAgain(Reason.CONFLICT, KEY) from None
                 else:
                     return
 
-    async def _read(self) -> tuple[dict[str, _Leaving], str]:
+    async def _read(self) -> tuple[dict[str, PendingCheck], str]:
         value, etag = (await self._state.read_values([KEY]))[KEY]
         found = json.loads(value) if value else {}
-        known = {u: _Leaving(datetime.fromisoformat(since), erase, looks) for u, (since, erase, looks) in found.items()}
+        known = {
+            u: PendingCheck(datetime.fromisoformat(since), erase, checks) for u, (since, erase, checks) in found.items()
+        }
         return known, etag

@@ -57,7 +57,7 @@ class Copy:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class UserState:
     """What is remembered of one user. `None` means that no event has said it."""
 
     status: Status = Status.ACTIVE
@@ -76,62 +76,62 @@ class Record:
     written_at: datetime | None = None  # when name or avatar was last written
 
 
-def fold(record: Record, event: Event) -> Record:
+def fold(state: UserState, event: Event) -> UserState:
     """The record after `event`; see the table above."""
     match event:
         case UserDeleted():
-            return _deleted(record, event)
+            return _deleted(state, event)
         case ProfileUpdated():
-            return record if record.status is Status.ERASED else _profile(record, event)
-        case UserCreated() if record.status is Status.ACTIVE and not _before(event.at, record.created_at):
-            return replace(record, created_at=event.at, username=event.username)
-        case PasswordChanged() if record.status is Status.ACTIVE and not _before(event.at, record.sessions_at):
-            return replace(record, sessions_at=event.at)
-    return record
+            return state if state.status is Status.ERASED else _profile(state, event)
+        case UserCreated() if state.status is Status.ACTIVE and not _before(event.at, state.created_at):
+            return replace(state, created_at=event.at, username=event.username)
+        case PasswordChanged() if state.status is Status.ACTIVE and not _before(event.at, state.sessions_at):
+            return replace(state, sessions_at=event.at)
+    return state
 
 
-def _deleted(record: Record, event: UserDeleted) -> Record:
+def _deleted(state: UserState, event: UserDeleted) -> UserState:
     if event.erase:
-        known = record.known and replace(record.known, display_name="", avatar="")
-        return Record(Status.ERASED, known=known, uploads=record.uploads, written_at=record.written_at)
-    if record.status is not Status.ACTIVE:
-        return record
-    return replace(record, status=Status.DEACTIVATED, sessions_at=None, created_at=None, username=None)
+        known = state.known and replace(state.known, display_name="", avatar="")
+        return UserState(Status.ERASED, known=known, uploads=state.uploads, written_at=state.written_at)
+    if state.status is not Status.ACTIVE:
+        return state
+    return replace(state, status=Status.DEACTIVATED, sessions_at=None, created_at=None, username=None)
 
 
-def _profile(record: Record, event: ProfileUpdated) -> Record:
+def _profile(state: UserState, event: ProfileUpdated) -> UserState:
     news: dict[str, Any] = {}
-    if isinstance(event.avatar, str) and not _before(event.at, record.avatar_at):
+    if isinstance(event.avatar, str) and not _before(event.at, state.avatar_at):
         news |= {"avatar": event.avatar, "avatar_at": event.at}
-    if not is_late(record, event):
+    if not is_late(state, event):
         news |= {"display_name": event.display_name, "profile_at": event.at}
-    return replace(record, **news) if news else record
+    return replace(state, **news) if news else state
 
 
 def _before(at: datetime, known: datetime | None) -> bool:
     return known is not None and at < known
 
 
-def is_late(record: Record, event: Event) -> bool:
+def is_late(state: UserState, event: Event) -> bool:
     """Whether the record already holds a newer event of this kind."""
     match event:
         case ProfileUpdated():
-            return _before(event.at, record.profile_at)
+            return _before(event.at, state.profile_at)
         case UserCreated():
-            return _before(event.at, record.created_at)
+            return _before(event.at, state.created_at)
         case PasswordChanged():
-            return _before(event.at, record.sessions_at)
+            return _before(event.at, state.sessions_at)
     return False
 
 
-def may_have_run(record: Record, event: Event) -> bool:
+def may_be_redelivered(state: UserState, event: Event) -> bool:
     """Whether `record` has seen this event or a later one: Synapse may then not be as the record says, because
     a writer died between its call and its record, or wrote over a newer value."""
     match event:
         case UserDeleted():
-            return record.status is Status.ERASED or (record.status is Status.DEACTIVATED and not event.erase)
+            return state.status is Status.ERASED or (state.status is Status.DEACTIVATED and not event.erase)
         case ProfileUpdated():
-            return record.status is Status.ERASED or (record.profile_at is not None and event.at <= record.profile_at)
+            return state.status is Status.ERASED or (state.profile_at is not None and event.at <= state.profile_at)
         case UserCreated():
-            return record.status is not Status.ACTIVE or record.created_at is not None
-    return record.status is not Status.ACTIVE  # a password changed: what ended once is not ended again
+            return state.status is not Status.ACTIVE or state.created_at is not None
+    return state.status is not Status.ACTIVE  # a password changed: what ended once is not ended again

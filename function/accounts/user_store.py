@@ -5,7 +5,7 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
-from function.accounts.user_state import Account, Copy, Record, Status
+from function.accounts.user_state import Account, Copy, Status, UserState
 from function.outcomes import Reason, TryAgain
 
 SCHEMA = 1
@@ -14,22 +14,22 @@ _TEXTS = ("display_name", "avatar", "username")
 _COMPACT = json.JSONEncoder(separators=(",", ":"))
 
 
-def dump(record: Record) -> bytes:
+def dump(state: UserState) -> bytes:
     """The bytes of a record."""
-    body: dict[str, object] = {"v": SCHEMA, "status": record.status}
-    body |= {name: at.isoformat() for name in _TIMES if (at := getattr(record, name))}
-    body |= {name: value for name in _TEXTS if (value := getattr(record, name)) is not None}
-    if record.known:
-        known = record.known
+    body: dict[str, object] = {"v": SCHEMA, "status": state.status}
+    body |= {name: at.isoformat() for name in _TIMES if (at := getattr(state, name))}
+    body |= {name: value for name in _TEXTS if (value := getattr(state, name)) is not None}
+    if state.known:
+        known = state.known
         body["known"] = {name: value for name in Account.__slots__ if (value := getattr(known, name)) != ""}
-    if record.copy:
-        body["copy"] = {f.name: str(value) for f in fields(Copy) if (value := getattr(record.copy, f.name))}
-    if record.uploads:
-        body["uploads"] = record.uploads
+    if state.copy:
+        body["copy"] = {f.name: str(value) for f in fields(Copy) if (value := getattr(state.copy, f.name))}
+    if state.uploads:
+        body["uploads"] = state.uploads
     return _COMPACT.encode(body).encode()
 
 
-def load(value: bytes | str) -> Record:
+def load(value: bytes | str) -> UserState:
     """The record of the bytes that `dump` wrote.
 
     Raises:
@@ -42,7 +42,7 @@ def load(value: bytes | str) -> Record:
         known, copy = body.get("known"), body.get("copy")
         times: dict[str, Any] = {name: datetime.fromisoformat(body[name]) for name in _TIMES if name in body}
         texts: dict[str, Any] = {name: body.get(name) for name in _TEXTS}
-        return Record(
+        return UserState(
             status=Status(body["status"]),
             known=Account(**known) if known else None,
             copy=Copy(**copy | {"at": datetime.fromisoformat(copy["at"])}) if copy else None,

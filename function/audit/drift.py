@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import Self
 
-from function.accounts.plan import leftovers
-from function.accounts.user_state import Account, Record, Status
+from function.accounts.plan import orphaned_uploads
+from function.accounts.user_state import Account, Status, UserState
 
 
 class Kind(StrEnum):
@@ -72,38 +72,38 @@ class Kind(StrEnum):
     )
 
 
-def drift_of(record: Record, account: Account, rooms: int = 0) -> tuple[Kind, ...]:
+def drift_of(state: UserState, account: Account, rooms: int = 0) -> tuple[Kind, ...]:
     """The drift of one account; empty where all is as the events say. `rooms` is how many the account is in."""
-    return tuple(_living(record, account) if record.status is Status.ACTIVE else _deleted(record, account, rooms))
+    return tuple(_living(state, account) if state.status is Status.ACTIVE else _deleted(state, account, rooms))
 
 
-def _living(record: Record, account: Account) -> Iterator[Kind]:
+def _living(state: UserState, account: Account) -> Iterator[Kind]:
     if account.deactivated or account.erased:
         return  # somebody else's decision: nothing is written to such an account
-    if record.display_name is not None and record.display_name != account.display_name:
+    if state.display_name is not None and state.display_name != account.display_name:
         yield Kind.DISPLAY_NAME
-    if (shown := _avatar_to_show(record)) is not None and shown != account.avatar:
+    if (shown := _avatar_to_show(state)) is not None and shown != account.avatar:
         yield Kind.AVATAR
-    elif leftovers(record, account):  # else the copy that should be shown would count as one
+    elif orphaned_uploads(state, account):  # else the copy that should be shown would count as one
         yield Kind.LEFTOVER_MEDIA
 
 
-def _avatar_to_show(record: Record) -> str | None:
+def _avatar_to_show(state: UserState) -> str | None:
     """None where no event has said, or where the image could not be copied: its dead letter says why."""
-    wanted, copy = record.avatar, record.copy
+    wanted, copy = state.avatar, state.copy
     if wanted is None or not wanted.startswith("https://"):
         return wanted
     return copy.mxc if copy and copy.source == wanted else None
 
 
-def _deleted(record: Record, account: Account, rooms: int) -> Iterator[Kind]:
+def _deleted(state: UserState, account: Account, rooms: int) -> Iterator[Kind]:
     if not account.deactivated:
-        yield Kind.REACTIVATED if record.known and record.known.deactivated else Kind.ACTIVE
-    elif record.status is Status.ERASED and not account.erased:
+        yield Kind.REACTIVATED if state.known and state.known.deactivated else Kind.ACTIVE
+    elif state.status is Status.ERASED and not account.erased:
         yield Kind.NOT_ERASED
-    elif record.status is Status.ERASED and (account.display_name or account.avatar):
+    elif state.status is Status.ERASED and (account.display_name or account.avatar):
         yield Kind.PERSONAL_DATA
     if account.deactivated and rooms:
         yield Kind.IN_ROOMS
-    if leftovers(record, account):
+    if orphaned_uploads(state, account):
         yield Kind.LEFTOVER_MEDIA

@@ -19,7 +19,7 @@ class Listing(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Cursor:
     """Where an audit is: in which list, and behind how many of its rows."""
 
     listing: Listing
@@ -63,21 +63,21 @@ class Options:
     media_age: timedelta = timedelta(hours=1)
 
     @property
-    def start(self) -> Place:
-        return Place(Listing.ACCOUNTS if self.kinds - {Kind.ORPHANED_MEDIA} else Listing.MEDIA)
+    def start(self) -> Cursor:
+        return Cursor(Listing.ACCOUNTS if self.kinds - {Kind.ORPHANED_MEDIA} else Listing.MEDIA)
 
 
 @dataclass(slots=True)
-class Tally:
+class AuditSummary:
     """What was seen. `unknown` accounts have no record; `ended_elsewhere` are deactivated though their user was not
     deleted; `unlooked` could not be judged."""
 
     rows: int = 0
     accounts: int = 0
     media: int = 0
-    unknown: int = 0
-    ended_elsewhere: int = 0
-    unlooked: Counter[Reason] = field(default_factory=Counter)
+    no_record: int = 0
+    deactivated_elsewhere: int = 0
+    unchecked: Counter[Reason] = field(default_factory=Counter)
     found: Counter[Kind] = field(default_factory=Counter)
     repaired: Counter[Kind] = field(default_factory=Counter)
 
@@ -93,9 +93,9 @@ class Tally:
         return {
             "accounts": self.accounts,
             "media": self.media,
-            "unknown": self.unknown,
-            "ended_elsewhere": self.ended_elsewhere,
-            "unlooked": dict(self.unlooked),
+            "unknown": self.no_record,
+            "ended_elsewhere": self.deactivated_elsewhere,
+            "unlooked": dict(self.unchecked),
             "drift": drift,
             "left": self.left,
         }

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from function.accounts.plan import Deactivate
-from function.accounts.reconcile import Outcome, Reconciler
-from function.accounts.room_cleanup import Departures
-from function.accounts.user_state import Record, Status
+from function.accounts.reconcile import Reconciler, ReconcileResult
+from function.accounts.room_cleanup import RoomCleanup
+from function.accounts.user_state import Status, UserState
 from function.audit.drift import Kind, drift_of
-from function.dapr.state_store import Conflict, StateStore, Stored
+from function.dapr.state_store import Conflict, StateStore, Versioned
 from function.homeserver.synapse import Synapse
 from function.outcomes import Reason, Rejected
 
@@ -24,14 +24,14 @@ TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class Unrepaired:
     """What a repair could not mend, and why; no kinds where all is well."""
 
     kinds: frozenset[Kind] = frozenset()
     why: Reason | None = None
 
 
-class Repairs:
+class Repairer:
     """Repairs one account or image after the other.
 
     Args:
@@ -44,49 +44,49 @@ class Repairs:
     """
 
     def __init__(
-        self, synapse: Synapse, state: StateStore, reconciler: Reconciler, departures: Departures, rate: float,
+        self, synapse: Synapse, state: StateStore, reconciler: Reconciler, room_cleanup: RoomCleanup, rate: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
-        self._synapse, self._state, self._reconciler, self._departures = synapse, state, reconciler, departures
+        self._synapse, self._state, self._reconciler, self._room_cleanup = synapse, state, reconciler, room_cleanup
         self._rate, self._clock, self._next_at = rate, clock, 0.0
 
-    async def account(self, user_id: str, kinds: frozenset[Kind]) -> Left:
+    async def account(self, user_id: str, kinds: frozenset[Kind]) -> Unrepaired:
         """Mends an account that has drift of these kinds. Raises TryAgain."""
         for _ in range(TRIES):
             stored = (await self._state.read([user_id]))[user_id]
             if not stored.etag:  # nobody has said what this account should be
-                return Left(kinds, Reason.CONFLICT)
+                return Unrepaired(kinds, Reason.CONFLICT)
             try:
-                outcome = await self._mend(user_id, stored.record, in_rooms=Kind.IN_ROOMS in kinds)
+                outcome = await self._repair(user_id, stored.state, in_rooms=Kind.IN_ROOMS in kinds)
             except Rejected as rejected:
-                return Left(kinds, rejected.reason)
+                return Unrepaired(kinds, rejected.reason)
             try:
                 if outcome.done:
-                    await self._state.write({user_id: Stored(outcome.record, stored.etag)})
-                    self._reconciler.saved(user_id)
+                    await self._state.write({user_id: Versioned(outcome.state, stored.etag)})
+                    self._reconciler.forget_upload(user_id)
             except Conflict:
                 continue
             why = outcome.refused[0][1].reason if outcome.refused else None
-            return Left(frozenset(drift_of(outcome.record, outcome.account)), why)
-        return Left(kinds, Reason.CONFLICT)
+            return Unrepaired(frozenset(drift_of(outcome.state, outcome.account)), why)
+        return Unrepaired(kinds, Reason.CONFLICT)
 
-    async def _mend(self, user_id: str, record: Record, *, in_rooms: bool) -> Outcome:
-        outcome = await self._reconciler.reconcile(user_id, record, doubtful=True)
+    async def _repair(self, user_id: str, state: UserState, *, in_rooms: bool) -> ReconcileResult:
+        outcome = await self._reconciler.reconcile(user_id, state, verify=True)
         if any(isinstance(step, Deactivate) for step in outcome.done):
-            await self._departures.add({user_id: outcome.record})
-        elif in_rooms and record.status is not Status.ACTIVE and outcome.account.deactivated:
-            await self._synapse.deactivate(user_id, erase=record.status is Status.ERASED)
+            await self._room_cleanup.add({user_id: outcome.state})
+        elif in_rooms and state.status is not Status.ACTIVE and outcome.account.deactivated:
+            await self._synapse.deactivate(user_id, erase=state.status is Status.ERASED)
         return outcome
 
-    async def image(self, mxc: str) -> Left:
+    async def image(self, mxc: str) -> Unrepaired:
         """Deletes an image that is nobody's. Raises TryAgain."""
         try:
             await self._synapse.delete_media(mxc)
         except Rejected as rejected:
-            return Left(frozenset({Kind.ORPHANED_MEDIA}), rejected.reason)
-        return Left()
+            return Unrepaired(frozenset({Kind.ORPHANED_MEDIA}), rejected.reason)
+        return Unrepaired()
 
-    async def turn(self, stop: asyncio.Event) -> None:
+    async def wait_for_rate(self, stop: asyncio.Event) -> None:
         """Waits until the next repair may begin, or `stop` is set."""
         if self._rate:
             now = self._clock()

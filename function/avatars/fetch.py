@@ -15,14 +15,24 @@ import aiohttp
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
-from function.avatars.image_header import measure
-from function.avatars.ssrf_guard import Origin, Refused, allowed_origin, https, is_global, origin, session
+from function.avatars.image_header import read_image_info
+from function.avatars.ssrf_guard import (
+    BlockedAddress,
+    Origin,
+    allowed_origin,
+    guarded_session,
+    is_global,
+    origin_of,
+    parse_https_url,
+)
 from function.outcomes import Reason, Rejected
 
 MAX_BYTES = 8 * 1024 * 1024
 MAX_REDIRECTS = 3
 SECONDS = 5.0  # for one fetch, redirects included
-PAUSE_SECONDS = 30.0  # how long a host that is down is left alone: a dead host costs SECONDS once, not once an event
+HOST_BACKOFF_SECONDS = (
+    30.0  # how long a host that is down is left alone: a dead host costs SECONDS once, not once an event
+)
 IN_FLIGHT = 8  # each may hold MAX_BYTES twice for a moment
 
 _HEADERS = {
@@ -35,7 +45,7 @@ _KEPT = re.compile(r"[\x20-\x7e]{1,256}")
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class Validators:
     """What to remember of an image, to fetch the same address again at less cost."""
 
     sha256: str
@@ -57,14 +67,14 @@ class Image:
     content_type: str
     width: int
     height: int
-    known: Known
+    known: Validators
 
 
 @dataclass(frozen=True, slots=True)
 class NotModified:
     """The image is the known one, by the host's word or by its bytes; `known` is how to ask next time."""
 
-    known: Known
+    known: Validators
 
 
 class AvatarSource:
@@ -95,7 +105,7 @@ class AvatarSource:
         self._clock, self._timeout = clock, timeout
         self._paused: dict[Origin, float] = {}
         self._slots = asyncio.Semaphore(IN_FLIGHT)
-        self._http = session(tls, resolver, permitted, _HEADERS)
+        self._http = guarded_session(tls, resolver, permitted, _HEADERS)
 
     async def __aenter__(self) -> Self:
         return self
@@ -103,7 +113,7 @@ class AvatarSource:
     async def __aexit__(self, *_: object) -> None:
         await self._http.close()
 
-    async def fetch(self, address: str, known: Known | None = None) -> Image | NotModified:
+    async def fetch(self, address: str, known: Validators | None = None) -> Image | NotModified:
         """Fetches the image, unless it is the known one still.
 
         Args:
@@ -113,11 +123,11 @@ class AvatarSource:
         Raises:
             Rejected: whatever went wrong, with an avatar reason; a source that is down must hold up nothing else.
         """
-        here = self._admitted(address)
+        here = self._check_allowed(address)
         async with self._slots:
             return await self._follow(here, known)
 
-    async def _follow(self, here: URL, known: Known | None) -> Image | NotModified:
+    async def _follow(self, here: URL, known: Validators | None) -> Image | NotModified:
         """Validators belong to one address, so they are sent to the first alone, and kept only if that had the image:
         another that a redirect leads to may be older and yet be new to us."""
         try:
@@ -128,52 +138,54 @@ class AvatarSource:
                         return answer
                     here = answer
         except TimeoutError:
-            raise self._down(here, "no image in time") from None
+            raise self._mark_down(here, "no image in time") from None
         raise Rejected(Reason.AVATAR_REDIRECTS, f"more than {MAX_REDIRECTS}")
 
-    async def _ask(self, here: URL, known: Known | None, *, first: bool) -> Image | NotModified | URL:
+    async def _ask(self, here: URL, known: Validators | None, *, first: bool) -> Image | NotModified | URL:
         """One request; a URL is where it redirects to."""
-        if self._clock() < self._paused.get(origin(here), 0.0):
+        if self._clock() < self._paused.get(origin_of(here), 0.0):
             raise Rejected(Reason.AVATAR_UNAVAILABLE, "failed a moment ago")
         conditions = known.conditions if known and first else {}
         try:
             async with self._http.get(here, headers=conditions, allow_redirects=False) as response:
                 if response.status in {301, 302, 303, 307, 308}:
-                    return self._admitted(response.headers.get("Location", "about:blank"), here)
+                    return self._check_allowed(response.headers.get("Location", "about:blank"), here)
                 if response.status == 200:
                     return await _image(response, known, first=first)
                 if response.status == 304 and known and conditions:
                     etag, last_modified = _validators(response)
-                    return NotModified(Known(known.sha256, etag or known.etag, last_modified or known.last_modified))
+                    return NotModified(
+                        Validators(known.sha256, etag or known.etag, last_modified or known.last_modified)
+                    )
                 if response.status in _DOWN:
-                    raise self._down(here, str(response.status))
+                    raise self._mark_down(here, str(response.status))
                 reason = Reason.AVATAR_UNAVAILABLE if response.status >= 500 else Reason.AVATAR_NOT_FOUND
                 raise Rejected(reason, str(response.status))
         except (aiohttp.ClientConnectionError, OSError) as error:
-            if isinstance(error.__cause__, Refused):
+            if isinstance(error.__cause__, BlockedAddress):
                 raise Rejected(Reason.AVATAR_ADDRESS_REFUSED) from None
-            raise self._down(here, type(error).__name__) from None
+            raise self._mark_down(here, type(error).__name__) from None
         except (aiohttp.ClientError, ValueError) as error:
             raise Rejected(Reason.AVATAR_UNAVAILABLE, type(error).__name__) from None
 
-    def _admitted(self, address: str, here: URL | None = None) -> URL:
+    def _check_allowed(self, address: str, here: URL | None = None) -> URL:
         """Where to go first, or from `here`; the gate of every hop."""
         try:
-            there = https(here.join(URL(address)) if here else address)
+            there = parse_https_url(here.join(URL(address)) if here else address)
         except ValueError:
             reason = Reason.AVATAR_REDIRECTS if here else Reason.AVATAR_INVALID
             raise Rejected(reason, "not an https address") from None
-        if origin(there) not in self._allowed:
+        if origin_of(there) not in self._allowed:
             reason = Reason.AVATAR_REDIRECTS if here else Reason.AVATAR_HOST_NOT_ALLOWED
             raise Rejected(reason, "not an allowed host")
         return there
 
-    def _down(self, here: URL, detail: str) -> Rejected:
-        self._paused[origin(here)] = self._clock() + PAUSE_SECONDS
+    def _mark_down(self, here: URL, detail: str) -> Rejected:
+        self._paused[origin_of(here)] = self._clock() + HOST_BACKOFF_SECONDS
         return Rejected(Reason.AVATAR_UNAVAILABLE, detail)
 
 
-async def _image(response: aiohttp.ClientResponse, known: Known | None, *, first: bool) -> Image | NotModified:
+async def _image(response: aiohttp.ClientResponse, known: Validators | None, *, first: bool) -> Image | NotModified:
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise Rejected(Reason.AVATAR_NOT_AN_IMAGE, "has a Content-Encoding")
     if (response.content_length or 0) > MAX_BYTES:
@@ -184,11 +196,11 @@ async def _image(response: aiohttp.ClientResponse, known: Known | None, *, first
         digest.update(chunk)
         if len(body) > MAX_BYTES:
             raise Rejected(Reason.AVATAR_TOO_LARGE, f"over {MAX_BYTES} bytes")
-    now = Known(digest.hexdigest(), *(_validators(response) if first else ()))
+    now = Validators(digest.hexdigest(), *(_validators(response) if first else ()))
     if known and known.sha256 == now.sha256:
         return NotModified(now)
     content = bytes(body)
-    picture = measure(content)
+    picture = read_image_info(content)
     return Image(content, picture.content_type, picture.width, picture.height, now)
 
 

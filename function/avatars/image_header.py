@@ -17,7 +17,7 @@ _FRAMES = frozenset({0xC0, 0xC1, 0xC2})  # the JPEG processes that browsers show
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class ImageInfo:
     """A type, such as `image/png`, and a size in pixels."""
 
     content_type: str
@@ -25,14 +25,14 @@ class Picture:
     height: int
 
 
-def measure(content: bytes) -> Picture:
+def read_image_info(content: bytes) -> ImageInfo:
     """The picture that the bytes begin with.
 
     Raises:
         Rejected: not a PNG, JPEG, GIF or WebP, a corrupt or truncated header, or more pixels than allowed.
     """
     try:
-        picture = _picture(content)
+        picture = _image_info(content)
     except (struct.error, IndexError):
         raise Rejected(Reason.AVATAR_NOT_AN_IMAGE, "header cut off") from None
     if picture.width == 0 or picture.height == 0:
@@ -42,15 +42,15 @@ def measure(content: bytes) -> Picture:
     return picture
 
 
-def _picture(content: bytes) -> Picture:
+def _image_info(content: bytes) -> ImageInfo:
     if content.startswith(b"\x89PNG\r\n\x1a\n"):
-        return Picture("image/png", *_png(content))
+        return ImageInfo("image/png", *_png(content))
     if content.startswith(b"\xff\xd8\xff"):
-        return Picture("image/jpeg", *_jpeg(content))
+        return ImageInfo("image/jpeg", *_jpeg(content))
     if content.startswith((b"GIF87a", b"GIF89a")):
-        return Picture("image/gif", *struct.unpack_from("<HH", content, 6))
+        return ImageInfo("image/gif", *struct.unpack_from("<HH", content, 6))
     if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
-        return Picture("image/webp", *_webp(content))
+        return ImageInfo("image/webp", *_webp(content))
     raise Rejected(Reason.AVATAR_NOT_AN_IMAGE, "neither PNG, JPEG, GIF nor WebP")
 
 

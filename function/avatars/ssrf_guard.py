@@ -21,7 +21,7 @@ Origin = tuple[str, int]  # a host in lower case, in its ASCII form, without a t
 _ENTRY = re.compile(r"[^\s/?#@*\\]+")
 _HOST = re.compile(r"[a-z0-9._\-]+|[0-9a-f:.]+")
 _UNICAST, _NAT64 = ip_network("2000::/3"), ip_network("64:ff9b::/96")
-_NEVER = tuple(
+_BLOCKED = tuple(
     ip_network(network)
     for network in (
         "168.63.129.16/32",  # Azure's own services, on every virtual machine
@@ -42,10 +42,10 @@ def is_global(address: IPv4Address | IPv6Address) -> bool:
             return is_global(IPv4Address(int(address) & 0xFFFFFFFF))
         if address not in _UNICAST:
             return False
-    return address.is_global and not address.is_multicast and not any(address in network for network in _NEVER)
+    return address.is_global and not address.is_multicast and not any(address in network for network in _BLOCKED)
 
 
-def https(address: str | URL) -> URL:
+def parse_https_url(address: str | URL) -> URL:
     """An https address in its normal form.
 
     Raises:
@@ -58,7 +58,7 @@ def https(address: str | URL) -> URL:
     return url if host == url.raw_host else url.with_host(host)
 
 
-def origin(url: URL) -> Origin:
+def origin_of(url: URL) -> Origin:
     """Host and port of an address from `https`."""
     assert url.raw_host is not None
     assert url.port is not None
@@ -73,15 +73,15 @@ def allowed_origin(entry: str) -> Origin:
     """
     if not _ENTRY.fullmatch(entry):
         raise ValueError("expected a host, or host:port")
-    return origin(https(f"https://{entry}"))
+    return origin_of(parse_https_url(f"https://{entry}"))
 
 
-class Refused(OSError):
+class BlockedAddress(OSError):
     """The name led to an address that must not be connected to. An OSError, so that the next address gets its turn;
     it is the cause of the ClientConnectorError that a request ends with."""
 
 
-def session(
+def guarded_session(
     tls: ssl.SSLContext,
     resolver: AbstractResolver | None,
     permitted: Callable[[IPv4Address | IPv6Address], bool],
@@ -99,7 +99,7 @@ def session(
     def checked_socket(info: aiohttp.AddrInfoType) -> socket.socket:
         family, kind, protocol, _, target = info
         if not permitted(ip_address(str(target[0]))):
-            raise Refused
+            raise BlockedAddress
         return socket.socket(family, kind, protocol)
 
     connector = aiohttp.TCPConnector(

@@ -17,7 +17,7 @@ from function.app import MissingExtra, create_app, open_parts, open_traces
 from function.cli import check
 from function.cli.audit import audit_command
 from function.cli.replay import dead_letters, replay_command, settings_or_exit
-from function.dapr.http_server import SERVED
+from function.dapr.http_server import UVICORN_OPTIONS
 from function.settings import Settings
 from function.telemetry import logs
 
@@ -75,7 +75,7 @@ def serve() -> None:
         host=settings.app_host,
         port=settings.app_port,
         timeout_graceful_shutdown=GRACE_SECONDS,
-        **SERVED,
+        **UVICORN_OPTIONS,
     )
 
 

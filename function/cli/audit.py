@@ -15,8 +15,8 @@ from rich.table import Table
 
 from function.app import OpenParts, open_parts
 from function.audit.drift import Kind
-from function.audit.findings import Drift, Options, Place, Tally
-from function.audit.repair import Repairs
+from function.audit.findings import AuditSummary, Cursor, Drift, Options
+from function.audit.repair import Repairer
 from function.audit.scan import Audit
 from function.cli.progress import progress
 from function.cli.replay import settings_or_exit
@@ -30,7 +30,7 @@ INTERRUPTED = 130
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class RunOptions:
     """Whether to repair and how fast, and how to show what is found."""
 
     repair: bool
@@ -41,7 +41,7 @@ class Manner:
 
 def _place(text: str) -> str:
     try:
-        return text and str(Place.read(text))
+        return text and str(Cursor.read(text))
     except ValueError:
         raise typer.BadParameter("expected what an audit that stopped has printed, such as accounts:1500") from None
 
@@ -90,8 +90,8 @@ def audit_command(
     if repair and not (yes or dry_run):
         _confirm(settings)
     options = Options(kinds, limit, timedelta(minutes=media_age))
-    manner = Manner(repair and not dry_run, dry_run, rate, as_json)
-    raise typer.Exit(asyncio.run(run(settings, options, Place.read(begin) if begin else None, manner)))
+    manner = RunOptions(repair and not dry_run, dry_run, rate, as_json)
+    raise typer.Exit(asyncio.run(run(settings, options, Cursor.read(begin) if begin else None, manner)))
 
 
 def _confirm(settings: Settings) -> None:
@@ -101,7 +101,7 @@ def _confirm(settings: Settings) -> None:
 
 
 async def run(
-    settings: Settings, options: Options, place: Place | None, manner: Manner, parts: OpenParts = open_parts
+    settings: Settings, options: Options, cursor: Cursor | None, manner: RunOptions, parts: OpenParts = open_parts
 ) -> int:
     """Audits and prints; the exit code. `parts` is the seam for tests."""
     # What may not write is given nothing that can: a dry run's parts look and do not touch.
@@ -109,11 +109,11 @@ async def run(
     audit: Audit | None = None
     try:
         async with parts(settings, Health(), Metrics()) as opened:
-            repairs = Repairs(opened.synapse, opened.state, opened.reconciler, opened.departures, manner.rate)
+            repairs = Repairer(opened.synapse, opened.state, opened.reconciler, opened.room_cleanup, manner.rate)
             admin = await opened.synapse.probe()  # a wrong server name would make every account a stranger
             audit = Audit(
                 opened.synapse, admin, opened.state, repairs if manner.repair else None, options,
-                lambda drift: _tell(drift, opened.synapse.mxid(drift.user_id), manner), place,
+                lambda drift: _tell(drift, opened.synapse.mxid(drift.user_id), manner), cursor,
             )  # fmt: skip
             await _walk(audit)
     except (TryAgain, Rejected) as failure:
@@ -122,9 +122,9 @@ async def run(
         print(f"matrix-account-sync: {failure.reason}: {failure.detail}. {failure.reason.todo}", file=sys.stderr)
         return 3
     _summarise(audit, manner)
-    if audit.stopped and audit.place:
+    if audit.stopped and audit.cursor:
         return INTERRUPTED
-    return 1 if audit.tally.left or audit.tally.unlooked else 0
+    return 1 if audit.summary.left or audit.summary.unchecked else 0
 
 
 async def _walk(audit: Audit) -> None:
@@ -141,42 +141,42 @@ async def _walk(audit: Audit) -> None:
         for number in signals:
             loop.add_signal_handler(number, stop)
             undo.callback(loop.remove_signal_handler, number)
-        while not audit.over and audit.place:
-            with progress(f"{audit.place.listing} looked at") as saw:
-                await audit.walk(saw)
+        while not audit.over and audit.cursor:
+            with progress(f"{audit.cursor.listing} looked at") as advance:
+                await audit.walk(advance)
 
 
-def _tell(drift: Drift, mxid: str, manner: Manner) -> None:
-    fate = {None: "found", True: "repaired", False: f"left: {drift.why}"}[drift.repaired]
+def _tell(drift: Drift, mxid: str, manner: RunOptions) -> None:
+    outcome = {None: "found", True: "repaired", False: f"left: {drift.why}"}[drift.repaired]
     if manner.dry_run:
-        fate = f"would: {drift.kind.repair}"
+        outcome = f"would: {drift.kind.repair}"
     if manner.as_json:
-        body = {"kind": drift.kind, "user": mxid, "detail": drift.detail, "fate": fate.partition(":")[0]}
+        body = {"kind": drift.kind, "user": mxid, "detail": drift.detail, "fate": outcome.partition(":")[0]}
         line = json.dumps({"drift": body | ({"reason": drift.why} if drift.why else {})})
     else:
-        line = "  ".join(word for word in (f"{drift.kind:14}", mxid, drift.detail, fate) if word)
+        line = "  ".join(word for word in (f"{drift.kind:14}", mxid, drift.detail, outcome) if word)
     print(line, flush=True)  # at once: what was repaired must be known, however this ends
 
 
-def _summarise(audit: Audit, manner: Manner) -> None:
+def _summarise(audit: Audit, manner: RunOptions) -> None:
     if manner.as_json:
-        print(json.dumps({"summary": audit.tally.as_json() | {"next": str(audit.place) if audit.place else None}}))
+        print(json.dumps({"summary": audit.summary.as_json() | {"next": str(audit.cursor) if audit.cursor else None}}))
     else:
-        _show(audit.tally)
-    if audit.place:
-        print(f"matrix-account-sync: not at the end; go on with --from {audit.place}", file=sys.stderr)
+        _show(audit.summary)
+    if audit.cursor:
+        print(f"matrix-account-sync: not at the end; go on with --from {audit.cursor}", file=sys.stderr)
 
 
-def _show(tally: Tally) -> None:
+def _show(summary: AuditSummary) -> None:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-    counts = {"accounts": tally.accounts, "uploaded images": tally.media, "drift": tally.found.total(),
-              "repaired": tally.repaired.total(), "accounts without a record": tally.unknown,
-              "ended by somebody else": tally.ended_elsewhere}  # fmt: skip
+    counts = {"accounts": summary.accounts, "uploaded images": summary.media, "drift": summary.found.total(),
+              "repaired": summary.repaired.total(), "accounts without a record": summary.no_record,
+              "ended by somebody else": summary.deactivated_elsewhere}  # fmt: skip
     console.print("; ".join(f"{what}: {count}" for what, count in counts.items()))
-    for reason, count in tally.unlooked.items():
+    for reason, count in summary.unchecked.items():
         console.print(f"{count} could not be looked at: {reason}. {reason.todo}")
-    if tally.found:
+    if summary.found:
         table = Table("drift", "found", "repaired", "what it means", "what --repair does")
-        for kind in (kind for kind in Kind if tally.found[kind]):
-            table.add_row(kind, str(tally.found[kind]), str(tally.repaired[kind]), kind.means, kind.repair)
+        for kind in (kind for kind in Kind if summary.found[kind]):
+            table.add_row(kind, str(summary.found[kind]), str(summary.repaired[kind]), kind.means, kind.repair)
         console.print(table)

@@ -17,9 +17,9 @@ from function.cli.progress import progress
 from function.dapr.client import open_client, shut_down
 from function.dapr.pubsub import Publisher
 from function.dapr.state_store import StateStore
-from function.dead_letters.checkpoint import LEASE, Bookmark, Busy
-from function.dead_letters.letter import Letter, Wanted, read_letter
-from function.dead_letters.reader import SIDECAR_SECONDS, reading
+from function.dead_letters.checkpoint import LEASE, Busy, ReplayCheckpoint
+from function.dead_letters.letter import DeadLetter, DeadLetterFilter, read_letter
+from function.dead_letters.reader import SIDECAR_SECONDS, read_topic
 from function.dead_letters.replay import Options, Replay
 from function.dead_letters.summary import Summary, content, row
 from function.outcomes import TryAgain
@@ -29,7 +29,7 @@ OpenClient = Callable[[float], AbstractAsyncContextManager[DaprClient]]
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ReadOptions:
     """How to read: `quiet` seconds without a new record are the end; `end_sidecar` for a Kubernetes Job."""
 
     quiet: float
@@ -37,7 +37,7 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ShowOptions:
     """How to show: the `newest` so many, as `json`, or the letter at one place, and that redacted or `raw`."""
 
     newest: int
@@ -46,23 +46,25 @@ class Look:
     raw: bool
 
 
-async def look(settings: SidecarSettings, wanted: Wanted, how: Look, reading_as: Reading) -> bool:
+async def show_letters(
+    settings: SidecarSettings, wanted: DeadLetterFilter, how: ShowOptions, read_options: ReadOptions
+) -> bool:
     """Shows the dead letters; whether the one that was asked for is there. Raises TryAgain."""
     summary = Summary(how.newest)
-    async with _ending(reading_as), open_client(SIDECAR_SECONDS) as client:
-        bookmark = Bookmark(StateStore(client, settings.state_store_name), "look")
+    async with shutting_down_sidecar(read_options), open_client(SIDECAR_SECONDS) as client:
+        bookmark = ReplayCheckpoint(StateStore(client, settings.state_store_name), "look")
         await bookmark.read()
         read = 0
-        with progress("dead letters read") as saw:
-            async with reading(settings, settings.dead_letter_topic, reading_as.quiet) as pages:
-                async for page in pages:
+        with progress("dead letters read") as advance:
+            async with read_topic(settings, settings.dead_letter_topic, read_options.quiet) as batches:
+                async for page in batches:
                     read += len(page)
-                    letters = [read_letter(record) for record in page if not bookmark.covers(record)]
+                    letters = [read_letter(record) for record in page if not bookmark.is_done(record)]
                     if how.place and _shown(letters, how):
                         return True
                     for letter in letters if not how.place else ():
                         _add(summary, letter, wanted, how)
-                    saw(len(page))
+                    advance(len(page))
     _warn_of_nothing(settings.dead_letter_topic, read)
     if how.place:
         print(f"no dead letter {how.place}: its number changes when a replay puts it back", file=sys.stderr)
@@ -73,15 +75,15 @@ async def look(settings: SidecarSettings, wanted: Wanted, how: Look, reading_as:
     return not how.place
 
 
-def _shown(letters: Sequence[Letter], how: Look) -> bool:
+def _shown(letters: Sequence[DeadLetter], how: ShowOptions) -> bool:
     found = [letter for letter in letters if letter.place == how.place]
     for letter in found:
         print(json.dumps(content(letter, raw=how.raw), indent=2))
     return bool(found)
 
 
-def _add(summary: Summary, letter: Letter, wanted: Wanted, how: Look) -> None:
-    if wanted.includes(letter):
+def _add(summary: Summary, letter: DeadLetter, wanted: DeadLetterFilter, how: ShowOptions) -> None:
+    if wanted.matches(letter):
         summary.add(letter)
         if how.as_json:
             print(json.dumps({"letter": row(letter)}))
@@ -96,7 +98,7 @@ def _show(summary: Summary, topic: str) -> None:
 
 
 async def replay(
-    settings: SidecarSettings, options: Options, *, from_events: bool, reading_as: Reading,
+    settings: SidecarSettings, options: Options, *, from_events: bool, read_options: ReadOptions,
     opened: OpenClient = open_client, lease: timedelta = LEASE,
 ) -> bool:  # fmt: skip
     """Moves the letters and prints what became of them; whether all of them could be moved. Raises TryAgain, Busy.
@@ -104,8 +106,8 @@ async def replay(
     `opened` and `lease` are seams for tests.
     """
     topic = settings.kafka_identity_events_topic if from_events else settings.dead_letter_topic
-    async with _ending(reading_as), opened(SIDECAR_SECONDS) as client:
-        bookmark = Bookmark(StateStore(client, settings.state_store_name), str(uuid.uuid4()), lease)
+    async with shutting_down_sidecar(read_options), opened(SIDECAR_SECONDS) as client:
+        bookmark = ReplayCheckpoint(StateStore(client, settings.state_store_name), str(uuid.uuid4()), lease)
         publisher = Publisher(client, settings.dead_letters_pubsub_name)
         work = Replay(
             publisher, None if from_events else bookmark, settings.dead_letter_topic, settings.replay_topic, options,
@@ -113,12 +115,12 @@ async def replay(
         )  # fmt: skip
         read = 0
         async with _leased(bookmark, needed=not options.dry_run and not from_events):
-            with progress("records read" if from_events else "dead letters read") as saw:
-                async with reading(settings, topic, reading_as.quiet) as pages:
-                    async for page in pages:
-                        await work.take(page)
+            with progress("records read" if from_events else "dead letters read") as advance:
+                async with read_topic(settings, topic, read_options.quiet) as batches:
+                    async for page in batches:
+                        await work.process(page)
                         read += len(page)
-                        saw(len(page))
+                        advance(len(page))
                         if work.enough:
                             break
     _warn_of_nothing(topic, read)
@@ -132,7 +134,7 @@ def _warn_of_nothing(topic: str, read: int) -> None:
         print(f"nothing was read from {topic}: {hint}", file=sys.stderr)
 
 
-def _tell(letter: Letter) -> None:
+def _tell(letter: DeadLetter) -> None:
     print("would replay " + " ".join(f"{name}={value}" for name, value in row(letter).items() if name != "detail"))
 
 
@@ -153,12 +155,12 @@ def _report(work: Replay, *, from_events: bool, dry_run: bool) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def _leased(bookmark: Bookmark, *, needed: bool) -> AsyncIterator[None]:
+async def _leased(bookmark: ReplayCheckpoint, *, needed: bool) -> AsyncIterator[None]:
     if not needed:
         await bookmark.read()
         yield
         return
-    await bookmark.take()
+    await bookmark.acquire_lease()
     keeping = asyncio.create_task(_keep(bookmark))
     try:
         yield
@@ -169,7 +171,7 @@ async def _leased(bookmark: Bookmark, *, needed: bool) -> AsyncIterator[None]:
             await bookmark.release()
 
 
-async def _keep(bookmark: Bookmark) -> None:
+async def _keep(bookmark: ReplayCheckpoint) -> None:
     """A slow replay moves the bookmark less often than its lease wants; a failure shows at the next page."""
     while True:
         await asyncio.sleep(bookmark.lease.total_seconds() / 3)
@@ -177,9 +179,9 @@ async def _keep(bookmark: Bookmark) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _ending(reading_as: Reading) -> AsyncIterator[None]:
+async def shutting_down_sidecar(read_options: ReadOptions) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        if reading_as.end_sidecar:
+        if read_options.end_sidecar:
             await shut_down()

@@ -11,14 +11,14 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 TOLD_EVERY = 10_000
 
 
-class Saw(Protocol):
+class Advance(Protocol):
     """Takes how many more were seen and, where it is known, how many there are in all."""
 
     def __call__(self, count: int, total: int | None = None) -> None: ...
 
 
 @contextlib.contextmanager
-def progress(what: str) -> Iterator[Saw]:
+def progress(what: str) -> Iterator[Advance]:
     """`what` follows the count, such as "dead letters read"."""
     console = Console(stderr=True)
     seen = 0

@@ -11,9 +11,9 @@ from uuid import UUID
 
 import typer
 
-from function.cli.dead_letters import Look, Reading, look, replay
+from function.cli.dead_letters import ReadOptions, ShowOptions, replay, show_letters
 from function.dead_letters.checkpoint import Busy
-from function.dead_letters.letter import Wanted
+from function.dead_letters.letter import DeadLetterFilter
 from function.dead_letters.replay import Options
 from function.outcomes import Reason, TryAgain
 from function.settings import SidecarSettings, WrongSettings, load
@@ -106,9 +106,9 @@ def dead_letters(
     What a replay has dealt with is not shown. Content is shown without what is personal, unless --raw is given.
     Exit code 0: done. 1: the sidecar or a letter is not there. 2: a setting or an option is wrong.
     """
-    wanted = Wanted(frozenset(reason or ()), frozenset(type_ or ()), user, since, until)
-    how = Look(newest, as_json, show, raw)
-    _run(look(_settings(), wanted, how, Reading(quiet, end_sidecar)))
+    wanted = DeadLetterFilter(frozenset(reason or ()), frozenset(type_ or ()), user, since, until)
+    how = ShowOptions(newest, as_json, show, raw)
+    _run(show_letters(_settings(), wanted, how, ReadOptions(quiet, end_sidecar)))
 
 
 def replay_command(
@@ -141,7 +141,7 @@ def replay_command(
     replay is at work.
     """
     offsets = {partition: int(offset) for partition, _, offset in (text.partition(":") for text in from_offset or ())}
-    wanted = Wanted(frozenset(reason or ()), frozenset(type_ or ()), user, since, until, offsets)
+    wanted = DeadLetterFilter(frozenset(reason or ()), frozenset(type_ or ()), user, since, until, offsets)
     settings = _settings()
     if source is From.EVENTS and not (since or offsets):
         raise typer.BadParameter("--from events replays from a time or an offset: add --since or --from-offset")
@@ -150,14 +150,14 @@ def replay_command(
     if not (yes or dry_run):
         _confirm(settings, wanted, source)
     options = Options(wanted, max_replays, max_, rate, dry_run)
-    job = replay(settings, options, from_events=source is From.EVENTS, reading_as=Reading(quiet, end_sidecar))
+    job = replay(settings, options, from_events=source is From.EVENTS, read_options=ReadOptions(quiet, end_sidecar))
     _run(job)
 
 
-def _confirm(settings: SidecarSettings, wanted: Wanted, source: From) -> None:
+def _confirm(settings: SidecarSettings, wanted: DeadLetterFilter, source: From) -> None:
     if not sys.stdin.isatty():
         raise typer.BadParameter("nobody is there to ask: add --yes, or --dry-run to see what would be replayed")
-    which = "those chosen" if wanted != Wanted() else "ALL records"
+    which = "those chosen" if wanted != DeadLetterFilter() else "ALL records"
     topic = settings.dead_letter_topic if source is From.DEAD else settings.kafka_identity_events_topic
     typer.confirm(f"Replay {which} of {topic} to {settings.replay_topic}?", abort=True)
 

@@ -19,7 +19,7 @@ from function.telemetry.metrics import CountRefusal, uncounted
 
 
 @dataclass(frozen=True)
-class Delivered:
+class KafkaRecord:
     """A Kafka record as daprd handed it over.
 
     `metadata` holds the record's headers and, with two underscores in front, what daprd says of the record
@@ -36,11 +36,11 @@ class Delivered:
     def headers(self) -> Mapping[str, str]:
         return {name.lower(): text for name, text in self.metadata.items() if not name.startswith("__")}
 
-    def about(self, name: str) -> str:
+    def dapr_metadata(self, name: str) -> str:
         return self.metadata.get(f"__{name}", "")
 
 
-Entry = tuple[str, Delivered | None]
+Entry = tuple[str, KafkaRecord | None]
 
 
 def read_batch(body: str, refused: CountRefusal = uncounted) -> list[Entry]:
@@ -59,12 +59,12 @@ def read_batch(body: str, refused: CountRefusal = uncounted) -> list[Entry]:
     return [(entry["entryId"], read_entry(entry, refused)) for entry in entries]
 
 
-def read_entry(entry: dict[str, Any], refused: CountRefusal = uncounted) -> Delivered | None:
+def read_entry(entry: dict[str, Any], refused: CountRefusal = uncounted) -> KafkaRecord | None:
     """The Kafka record in an entry; None where daprd did not send it as rawPayload does."""
     metadata = entry.get("metadata") or {}
     try:
         value = base64.b64decode(entry.pop("event"), validate=True)  # a full batch is not held twice
-        return Delivered(value, entry["topic"], {str(name): str(text) for name, text in metadata.items()})
+        return KafkaRecord(value, entry["topic"], {str(name): str(text) for name, text in metadata.items()})
     except (KeyError, TypeError, AttributeError, ValueError, binascii.Error):
         log(logging.ERROR, "entry_unreadable", detail="not base64: is rawPayload on?", topic=entry["topic"])
         refused("unreadable_entry")

@@ -13,7 +13,7 @@ REQUEST_SECONDS = 20.0  # for a whole request to arrive; the largest batch takes
 HEAD_BYTES = 64 * 1024  # of everything in a request that is not its body
 
 
-class PatientProtocol(HttpToolsProtocol):
+class RequestTimeoutProtocol(HttpToolsProtocol):
     """Ends a connection whose request does not arrive in time, or is all head. The sidecar sends such a batch again."""
 
     seconds: ClassVar[float] = REQUEST_SECONDS
@@ -60,6 +60,6 @@ class PatientProtocol(HttpToolsProtocol):
 
 
 # For uvicorn.run and uvicorn.Config.
-SERVED: dict[str, Any] = {
-    "loop": "uvloop", "http": PatientProtocol, "ws": "none", "log_config": None, "access_log": False,
+UVICORN_OPTIONS: dict[str, Any] = {
+    "loop": "uvloop", "http": RequestTimeoutProtocol, "ws": "none", "log_config": None, "access_log": False,
 }  # fmt: skip

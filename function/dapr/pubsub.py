@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dapr.aio.clients import DaprClient
 from grpc import RpcError
 
-from function.dapr.bulk_envelope import Delivered
+from function.dapr.bulk_envelope import KafkaRecord
 from function.outcomes import Reason, TryAgain
 
 # Words that Dapr and its Kafka component take as instructions when they stand in the metadata of a publish request.
@@ -26,7 +26,7 @@ class Publisher:
     def __init__(self, client: DaprClient, pubsub: str) -> None:
         self._client, self._pubsub = client, pubsub
 
-    async def publish(self, topic: str, record: Delivered, headers: Mapping[str, str], partition: str) -> None:
+    async def publish(self, topic: str, record: KafkaRecord, headers: Mapping[str, str], partition: str) -> None:
         """Publishes the record's bytes and key, with `headers`.
 
         Args:
@@ -40,7 +40,7 @@ class Publisher:
             TryAgain: Kafka did not take it.
         """
         metadata = dict(headers) | {"rawPayload": "true"}
-        if key := record.about("key"):
+        if key := record.dapr_metadata("key"):
             metadata["partitionKey"] = key
         try:
             if partition.isdecimal():
@@ -57,6 +57,6 @@ class Publisher:
             raise TryAgain(Reason.PUBLISH_FAILED, f"{topic}: {error.code().name}") from None
 
 
-def headers_of(record: Delivered) -> dict[str, str]:
+def headers_of(record: KafkaRecord) -> dict[str, str]:
     """The record's own headers, without what daprd adds and what it would take for an instruction."""
     return {n: t for n, t in record.metadata.items() if not n.startswith("__") and n.lower() not in _INSTRUCTIONS}

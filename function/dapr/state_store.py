@@ -9,7 +9,7 @@ from dapr.clients.exceptions import DaprInternalError
 from dapr.proto import api_v1, common_v1
 from grpc import RpcError, StatusCode
 
-from function.accounts.user_state import Record
+from function.accounts.user_state import UserState
 from function.accounts.user_store import dump, load
 from function.outcomes import Reason, TryAgain
 
@@ -24,10 +24,10 @@ class Conflict(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class Versioned:
     """A record with the etag under which it was read; "" when there was none."""
 
-    record: Record
+    state: UserState
     etag: str = ""
 
 
@@ -42,10 +42,13 @@ class StateStore:
     def __init__(self, client: DaprClient, name: str) -> None:
         self._client, self._name = client, name
 
-    async def read(self, user_ids: Iterable[str]) -> dict[str, Stored]:
+    async def read(self, user_ids: Iterable[str]) -> dict[str, Versioned]:
         """The record of each user; a new one for a user not seen before. Raises TryAgain."""
         found = await self.read_values(user_ids)
-        return {key: Stored(load(value), etag) if value else Stored(Record()) for key, (value, etag) in found.items()}
+        return {
+            key: Versioned(load(value), etag) if value else Versioned(UserState())
+            for key, (value, etag) in found.items()
+        }
 
     async def read_values(self, wanted: Iterable[str]) -> dict[str, Value]:
         """The bytes and the etag of each key; empty ones for a key that is not there. Raises TryAgain."""
@@ -58,14 +61,14 @@ class StateStore:
             raise TryAgain(Reason.STATE_UNAVAILABLE, "a bulk read was answered in part")
         return {item.key: (cast("bytes", item.data), item.etag) for item in found.items}
 
-    async def write(self, records: Mapping[str, Stored]) -> None:
+    async def write(self, records: Mapping[str, Versioned]) -> None:
         """Writes all of the records or none of them, each only over the etag that it was read with.
 
         Raises:
             Conflict: at least one of them was changed meanwhile.
             TryAgain: the store did not take them.
         """
-        await self.write_values({user_id: (dump(stored.record), stored.etag) for user_id, stored in records.items()})
+        await self.write_values({user_id: (dump(stored.state), stored.etag) for user_id, stored in records.items()})
 
     async def write_values(self, values: Mapping[str, Value]) -> None:
         """What `write` does, with bytes of any meaning."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from function.dapr.bulk_envelope import Delivered
+from function.dapr.bulk_envelope import KafkaRecord
 from function.dapr.state_store import Conflict, StateStore
 from function.outcomes import Reason, TryAgain
 
@@ -39,7 +39,7 @@ class Place:
     time: int
 
 
-class Bookmark:
+class ReplayCheckpoint:
     """The record as one replay, or one look, sees it.
 
     Args:
@@ -71,12 +71,12 @@ class Bookmark:
         self._places = {partition: Place(*place) for partition, place in found["places"].items()}
         self._owner, self._until = found["run"], datetime.fromisoformat(found["until"])
 
-    def covers(self, record: Delivered) -> bool:
+    def is_done(self, record: KafkaRecord) -> bool:
         """Whether the record has been dealt with."""
-        place = self._places.get(record.about("partition"))
-        return place is not None and int(record.about("offset")) < place.offset and _time(record) <= place.time
+        place = self._places.get(record.dapr_metadata("partition"))
+        return place is not None and int(record.dapr_metadata("offset")) < place.offset and _time(record) <= place.time
 
-    async def take(self) -> None:
+    async def acquire_lease(self) -> None:
         """Takes the lease; waits for one that is not renewed to run out. Raises Busy, TryAgain."""
         await self.read()
         first = self._until
@@ -87,12 +87,12 @@ class Bookmark:
             await self.read()
         await self._write(self._run)
 
-    async def advance(self, record: Delivered) -> None:
+    async def advance(self, record: KafkaRecord) -> None:
         """Everything up to `record` in its partition is dealt with. Raises Busy when the lease was lost, TryAgain."""
-        partition = record.about("partition")
+        partition = record.dapr_metadata("partition")
         before = self._places.get(partition)
         time = max(_time(record), before.time if before else 0)
-        self._places[partition] = Place(int(record.about("offset")) + 1, time)
+        self._places[partition] = Place(int(record.dapr_metadata("offset")) + 1, time)
         await self.renew()
 
     async def renew(self) -> None:
@@ -118,5 +118,5 @@ class Bookmark:
             self._owner, self._until = owner, until
 
 
-def _time(record: Delivered) -> int:
-    return int(record.about("timestamp") or 0)
+def _time(record: KafkaRecord) -> int:
+    return int(record.dapr_metadata("timestamp") or 0)

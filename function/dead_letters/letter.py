@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from function.dapr.bulk_envelope import Delivered
+from function.dapr.bulk_envelope import KafkaRecord
 from function.dead_letters.publish import DETAIL, EVENT_ID, OFFSET, PARTITION, REASON, REPLAYS, TIME, TOPIC, VERSION
 from function.events.decode import type_of, user_of
 from function.outcomes import Reason
@@ -17,14 +17,14 @@ from function.telemetry.logs import plain
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class DeadLetter:
     """What the headers say, or daprd where they say nothing.
 
     `place` is partition and offset in the topic that was read, such as "3:17"; `origin` the same of the record that
     failed, "" where nobody wrote it down. `replays` counts how often it was replayed before.
     """
 
-    record: Delivered
+    record: KafkaRecord
     place: str
     reason: str
     detail: str
@@ -36,7 +36,7 @@ class Letter:
     version: str
 
 
-def read_letter(record: Delivered) -> Letter:
+def read_letter(record: KafkaRecord) -> DeadLetter:
     """Never fails: a letter with nonsense in its headers is a letter all the same."""
     headers = record.headers
     if record.topic.endswith(DEAD_SUFFIX):
@@ -44,9 +44,9 @@ def read_letter(record: Delivered) -> Letter:
     else:
         by_daprd, count = "", ""  # such a header on a record of the main topic is a stranger's
     origin = ":".join(plain(headers[name]) for name in (TOPIC, PARTITION, OFFSET) if name in headers)
-    return Letter(
+    return DeadLetter(
         record=record,
-        place=f"{record.about('partition')}:{record.about('offset')}",
+        place=f"{record.dapr_metadata('partition')}:{record.dapr_metadata('offset')}",
         reason=plain(headers.get(REASON, by_daprd)),
         detail=headers.get(DETAIL, ""),
         event_type=plain(type_of(record.value, headers)),
@@ -58,16 +58,16 @@ def read_letter(record: Delivered) -> Letter:
     )
 
 
-def _time(record: Delivered, written: str) -> datetime:
+def _time(record: KafkaRecord, written: str) -> datetime:
     try:
         return datetime.fromisoformat(written).astimezone(UTC)
     except (ValueError, OverflowError):
-        milliseconds = record.about("timestamp")
+        milliseconds = record.dapr_metadata("timestamp")
         return datetime.fromtimestamp(int(milliseconds) / 1000 if milliseconds.isdecimal() else 0, UTC)
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class DeadLetterFilter:
     """Which letters: all that are named, or all where none is. `types` may leave out `identity.user.`; `user` is a
     lower-case UUID; `since` is within, `until` is not; `offsets` are the first offsets by partition, of no others."""
 
@@ -78,7 +78,7 @@ class Wanted:
     until: datetime | None = None
     offsets: Mapping[str, int] = field(default_factory=dict)
 
-    def includes(self, letter: Letter) -> bool:
+    def matches(self, letter: DeadLetter) -> bool:
         if self.reasons and letter.reason not in self.reasons:
             return False
         if self.types and self.types.isdisjoint({letter.event_type, letter.event_type.rpartition(".")[2]}):
@@ -89,9 +89,9 @@ class Wanted:
             return False
         return not self.user or self._of_user(letter.record)
 
-    def _is_behind(self, record: Delivered) -> bool:
-        first = self.offsets.get(record.about("partition"))
-        return first is not None and int(record.about("offset")) >= first
+    def _is_behind(self, record: KafkaRecord) -> bool:
+        first = self.offsets.get(record.dapr_metadata("partition"))
+        return first is not None and int(record.dapr_metadata("offset")) >= first
 
-    def _of_user(self, record: Delivered) -> bool:
-        return self.user in {record.about("key").lower(), user_of(record.value, record.headers)}
+    def _of_user(self, record: KafkaRecord) -> bool:
+        return self.user in {record.dapr_metadata("key").lower(), user_of(record.value, record.headers)}

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from function import __version__
-from function.dapr.bulk_envelope import Delivered
+from function.dapr.bulk_envelope import KafkaRecord
 from function.dapr.pubsub import Publisher, headers_of
 from function.outcomes import Rejected
 from function.settings import REPLAY_SUFFIX
@@ -26,13 +26,13 @@ class DeadLetters:
     def __init__(self, publisher: Publisher, topic: str) -> None:
         self._publisher, self._topic = publisher, topic
 
-    async def publish(self, record: Delivered, rejected: Rejected, event_id: str) -> None:
+    async def publish(self, record: KafkaRecord, rejected: Rejected, event_id: str) -> None:
         """Publishes the record's bytes, key and headers with the reason. Raises TryAgain when Kafka did not take it."""
         headers = letter(record, rejected, event_id, datetime.now(UTC))
         await self._publisher.publish(self._topic, record, headers, headers.get(PARTITION, ""))
 
 
-def letter(record: Delivered, rejected: Rejected, event_id: str, now: datetime) -> dict[str, str]:
+def letter(record: KafkaRecord, rejected: Rejected, event_id: str, now: datetime) -> dict[str, str]:
     """The dead letter's headers. Where a replayed record fails again, its first origin and its count stay; on any other
     record such headers are a stranger's, and go."""
     kept = {name: text for name, text in headers_of(record).items() if name != IDS}
@@ -50,7 +50,9 @@ def letter(record: Delivered, rejected: Rejected, event_id: str, now: datetime) 
     return origin(record) | kept | own
 
 
-def origin(record: Delivered) -> dict[str, str]:
+def origin(record: KafkaRecord) -> dict[str, str]:
     """Where a record lies, as a dead letter's headers, and that it was never replayed."""
-    places = {PREFIX + n: record.about(n) for n in ("partition", "offset", "timestamp") if record.about(n)}
+    places = {
+        PREFIX + n: record.dapr_metadata(n) for n in ("partition", "offset", "timestamp") if record.dapr_metadata(n)
+    }
     return {REPLAYS: "0", TOPIC: record.topic} | places

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import uvicorn
 from fastapi import FastAPI, Request, Response
 
-from function.dapr.bulk_envelope import Delivered, answer, read_batch
-from function.dapr.http_server import SERVED
+from function.dapr.bulk_envelope import KafkaRecord, answer, read_batch
+from function.dapr.http_server import UVICORN_OPTIONS
 from function.dapr.subscription import Subscriptions, mount_bulk
 from function.outcomes import Reason, TryAgain
 from function.settings import SidecarSettings
@@ -33,7 +33,7 @@ BATCH_MS = 100  # nobody waits for a single record here, and fuller batches are 
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    records: list[Delivered]
+    records: list[KafkaRecord]
     done: asyncio.Event
 
 
@@ -57,7 +57,7 @@ class Reader:
         """Adds what daprd calls."""
 
         @app.middleware("http")
-        async def notice(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
+        async def mark_subscribed(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
             if request.url.path == "/dapr/subscribe":
                 self._asked.set()
             return await go_on(request)
@@ -65,7 +65,7 @@ class Reader:
         subscriptions = Subscriptions([settings.dead_letters_pubsub_name], [topic], ROUTE, batch_ms=BATCH_MS)
         mount_bulk(app, subscriptions, settings.app_api_token, self._take)
 
-    async def pages(self) -> AsyncGenerator[list[Delivered], None]:
+    async def batches(self) -> AsyncGenerator[list[KafkaRecord], None]:
         """Each page of records, none of them twice. Raises TryAgain when the sidecar or its component is not right."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._asked.wait(), self._patience)
@@ -97,17 +97,19 @@ class Reader:
             await page.done.wait()
         return answer(entries, {entry_id for entry_id, _ in entries})
 
-    def _is_new(self, record: Delivered) -> bool:
+    def _is_new(self, record: KafkaRecord) -> bool:
         """A sidecar that restarts begins at the first record again."""
-        partition, offset = record.about("partition"), int(record.about("offset") or 0)
+        partition, offset = record.dapr_metadata("partition"), int(record.dapr_metadata("offset") or 0)
         last = self._seen.get(partition, -1)
         self._repeats = self._repeats + 1 if offset == last else 0
         self._seen[partition] = max(offset, last)
-        return offset > last and int(record.about("timestamp") or 0) < self._started
+        return offset > last and int(record.dapr_metadata("timestamp") or 0) < self._started
 
 
 @contextlib.asynccontextmanager
-async def reading(settings: SidecarSettings, topic: str, quiet: float) -> AsyncIterator[AsyncIterator[list[Delivered]]]:
+async def read_topic(
+    settings: SidecarSettings, topic: str, quiet: float
+) -> AsyncIterator[AsyncIterator[list[KafkaRecord]]]:
     """Serves a Reader on APP_HOST:APP_PORT. Raises TryAgain when the port is taken."""
     reader = Reader(quiet, int(time.time() * 1000))
     app = FastAPI(openapi_url=None)
@@ -118,11 +120,11 @@ async def reading(settings: SidecarSettings, topic: str, quiet: float) -> AsyncI
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except OSError as error:
         raise TryAgain(Reason.STARTING, f"APP_PORT {settings.app_port} can't be used: {error.strerror}") from None
-    server = uvicorn.Server(uvicorn.Config(app, timeout_graceful_shutdown=1, **SERVED))
+    server = uvicorn.Server(uvicorn.Config(app, timeout_graceful_shutdown=1, **UVICORN_OPTIONS))
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     try:
-        async with contextlib.aclosing(reader.pages()) as pages:
-            yield pages
+        async with contextlib.aclosing(reader.batches()) as batches:
+            yield batches
     finally:
         server.should_exit = True
         await asyncio.wait([serving])

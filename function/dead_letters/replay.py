@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 
 import stamina
 
-from function.dapr.bulk_envelope import Delivered
+from function.dapr.bulk_envelope import KafkaRecord
 from function.dapr.pubsub import Publisher, headers_of
-from function.dead_letters.checkpoint import Bookmark
-from function.dead_letters.letter import Letter, Wanted, read_letter
+from function.dead_letters.checkpoint import ReplayCheckpoint
+from function.dead_letters.letter import DeadLetter, DeadLetterFilter, read_letter
 from function.dead_letters.publish import PARTITION, PREFIX, REPLAYS, origin
 from function.outcomes import TryAgain
 
@@ -36,7 +36,7 @@ class Options:
         dry_run: tell and move nothing.
     """
 
-    wanted: Wanted = field(default_factory=Wanted)
+    wanted: DeadLetterFilter = field(default_factory=DeadLetterFilter)
     max_replays: int = 5
     limit: int | None = None
     rate: float = 0.0
@@ -70,8 +70,8 @@ class Replay:
     """
 
     def __init__(
-        self, publisher: Publisher, bookmark: Bookmark | None, dead_topic: str, replay_topic: str, options: Options,
-        tell: Callable[[Letter], None] = lambda _: None,
+        self, publisher: Publisher, bookmark: ReplayCheckpoint | None, dead_topic: str, replay_topic: str, options: Options,
+        tell: Callable[[DeadLetter], None] = lambda _: None,
     ) -> None:  # fmt: skip
         self._publisher, self._bookmark, self._options, self._tell = publisher, bookmark, options, tell
         self._dead_topic, self._replay_topic = dead_topic, replay_topic
@@ -83,30 +83,30 @@ class Replay:
         limit = self._options.limit
         return limit is not None and self.tally.replayed.total() >= limit
 
-    async def take(self, page: Sequence[Delivered]) -> None:
+    async def process(self, page: Sequence[KafkaRecord]) -> None:
         """Deals with one page. Raises Busy when another replay took over, TryAgain when the state store is away."""
-        new = [r for r in page if not (self._bookmark and self._bookmark.covers(r))]
-        for partition, records in itertools.groupby(new, lambda record: record.about("partition")):
+        new = [r for r in page if not (self._bookmark and self._bookmark.is_done(r))]
+        for partition, records in itertools.groupby(new, lambda record: record.dapr_metadata("partition")):
             if partition not in self.tally.stopped and not self.enough:
                 await self._take_partition(partition, list(records))
 
-    async def _take_partition(self, partition: str, records: list[Delivered]) -> None:
+    async def _take_partition(self, partition: str, records: list[KafkaRecord]) -> None:
         moves = self._moves([read_letter(record) for record in records])
         done = await self._publish(moves)
         if done < len(moves):
-            where = f"offset {moves[done].letter.record.about('offset')}"
+            where = f"offset {moves[done].letter.record.dapr_metadata('offset')}"
             self.tally.stopped[partition] = f"{where}: Kafka does not take it; it and what follows stay where they are"
         for move in moves[:done]:
             self._count(move)
         if self._bookmark and done and not self._options.dry_run:
             await self._bookmark.advance(moves[done - 1].letter.record)
 
-    def _moves(self, letters: Sequence[Letter]) -> list["_Move"]:
+    def _moves(self, letters: Sequence[DeadLetter]) -> list["_Move"]:
         """What is to be done with each, up to the limit."""
         moves: list[_Move] = []
         left = self._options.limit
         for letter in letters:
-            chosen = self._options.wanted.includes(letter)
+            chosen = self._options.wanted.matches(letter)
             stuck = chosen and letter.replays >= self._options.max_replays
             moves.append(_Move(letter, chosen and not stuck, stuck))
             if left is not None and self.tally.replayed.total() + sum(move.replay for move in moves) >= left:
@@ -119,7 +119,7 @@ class Replay:
             return len(moves)
         by_key: dict[str, list[int]] = {}
         for place, move in enumerate(moves):
-            by_key.setdefault(move.letter.record.about("key"), []).append(place)
+            by_key.setdefault(move.letter.record.dapr_metadata("key"), []).append(place)
         in_flight = asyncio.Semaphore(IN_FLIGHT)
         done = [False] * len(moves)
 
@@ -135,7 +135,7 @@ class Replay:
 
     async def _move(self, move: "_Move") -> bool:
         record = move.letter.record
-        headers, topic, partition = headers_of(record), self._dead_topic, record.about("partition")
+        headers, topic, partition = headers_of(record), self._dead_topic, record.dapr_metadata("partition")
         if move.replay:
             await self._keep_pace()
             if not self._bookmark:  # of the main topic: it has no origin yet, and what looks like one is a stranger's
@@ -172,6 +172,6 @@ class Replay:
 class _Move:
     """One letter: to be replayed, or to be put back, for `stuck` though it was chosen."""
 
-    letter: Letter
+    letter: DeadLetter
     replay: bool
     stuck: bool

@@ -14,7 +14,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from function.dead_letters.letter import Letter
+from function.dead_letters.letter import DeadLetter
 from function.dead_letters.publish import IDS, PREFIX
 from function.outcomes import Reason
 
@@ -40,13 +40,13 @@ class Summary:
     """
 
     def __init__(self, newest: int) -> None:
-        self._keep, self._heap, self._order = newest, list[tuple[float, int, Letter]](), 0
+        self._keep, self._heap, self._order = newest, list[tuple[float, int, DeadLetter]](), 0
         self.reasons: Counter[str] = Counter()
         self.types: Counter[str] = Counter()
         self.days: Counter[str] = Counter()
         self.replayed = 0
 
-    def add(self, letter: Letter) -> None:
+    def add(self, letter: DeadLetter) -> None:
         self.reasons[letter.reason] += 1
         self.types[letter.event_type] += 1
         self.days[letter.at.date().isoformat()] += 1
@@ -61,7 +61,7 @@ class Summary:
         return self.reasons.total()
 
     @property
-    def newest(self) -> list[Letter]:
+    def newest(self) -> list[DeadLetter]:
         return [letter for _, _, letter in sorted(self._heap, reverse=True)]
 
     def as_json(self) -> dict[str, Any]:
@@ -83,7 +83,7 @@ class Summary:
             yield table
 
 
-def row(letter: Letter) -> dict[str, str]:
+def row(letter: DeadLetter) -> dict[str, str]:
     """A letter in a line; nothing in it says whose it is."""
     return {
         "letter": letter.place,
@@ -97,7 +97,7 @@ def row(letter: Letter) -> dict[str, str]:
     }
 
 
-def content(letter: Letter, *, raw: bool) -> dict[str, Any]:
+def content(letter: DeadLetter, *, raw: bool) -> dict[str, Any]:
     """A letter with headers and body; where not `raw`, only what says nothing of a person, and of the rest the size."""
     headers = {name: text for name, text in letter.record.metadata.items() if raw or not name.startswith("__")}
     if not raw:
@@ -109,7 +109,7 @@ def _header(name: str, text: str) -> str:
     return text if name.startswith(PREFIX) and name != IDS else str(_redacted(text, name))
 
 
-def _body(letter: Letter, *, raw: bool) -> Any:
+def _body(letter: DeadLetter, *, raw: bool) -> Any:
     try:
         body = json.loads(letter.record.value)
     except (ValueError, RecursionError):

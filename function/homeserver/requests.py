@@ -29,7 +29,7 @@ PROBE_TIMEOUT = httpx.Timeout(5.0, connect=2.0, pool=None)
 PASSING_STATUSES = frozenset({500, 502, 503, 504})
 
 
-class _Passing(Exception):
+class _TransientError(Exception):
     """One try failed in a way that the next may not."""
 
     def __init__(self, what: str, *, answered: bool) -> None:
@@ -65,7 +65,7 @@ class Answer:
         return f"{self.status} {self.errcode}".strip()
 
 
-class Calls:
+class AdminApi:
     """Calls one homeserver with an admin's token.
 
     Args:
@@ -105,12 +105,12 @@ class Calls:
                 return user
             data = f"/_matrix/client/v3/user/{own}/account_data/matrix-account-sync.probe"
             await self._probed("PUT", data, {"at": int(time.time())})
-        except _Passing as passing:
+        except _TransientError as passing:
             raise TryAgain(Reason.SYNAPSE_UNAVAILABLE, f"probe: {passing.what}") from None
         return user
 
     async def _probed(self, method: str, path: str, body: Body = None) -> Answer:
-        return _judged(await self._authorised(method, path, body, PROBE_TIMEOUT))
+        return _raise_for_status(await self._with_token(method, path, body, PROBE_TIMEOUT))
 
     async def call(self, method: str, path: str, body: Body = None) -> Answer:
         """One request with a few quick tries. What still fails then is the request's own fault only if Synapse works
@@ -121,46 +121,46 @@ class Calls:
             TryAgain: Synapse is unwell, limits us for long, or refuses us altogether.
         """
         try:
-            return await self._tried(method, path, body)
+            return await self._with_retries(method, path, body)
         except TryAgain as failure:
             if failure.reason is not Reason.TOKEN_REFUSED or "M_FORBIDDEN" not in failure.detail:
                 raise
-            await self._doubted()  # still an admin: then only this is forbidden
+            await self._check_healthy()  # still an admin: then only this is forbidden
             raise Rejected(Reason.SYNAPSE_REFUSED, failure.detail) from None
 
-    async def _tried(self, method: str, path: str, body: Body) -> Answer:
+    async def _with_retries(self, method: str, path: str, body: Body) -> Answer:
         try:
-            return await self._patient(method, path, body)
-        except _Passing as passing:
-            first: _Passing | None = passing
+            return await self._wait_for_rate_limit(method, path, body)
+        except _TransientError as passing:
+            first: _TransientError | None = passing
         try:
-            async for attempt in stamina.retry_context(on=_again, attempts=TRIES, **WAITS):
+            async for attempt in stamina.retry_context(on=_is_retryable, attempts=TRIES, **WAITS):
                 with attempt:
                     if first:  # only what fails pays for stamina's frame; the first try counts all the same
                         failed, first = first, None
                         raise failed
-                    return await self._patient(method, path, body)
-        except _Passing:
-            await self._doubted()
+                    return await self._wait_for_rate_limit(method, path, body)
+        except _TransientError:
+            await self._check_healthy()
         try:
-            return await self._patient(method, path, body)
-        except _Passing as failure:
-            await self._doubted()
+            return await self._wait_for_rate_limit(method, path, body)
+        except _TransientError as failure:
+            await self._check_healthy()
             if failure.answered:
                 raise Rejected(Reason.SYNAPSE_ERROR, f"{method}: {failure.what}") from None
             raise TryAgain(Reason.SYNAPSE_UNAVAILABLE, f"{method}: {failure.what}") from None
 
-    async def _doubted(self) -> None:
+    async def _check_healthy(self) -> None:
         """The probe, as one of the calls in flight: when Synapse is unwell, every user's call comes to ask."""
         async with self._in_flight:
             await self.probe()
 
-    async def _patient(self, method: str, path: str, body: Body) -> Answer:
+    async def _wait_for_rate_limit(self, method: str, path: str, body: Body) -> Answer:
         """One try, repeated while the rate limiter asks to wait. A limited write may have been applied all the same;
         every call here can be repeated."""
         async with self._in_flight:  # not while a failed call waits for its next try: others may pass
             deadline = time.monotonic() + LIMITED_SECONDS
-            while (answer := await self._authorised(method, path, body, TIMEOUT)).status == 429:
+            while (answer := await self._with_token(method, path, body, TIMEOUT)).status == 429:
                 pause = answer.body.get("retry_after_ms")
                 seconds = pause / 1000 if isinstance(pause, int) else 1.0
                 if time.monotonic() + seconds > deadline:
@@ -168,9 +168,9 @@ class Calls:
                         Reason.RATE_LIMITED, f"{method}: asked to wait {seconds:.0f} s; lift the admin's limit"
                     )
                 await asyncio.sleep(seconds)
-        return _judged(answer)
+        return _raise_for_status(answer)
 
-    async def _authorised(self, method: str, path: str, body: Body, timeout: httpx.Timeout) -> Answer:
+    async def _with_token(self, method: str, path: str, body: Body, timeout: httpx.Timeout) -> Answer:
         """One request; a refused token is read again, once."""
         token = await self._tokens.token()
         answer = await self._send(method, path, body, token, timeout)
@@ -192,9 +192,9 @@ class Calls:
         try:
             response = await self._http.request(method, path, content, headers, timeout)
         except httpx.ReadTimeout:
-            raise _Passing("no answer in time", answered=True) from None
+            raise _TransientError("no answer in time", answered=True) from None
         except httpx.TransportError as error:
-            raise _Passing(type(error).__name__, answered=False) from None
+            raise _TransientError(type(error).__name__, answered=False) from None
         try:
             parsed = response.json()
         except ValueError:
@@ -205,17 +205,17 @@ class Calls:
         return Answer(response.status_code, parsed if isinstance(parsed, dict) else {})
 
 
-def _again(error: Exception) -> bool:
+def _is_retryable(error: Exception) -> bool:
     """A request that ran into its timeout is not repeated at once: the batch has no time for it."""
-    return isinstance(error, _Passing) and error.what != "no answer in time"
+    return isinstance(error, _TransientError) and error.what != "no answer in time"
 
 
-def _judged(answer: Answer) -> Answer:
+def _raise_for_status(answer: Answer) -> Answer:
     """The answer if it is one that a caller can use: success, or Synapse's own "not found"."""
     if 200 <= answer.status < 300 or (answer.status == 404 and answer.errcode == "M_NOT_FOUND"):
         return answer
     if answer.status in PASSING_STATUSES:
-        raise _Passing(str(answer), answered=True)
+        raise _TransientError(str(answer), answered=True)
     if answer.status in {400, 409, 413} and answer.errcode:
         raise Rejected(Reason.SYNAPSE_REFUSED, str(answer))
     raise TryAgain(Reason.SYNAPSE_UNEXPECTED, str(answer))

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from function.accounts.user_state import Account
 from function.homeserver.measured import verb
-from function.homeserver.requests import Calls, Upload
+from function.homeserver.requests import AdminApi, Upload
 from function.outcomes import Reason, Rejected, TryAgain
 
 UUID = r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
@@ -38,7 +38,7 @@ class Media:
     at: datetime
 
 
-class Synapse(Calls):
+class Synapse(AdminApi):
     """One homeserver."""
 
     def mxid(self, user_id: str) -> str:

@@ -10,26 +10,26 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from function.accounts.plan import hides_a_step
-from function.accounts.reconcile import Outcome, Reconciler
-from function.accounts.room_cleanup import Departures
-from function.accounts.user_state import Record, Status, fold, may_have_run
-from function.dapr.bulk_envelope import Delivered
-from function.dapr.state_store import Conflict, StateStore, Stored
+from function.accounts.plan import coalesces_a_write
+from function.accounts.reconcile import Reconciler, ReconcileResult
+from function.accounts.room_cleanup import RoomCleanup
+from function.accounts.user_state import Status, UserState, fold, may_be_redelivered
+from function.dapr.bulk_envelope import KafkaRecord
+from function.dapr.state_store import Conflict, StateStore, Versioned
 from function.dead_letters.publish import DeadLetters
 from function.events.decode import Event, Ignored, UserCreated, UserDeleted, decode
 from function.health import Health
 from function.outcomes import Reason, Rejected, TryAgain
-from function.processing.deletion_limit import Brake
-from function.processing.event_log import event_id_of, tell
-from function.processing.results import Fate, Verdict, deactivates, verdicts_of
-from function.processing.user_locks import Turns
+from function.processing.deletion_limit import DeletionLimit
+from function.processing.event_log import event_id_of, log_batch
+from function.processing.results import EventResult, Outcome, deactivates, event_results
+from function.processing.user_locks import UserLocks
 from function.telemetry.logs import log, log_failure
 from function.telemetry.traces import OFF, Traces
 
 BATCH_SECONDS = 30.0  # no user's reconciliation may hold a batch longer: it holds every partition of this pod
 CONFLICT_TRIES = 3
-BREATH = 10  # users that begin at once
+TASK_START_CHUNK = 10  # users that begin at once
 
 
 @dataclass(slots=True)
@@ -40,8 +40,8 @@ class _User:
     places: list[int]
     events: list[Event]
     traceparents: list[str] = field(default_factory=list)
-    verdicts: dict[int, Verdict] = field(default_factory=dict)
-    outcome: Outcome | None = None
+    results: dict[int, EventResult] = field(default_factory=dict)
+    reconciled: ReconcileResult | None = None
     may_delete: bool | None = None  # what the brake said
 
     @property
@@ -49,7 +49,7 @@ class _User:
         return [type(event).__name__ for event in self.events]
 
 
-class Delivery:
+class BatchProcessor:
     """Takes batches, several at a time where they share no user.
 
     Args:
@@ -65,30 +65,30 @@ class Delivery:
 
     def __init__(
         self, state: StateStore, reconciler: Reconciler, dead_letters: DeadLetters, health: Health, *,
-        brake: Brake, departures: Departures, precreate: bool, traces: Traces = OFF,
+        deletion_limit: DeletionLimit, room_cleanup: RoomCleanup, precreate: bool, traces: Traces = OFF,
     ) -> None:  # fmt: skip
         self._state, self._reconciler, self._dead_letters, self._health = state, reconciler, dead_letters, health
-        self._brake, self._departures, self._precreate = brake, departures, precreate
+        self._deletion_limit, self._room_cleanup, self._precreate = deletion_limit, room_cleanup, precreate
         self._traces = traces
-        self._turns = Turns()
+        self._user_locks = UserLocks()
 
     @property
-    def braking(self) -> bool:
+    def deletions_exhausted(self) -> bool:
         """Whether deletions go to the dead letters now."""
-        return self._brake.on
+        return self._deletion_limit.exhausted
 
-    async def deliver(self, records: Sequence[Delivered]) -> list[Verdict]:
+    async def process(self, records: Sequence[KafkaRecord]) -> list[EventResult]:
         """The verdict on each record, in their order. Never raises."""
         with self._traces.batch(len(records)) as ended:
-            verdicts = await self._answered(records)
-            ended(verdicts)
-            return verdicts
+            results = await self._answered(records)
+            ended(results)
+            return results
 
-    async def _answered(self, records: Sequence[Delivered]) -> list[Verdict]:
-        if self._health.sick:
-            return [Verdict(Fate.RETRY, self._health.sick)] * len(records)
+    async def _answered(self, records: Sequence[KafkaRecord]) -> list[EventResult]:
+        if self._health.failure:
+            return [EventResult(Outcome.RETRY, self._health.failure)] * len(records)
         try:
-            return await self._deliver(records)
+            return await self._process(records)
         except TryAgain as failure:
             return self._retry_all(records, failure)
         except TimeoutError:
@@ -97,48 +97,48 @@ class Delivery:
             log_failure("batch_failed", error)
             return self._retry_all(records, TryAgain(Reason.UNEXPECTED, type(error).__name__))
 
-    def _retry_all(self, records: Sequence[Delivered], failure: TryAgain) -> list[Verdict]:
+    def _retry_all(self, records: Sequence[KafkaRecord], failure: TryAgain) -> list[EventResult]:
         self._health.report(failure)
         log(logging.WARNING, "batch_waits", reason=failure.reason.value, detail=failure.detail, size=len(records))
-        return [Verdict(Fate.RETRY, failure)] * len(records)
+        return [EventResult(Outcome.RETRY, failure)] * len(records)
 
-    async def _deliver(self, records: Sequence[Delivered]) -> list[Verdict]:
+    async def _process(self, records: Sequence[KafkaRecord]) -> list[EventResult]:
         decoded = [decode(record.value, record.headers) for record in records]
-        verdicts: dict[int, Verdict] = {}
+        results: dict[int, EventResult] = {}
         users: dict[str, _User] = {}
         for place, event in enumerate(decoded):
             if isinstance(event, Ignored) or (isinstance(event, UserCreated) and not self._precreate):
-                verdicts[place] = Verdict(Fate.IGNORED)
+                results[place] = EventResult(Outcome.IGNORED)
             elif isinstance(event, Rejected):
-                verdicts[place] = Verdict(Fate.DEAD_LETTER, event)
+                results[place] = EventResult(Outcome.DEAD_LETTER, event)
             else:
                 user = users.setdefault(event.user_id, _User(event.user_id, [], []))
                 user.places.append(place)
                 user.events.append(event)
                 user.traceparents.append(records[place].metadata.get("traceparent", ""))
         # The calls to the sidecar have no bound of their own.
-        async with self._turns.of(users.keys()), asyncio.timeout(2 * BATCH_SECONDS):
+        async with self._user_locks.acquire(users.keys()), asyncio.timeout(2 * BATCH_SECONDS):
             if users:
-                await self._settle(list(users.values()))
+                await self._process_users(list(users.values()))
             for user in users.values():
-                verdicts |= user.verdicts
-            await self._bury(records, decoded, verdicts)
-        _keep_order(users.values(), verdicts)
-        ordered = [verdicts[place] for place in range(len(records))]
-        tell(records, decoded, ordered)
+                results |= user.results
+            await self._publish_dead_letters(records, decoded, results)
+        _hold_back_later_events(users.values(), results)
+        ordered = [results[place] for place in range(len(records))]
+        log_batch(records, decoded, ordered)
         return ordered
 
-    async def _settle(self, users: Sequence[_User]) -> None:
+    async def _process_users(self, users: Sequence[_User]) -> None:
         """Brings Synapse and the records in step with the users' events."""
         stored = await self._state.read([user.user_id for user in users])
-        busy = [user for user in users if not self._settled_at_once(user, stored[user.user_id])]
-        await self._settle_together(busy, stored)
+        busy = [user for user in users if not self._processed_without_io(user, stored[user.user_id])]
+        await self._process_concurrently(busy, stored)
         changed = {
-            user.user_id: Stored(user.outcome.record, stored[user.user_id].etag)
+            user.user_id: Versioned(user.reconciled.state, stored[user.user_id].etag)
             for user in users
-            if user.outcome and user.outcome.record != stored[user.user_id].record
+            if user.reconciled and user.reconciled.state != stored[user.user_id].state
         }
-        await self._departures.add(_deactivated(users))
+        await self._room_cleanup.add(_deactivated(users))
         try:
             if changed:
                 await self._state.write(changed)
@@ -150,56 +150,56 @@ class Delivery:
 
     def _saved(self, user_ids: Iterable[str]) -> None:
         for user_id in user_ids:
-            self._reconciler.saved(user_id)
+            self._reconciler.forget_upload(user_id)
 
-    def _settled_at_once(self, user: _User, stored: Stored) -> bool:
+    def _processed_without_io(self, user: _User, stored: Versioned) -> bool:
         """Whether there is nothing to ask and nothing to do, as for most events: they need no task of their own."""
         if any(isinstance(event, UserDeleted) for event in user.events):
             return False  # the brake has to be asked
         try:
-            record, doubtful = _folded(stored.record, user.events)
-            user.outcome = None if doubtful else self._reconciler.at_once(user.user_id, record)
+            record, verify = _folded(stored.state, user.events)
+            user.reconciled = None if verify else self._reconciler.without_io(user.user_id, record)
         except Exception:
             return False  # the long way says what is wrong, and has this user alone wait
-        if user.outcome is None:
+        if user.reconciled is None:
             return False
         with self._traces.user(user.types, user.traceparents) as ended:
-            user.verdicts = dict(zip(user.places, verdicts_of(user.events, user.outcome), strict=True))
-            ended(user.verdicts.values())
+            user.results = dict(zip(user.places, event_results(user.events, user.reconciled), strict=True))
+            ended(user.results.values())
         return True
 
-    async def _settle_together(self, users: Sequence[_User], stored: Mapping[str, Stored]) -> None:
+    async def _process_concurrently(self, users: Sequence[_User], stored: Mapping[str, Versioned]) -> None:
         try:
             async with asyncio.TaskGroup() as group:  # where one fails, nobody goes on writing once the turn is over
                 for number, user in enumerate(users, start=1):
-                    group.create_task(self._settle_traced(user, stored[user.user_id]))
-                    if number % BREATH == 0:
+                    group.create_task(self._process_traced(user, stored[user.user_id]))
+                    if number % TASK_START_CHUNK == 0:
                         await asyncio.sleep(0)  # else Synapse's answers to other batches wait until all have begun
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None  # the log is to name it, not the group
 
-    async def _settle_traced(self, user: _User, stored: Stored) -> None:
+    async def _process_traced(self, user: _User, stored: Versioned) -> None:
         with self._traces.user(user.types, user.traceparents) as ended:
-            user.verdicts = await self._settle_user(user, stored)
-            ended(user.verdicts.values())
+            user.results = await self._process_user(user, stored)
+            ended(user.results.values())
 
-    async def _settle_user(self, user: _User, stored: Stored, *, doubtful: bool = False) -> dict[int, Verdict]:
+    async def _process_user(self, user: _User, stored: Versioned, *, verify: bool = False) -> dict[int, EventResult]:
         """One user's verdicts; `user.outcome` stays None where nothing may be saved."""
-        braked = self._braked(user, stored)
-        places = [place for place in user.places if place not in braked]
-        events = [event for place, event in zip(user.places, user.events, strict=True) if place not in braked]
-        user.outcome = None
+        over_limit = self._over_deletion_limit(user, stored)
+        places = [place for place in user.places if place not in over_limit]
+        events = [event for place, event in zip(user.places, user.events, strict=True) if place not in over_limit]
+        user.reconciled = None
         if not events:
-            return braked
-        record = stored.record
+            return over_limit
+        record = stored.state
         try:
-            record, unsure = _folded(stored.record, events)
+            record, unsure = _folded(stored.state, events)
             async with asyncio.timeout(BATCH_SECONDS):
-                user.outcome = await self._reconciler.reconcile(user.user_id, record, doubtful=doubtful or unsure)
+                user.reconciled = await self._reconciler.reconcile(user.user_id, record, verify=verify or unsure)
         except Rejected as rejected:
             # Not even a look at this account succeeds; what the events say is remembered all the same.
-            user.outcome = Outcome(record)
-            return braked | dict.fromkeys(places, Verdict(Fate.DEAD_LETTER, rejected))
+            user.reconciled = ReconcileResult(record)
+            return over_limit | dict.fromkeys(places, EventResult(Outcome.DEAD_LETTER, rejected))
         except TryAgain as failure:
             return self._wait(user, failure)
         except TimeoutError:
@@ -208,30 +208,30 @@ class Delivery:
             log_failure("user_failed", error)
             return self._wait(user, TryAgain(Reason.UNEXPECTED, type(error).__name__))
         finally:
-            if user.may_delete and not (user.outcome and deactivates(user.outcome)):
-                self._brake.give_back()
+            if user.may_delete and not (user.reconciled and deactivates(user.reconciled)):
+                self._deletion_limit.release()
                 user.may_delete = None
-        return braked | dict(zip(places, verdicts_of(events, user.outcome), strict=True))
+        return over_limit | dict(zip(places, event_results(events, user.reconciled), strict=True))
 
-    def _braked(self, user: _User, stored: Stored) -> dict[int, Verdict]:
+    def _over_deletion_limit(self, user: _User, stored: Versioned) -> dict[int, EventResult]:
         """The user's deletions, where the brake holds them back. They must leave no trace in the record: a person may
         find that they were a mistake, and never replay them."""
-        if stored.record.status is not Status.ACTIVE:
+        if stored.state.status is not Status.ACTIVE:
             return {}
         deletions = [p for p, event in zip(user.places, user.events, strict=True) if isinstance(event, UserDeleted)]
         if deletions and user.may_delete is None:
-            user.may_delete = self._brake.take()
+            user.may_delete = self._deletion_limit.try_acquire()
         if not deletions or user.may_delete:
             return {}
         log(logging.ERROR, "deletion_brake", size=len(deletions))
         rejected = Rejected(Reason.DELETION_BRAKE, "more deletions within an hour than MATRIX_MAX_DELETIONS_PER_HOUR")
-        return dict.fromkeys(deletions, Verdict(Fate.DEAD_LETTER, rejected))
+        return dict.fromkeys(deletions, EventResult(Outcome.DEAD_LETTER, rejected))
 
-    def _wait(self, user: _User, failure: TryAgain) -> dict[int, Verdict]:
+    def _wait(self, user: _User, failure: TryAgain) -> dict[int, EventResult]:
         self._health.report(failure)
-        return dict.fromkeys(user.places, Verdict(Fate.RETRY, failure))
+        return dict.fromkeys(user.places, EventResult(Outcome.RETRY, failure))
 
-    async def _save_alone(self, user: _User, changed: Stored) -> None:
+    async def _save_alone(self, user: _User, changed: Versioned) -> None:
         """Saves one user's record; where another writer was there, starts over from what that one left, and asks
         Synapse again, since our calls may have gone over the newer ones."""
         for _ in range(CONFLICT_TRIES):
@@ -241,44 +241,47 @@ class Delivery:
                 return
             except Conflict:
                 stored = (await self._state.read([user.user_id]))[user.user_id]
-                user.verdicts = await self._settle_user(user, stored, doubtful=True)
-                if user.outcome is None:
+                user.results = await self._process_user(user, stored, verify=True)
+                if user.reconciled is None:
                     return
-                await self._departures.add(_deactivated([user]))
-                changed = Stored(user.outcome.record, stored.etag)
-        user.verdicts = self._wait(user, TryAgain(Reason.CONFLICT, f"{CONFLICT_TRIES} times"))
+                await self._room_cleanup.add(_deactivated([user]))
+                changed = Versioned(user.reconciled.state, stored.etag)
+        user.results = self._wait(user, TryAgain(Reason.CONFLICT, f"{CONFLICT_TRIES} times"))
 
-    async def _bury(
-        self, records: Sequence[Delivered], decoded: Sequence[Event | Ignored | Rejected], verdicts: dict[int, Verdict]
+    async def _publish_dead_letters(
+        self,
+        records: Sequence[KafkaRecord],
+        decoded: Sequence[Event | Ignored | Rejected],
+        results: dict[int, EventResult],
     ) -> None:
         """Publishes the dead letters; one that can't be published waits."""
-        for place, verdict in sorted(verdicts.items()):
-            if not isinstance(verdict.failure, Rejected):
+        for place, result in sorted(results.items()):
+            if not isinstance(result.failure, Rejected):
                 continue
             try:
                 await self._dead_letters.publish(
-                    records[place], verdict.failure, event_id_of(decoded[place], records[place])
+                    records[place], result.failure, event_id_of(decoded[place], records[place])
                 )
             except TryAgain as failure:
                 log(logging.WARNING, "dead_letter_waits", reason=failure.reason.value, detail=failure.detail)
-                verdicts[place] = Verdict(Fate.RETRY, failure)
+                results[place] = EventResult(Outcome.RETRY, failure)
 
 
-def _folded(before: Record, events: Sequence[Event]) -> tuple[Record, bool]:
+def _folded(before: UserState, events: Sequence[Event]) -> tuple[UserState, bool]:
     """The record after the events, and whether Synapse may not be as it says."""
     folded = list(accumulate(events, fold, initial=before))
-    return folded[-1], hides_a_step(folded) or any(may_have_run(before, event) for event in events)
+    return folded[-1], coalesces_a_write(folded) or any(may_be_redelivered(before, event) for event in events)
 
 
-def _deactivated(users: Iterable[_User]) -> dict[str, Record]:
-    return {u.user_id: u.outcome.record for u in users if u.outcome and deactivates(u.outcome)}
+def _deactivated(users: Iterable[_User]) -> dict[str, UserState]:
+    return {u.user_id: u.reconciled.state for u in users if u.reconciled and deactivates(u.reconciled)}
 
 
-def _keep_order(users: Iterable[_User], verdicts: dict[int, Verdict]) -> None:
+def _hold_back_later_events(users: Iterable[_User], results: dict[int, EventResult]) -> None:
     """An event that waits takes the user's later ones with it; they are harmless to repeat."""
     for user in users:
-        waiting: Verdict | None = None
+        waiting: EventResult | None = None
         for place in user.places:
-            waiting = waiting or (verdicts[place] if verdicts[place].fate is Fate.RETRY else None)
+            waiting = waiting or (results[place] if results[place].outcome is Outcome.RETRY else None)
             if waiting:
-                verdicts[place] = waiting
+                results[place] = waiting

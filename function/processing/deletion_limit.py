@@ -7,7 +7,7 @@ from collections.abc import Callable
 HOUR = 3600.0
 
 
-class Brake:
+class DeletionLimit:
     """Lets so many deletions pass within any hour, and no more.
 
     Args:
@@ -20,20 +20,20 @@ class Brake:
         self._passed: deque[float] = deque()
 
     @property
-    def on(self) -> bool:
+    def exhausted(self) -> bool:
         """Whether the next deletion would be refused."""
         while self._passed and self._passed[0] <= self._clock() - HOUR:
             self._passed.popleft()
         return bool(self._limit) and len(self._passed) >= self._limit
 
-    def take(self) -> bool:
+    def try_acquire(self) -> bool:
         """Lets one deletion pass; False when it may not."""
-        if self.on:
+        if self.exhausted:
             return False
         self._passed.append(self._clock())
         return True
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """The deletion that was let pass had nothing to do."""
         if self._passed:
             self._passed.pop()

@@ -4,40 +4,40 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 
-from function.dapr.bulk_envelope import Delivered
+from function.dapr.bulk_envelope import KafkaRecord
 from function.events.decode import Event, Ignored
 from function.outcomes import Rejected, TryAgain
-from function.processing.results import Fate, Verdict
+from function.processing.results import EventResult, Outcome
 from function.telemetry.logs import log, logs, plain
 
 
-def event_id_of(event: Event | Ignored | Rejected, record: Delivered) -> str:
+def event_id_of(event: Event | Ignored | Rejected, record: KafkaRecord) -> str:
     """The event's id; where it could not be decoded, what its headers say."""
     headers = record.headers
     return plain(headers.get("event_id") or headers.get("ce_id", "-") if isinstance(event, Rejected) else event.id)
 
 
-def tell(
-    records: Sequence[Delivered], decoded: Sequence[Event | Ignored | Rejected], verdicts: Sequence[Verdict]
+def log_batch(
+    records: Sequence[KafkaRecord], decoded: Sequence[Event | Ignored | Rejected], results: Sequence[EventResult]
 ) -> None:
     """A line for every event that changed something or waits or failed, and one for the batch."""
-    for record, event, verdict in zip(records, decoded, verdicts, strict=True):
-        level = {Fate.APPLIED: logging.INFO, Fate.DEAD_LETTER: logging.WARNING}.get(verdict.fate, logging.DEBUG)
+    for record, event, result in zip(records, decoded, results, strict=True):
+        level = {Outcome.APPLIED: logging.INFO, Outcome.DEAD_LETTER: logging.WARNING}.get(result.outcome, logging.DEBUG)
         if not logs(level):
             continue
-        failure = verdict.failure
+        failure = result.failure
         log(
             level,
             "event",
-            outcome=verdict.fate.value,
+            outcome=result.outcome.value,
             event_type=type(event).__name__,
             event_id=event_id_of(event, record),
             topic=record.topic,
-            partition=plain(record.about("partition")),
-            offset=plain(record.about("offset")),
+            partition=plain(record.dapr_metadata("partition")),
+            offset=plain(record.dapr_metadata("offset")),
             **({"reason": failure.reason.value, "detail": failure.detail} if failure else {}),
         )
-    outcomes = Counter(verdict.fate.value for verdict in verdicts)
-    waits = Counter(v.failure.reason.value for v in verdicts if isinstance(v.failure, TryAgain))
-    level = logging.INFO if outcomes.keys() & {Fate.APPLIED, Fate.DEAD_LETTER, Fate.RETRY} else logging.DEBUG
+    outcomes = Counter(result.outcome.value for result in results)
+    waits = Counter(v.failure.reason.value for v in results if isinstance(v.failure, TryAgain))
+    level = logging.INFO if outcomes.keys() & {Outcome.APPLIED, Outcome.DEAD_LETTER, Outcome.RETRY} else logging.DEBUG
     log(level, "batch", size=len(records), outcomes=dict(outcomes), **({"reason": dict(waits)} if waits else {}))

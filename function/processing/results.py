@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from function.accounts.plan import PROFILE_STEPS, CreateAccount, Deactivate, DeleteMedia, EndSessions, Step
-from function.accounts.reconcile import Outcome
+from function.accounts.reconcile import ReconcileResult
 from function.accounts.user_state import Status, is_late
 from function.events.decode import Event, PasswordChanged, ProfileUpdated, UserCreated, UserDeleted
 from function.outcomes import Rejected, TryAgain
 
 
-class Fate(StrEnum):
+class Outcome(StrEnum):
     """What became of one event."""
 
     APPLIED = "applied"  # at least one call changed Synapse
@@ -24,72 +24,72 @@ class Fate(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class EventResult:
     """The fate of one record; `reason` for a dead letter and a retry."""
 
-    fate: Fate
+    outcome: Outcome
     failure: Rejected | TryAgain | None = None
 
 
-def verdicts_of(events: Sequence[Event], outcome: Outcome) -> list[Verdict]:
+def event_results(events: Sequence[Event], reconciled: ReconcileResult) -> list[EventResult]:
     """What one reconciliation means for each of the events that were folded into it."""
     latest = max((e.at for e in events if isinstance(e, ProfileUpdated)), default=None)
     last = max((i for i, e in enumerate(events) if isinstance(e, ProfileUpdated) and e.at == latest), default=-1)
-    return [_verdict(event, outcome, newest=place == last) for place, event in enumerate(events)]
+    return [_event_result(event, reconciled, newest=place == last) for place, event in enumerate(events)]
 
 
-def deactivates(outcome: Outcome) -> bool:
+def deactivates(reconciled: ReconcileResult) -> bool:
     """Whether an account was ended."""
-    return any(isinstance(step, Deactivate) for step in outcome.done)
+    return any(isinstance(step, Deactivate) for step in reconciled.done)
 
 
-def _verdict(event: Event, outcome: Outcome, *, newest: bool) -> Verdict:
+def _event_result(event: Event, reconciled: ReconcileResult, *, newest: bool) -> EventResult:
     match event:
         case UserDeleted():
-            return _deletion(outcome)
+            return _deletion(reconciled)
         case ProfileUpdated():
-            return _profile(event, outcome, newest=newest)
+            return _profile(event, reconciled, newest=newest)
         case UserCreated():
-            return _late(event, outcome) or _of_steps(outcome, CreateAccount)
+            return _late(event, reconciled) or _of_steps(reconciled, CreateAccount)
         case PasswordChanged():
-            gone = None if outcome.account.exists else Verdict(Fate.NO_ACCOUNT)
-            return _late(event, outcome) or gone or _of_steps(outcome, EndSessions)
+            gone = None if reconciled.account.exists else EventResult(Outcome.NO_ACCOUNT)
+            return _late(event, reconciled) or gone or _of_steps(reconciled, EndSessions)
 
 
-def _deletion(outcome: Outcome) -> Verdict:
-    if refused := _refusal(outcome, Deactivate, DeleteMedia):
+def _deletion(reconciled: ReconcileResult) -> EventResult:
+    if refused := _refusal(reconciled, Deactivate, DeleteMedia):
         return refused
-    if not outcome.account.exists:
-        return Verdict(Fate.NO_ACCOUNT)
-    return Verdict(Fate.APPLIED if outcome.done else Fate.UNCHANGED)
+    if not reconciled.account.exists:
+        return EventResult(Outcome.NO_ACCOUNT)
+    return EventResult(Outcome.APPLIED if reconciled.done else Outcome.UNCHANGED)
 
 
-def _profile(event: ProfileUpdated, outcome: Outcome, *, newest: bool) -> Verdict:
+def _profile(event: ProfileUpdated, reconciled: ReconcileResult, *, newest: bool) -> EventResult:
     if not newest:
-        return Verdict(Fate.STALE)
-    if late := _late(event, outcome):
+        return EventResult(Outcome.STALE)
+    if late := _late(event, reconciled):
         return late
-    if not outcome.account.exists or outcome.account.deactivated:
-        return Verdict(Fate.NO_ACCOUNT)
-    if refused := _refusal(outcome, *PROFILE_STEPS):
+    if not reconciled.account.exists or reconciled.account.deactivated:
+        return EventResult(Outcome.NO_ACCOUNT)
+    if refused := _refusal(reconciled, *PROFILE_STEPS):
         return refused
     if isinstance(event.avatar, Rejected):
-        return Verdict(Fate.DEAD_LETTER, event.avatar)
-    return _of_steps(outcome, *PROFILE_STEPS)
+        return EventResult(Outcome.DEAD_LETTER, event.avatar)
+    return _of_steps(reconciled, *PROFILE_STEPS)
 
 
-def _late(event: Event, outcome: Outcome) -> Verdict | None:
-    record = outcome.record
-    return Verdict(Fate.STALE) if record.status is not Status.ACTIVE or is_late(record, event) else None
+def _late(event: Event, reconciled: ReconcileResult) -> EventResult | None:
+    state = reconciled.state
+    return EventResult(Outcome.STALE) if state.status is not Status.ACTIVE or is_late(state, event) else None
 
 
-def _of_steps(outcome: Outcome, *kinds: type[Step]) -> Verdict:
-    if refused := _refusal(outcome, *kinds):
+def _of_steps(reconciled: ReconcileResult, *kinds: type[Step]) -> EventResult:
+    if refused := _refusal(reconciled, *kinds):
         return refused
-    done = any(isinstance(step, kinds) for step in outcome.done)
-    return Verdict(Fate.APPLIED if done else Fate.UNCHANGED)
+    done = any(isinstance(step, kinds) for step in reconciled.done)
+    return EventResult(Outcome.APPLIED if done else Outcome.UNCHANGED)
 
 
-def _refusal(outcome: Outcome, *kinds: type[Step]) -> Verdict | None:
-    refused = (rejected for step, rejected in outcome.refused if isinstance(step, kinds))
-    return next((Verdict(Fate.DEAD_LETTER, rejected) for rejected in refused), None)
+def _refusal(reconciled: ReconcileResult, *kinds: type[Step]) -> EventResult | None:
+    refused = (rejected for step, rejected in reconciled.refused if isinstance(step, kinds))
+    return next((EventResult(Outcome.DEAD_LETTER, rejected) for rejected in refused), None)

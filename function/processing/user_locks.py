@@ -6,7 +6,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 
 
-class Turns:
+class UserLocks:
     """Whose turn it is. Batches rarely share a user: daprd hands a partition's batches over one after the other, and a
     user's main and replayed records come through the same member of the group. They do after a rebalance."""
 
@@ -15,7 +15,7 @@ class Turns:
         self._freed = asyncio.Event()
 
     @asynccontextmanager
-    async def of(self, user_ids: AbstractSet[str]) -> AsyncIterator[None]:
+    async def acquire(self, user_ids: AbstractSet[str]) -> AsyncIterator[None]:
         """Waits until nobody else works on any of the users; they are the caller's until the end."""
         while not self._busy.isdisjoint(user_ids):
             await self._freed.wait()

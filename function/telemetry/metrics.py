@@ -170,10 +170,10 @@ class Metrics:
     def brake(self, on: bool) -> None:
         self._get(BRAKE).set(on)
 
-    def world(self, sick: Reason | None, *, consuming: bool) -> None:
+    def world(self, failure: Reason | None, *, consuming: bool) -> None:
         """What health says now; `sick` is why the function is not ready."""
         self._get(CONSUMING).set(consuming)
-        broken = _PARTS.get(sick, OTHER) if sick else None
+        broken = _PARTS.get(failure, OTHER) if failure else None
         for part in PARTS:
             self._get(READY, part=part).set(part != broken)
 

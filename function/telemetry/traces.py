@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager
 import httpx
 from starlette.types import ASGIApp
 
-from function.processing.results import Verdict
+from function.processing.results import EventResult
 
-Ended = Callable[[Iterable[Verdict]], None]  # takes what became of the events
+Ended = Callable[[Iterable[EventResult]], None]  # takes what became of the events
 
 
 class Traces:
@@ -35,7 +35,7 @@ class Traces:
         """Sends what is left; blocks."""
 
 
-def _nothing(_: Iterable[Verdict]) -> None:
+def _nothing(_: Iterable[EventResult]) -> None:
     pass
 
 

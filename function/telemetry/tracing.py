@@ -21,13 +21,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from function import __version__
 from function.homeserver.measured import current_verb, status_of
-from function.processing.results import Fate, Verdict
+from function.processing.results import EventResult, Outcome
 from function.telemetry.traces import Ended, Traces
 
 _W3C = TraceContextTextMapPropagator()  # and not the global one, which would carry foreign baggage to Synapse
 
 
-def exported() -> Traces:
+def otlp_tracing() -> Traces:
     """Traces that go where OTEL_EXPORTER_OTLP_ENDPOINT says, from a thread of their own."""
     ours = Resource.create({SERVICE_NAME: "matrix-account-sync", SERVICE_VERSION: __version__})
     wanted = OTELResourceDetector().detect()  # OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES
@@ -65,13 +65,13 @@ class Spans(Traces):
     def batch(self, size: int) -> Iterator[Ended]:
         with self.span("batch", SpanKind.CONSUMER) as span:
             span.set_attribute("records", size)
-            yield lambda verdicts: _tell(span, verdicts)
+            yield lambda results: set_result(span, results)
 
     @contextlib.contextmanager
     def user(self, types: Sequence[str], traceparents: Sequence[str]) -> Iterator[Ended]:
         with self.span("user", links=_links(traceparents)) as span:
             span.set_attribute("types", sorted(set(types)))
-            yield lambda verdicts: _tell(span, verdicts)
+            yield lambda results: set_result(span, results)
 
     @contextlib.contextmanager
     def span(self, name: str, kind: SpanKind = SpanKind.INTERNAL, links: Sequence[Link] = ()) -> Iterator[Span]:
@@ -111,13 +111,13 @@ class _Calling(httpx.AsyncBaseTransport):
         await self._transport.aclose()
 
 
-def _tell(span: Span, verdicts: Iterable[Verdict]) -> None:
-    told = list(verdicts)
-    for fate, count in Counter(verdict.fate for verdict in told).items():
-        span.set_attribute(f"outcome.{fate.value}", count)
-    if reasons := sorted({verdict.failure.reason.value for verdict in told if verdict.failure}):
+def set_result(span: Span, results: Iterable[EventResult]) -> None:
+    told = list(results)
+    for outcome, count in Counter(result.outcome for result in told).items():
+        span.set_attribute(f"outcome.{outcome.value}", count)
+    if reasons := sorted({result.failure.reason.value for result in told if result.failure}):
         span.set_attribute("reasons", reasons)
-    if any(verdict.fate in {Fate.RETRY, Fate.DEAD_LETTER} for verdict in told):
+    if any(result.outcome in {Outcome.RETRY, Outcome.DEAD_LETTER} for result in told):
         span.set_status(StatusCode.ERROR)
 
 

@@ -20,7 +20,15 @@ import trustme
 from anyio.lowlevel import checkpoint
 
 from dev.processes import free_port
-from function.avatars.fetch import IN_FLIGHT, MAX_BYTES, PAUSE_SECONDS, AvatarSource, Image, Known, NotModified
+from function.avatars.fetch import (
+    HOST_BACKOFF_SECONDS,
+    IN_FLIGHT,
+    MAX_BYTES,
+    AvatarSource,
+    Image,
+    NotModified,
+    Validators,
+)
 from function.avatars.ssrf_guard import is_global
 from function.outcomes import Reason, Rejected
 from tests.contract.servers.cdn import Cdn, ScriptedResolver, both, moved, pour, response, serving
@@ -62,7 +70,7 @@ class Net:
             AvatarSource(entries, changes.pop("tls", self.trust), **(known | changes))
         )
 
-    async def fetch(self, path: str = "/a", known: Known | None = None, **changes: Any) -> Image | NotModified:
+    async def fetch(self, path: str = "/a", known: Validators | None = None, **changes: Any) -> Image | NotModified:
         return await (await self.source(**changes)).fetch(self.url + path, known)
 
     async def refusal(self, path: str = "/a", **changes: Any) -> tuple[Reason, str]:
@@ -113,7 +121,7 @@ async def test_an_image_comes_with_its_type_and_size_and_with_how_to_ask_again(n
     content_type, content = IMAGES[name]
     modified = "Thu, 01 Jan 2026 09:30:00 GMT"
     net.cdn.answers["/a"] = response(body=content, ETag='"one"', Last_Modified=modified)
-    known = Known(hashlib.sha256(content).hexdigest(), '"one"', modified)
+    known = Validators(hashlib.sha256(content).hexdigest(), '"one"', modified)
     assert await net.fetch() == Image(content, content_type, WIDTH, HEIGHT, known)
 
 
@@ -460,9 +468,9 @@ async def test_an_answer_without_the_image_is_not_found(net: Net, status: int) -
 
 async def test_an_unchanged_image_is_not_sent_again(net: Net) -> None:
     """The host says so; it may give new validators, and those it does not give stay."""
-    known = Known("0" * 64, '"one"', "Thu, 01 Jan 2026 09:30:00 GMT")
+    known = Validators("0" * 64, '"one"', "Thu, 01 Jan 2026 09:30:00 GMT")
     net.cdn.answers["/a"] = response(304, ETag='"two"')
-    assert await net.fetch(known=known) == NotModified(Known("0" * 64, '"two"', known.last_modified))
+    assert await net.fetch(known=known) == NotModified(Validators("0" * 64, '"two"', known.last_modified))
     assert net.cdn.requests[0]["if-none-match"] == '"one"'
     assert net.cdn.requests[0]["if-modified-since"] == known.last_modified
 
@@ -471,7 +479,7 @@ async def test_not_modified_is_no_answer_to_a_request_without_conditions(net: Ne
     """Neither at first nor after a redirect: there the host speaks of an image that we never had from it."""
     net.cdn.answers |= {"/a": response(304), "/b": moved("/a")}
     source = await net.source()
-    for path, known in (("/a", Known("0" * 64)), ("/b", Known("0" * 64, '"one"'))):
+    for path, known in (("/a", Validators("0" * 64)), ("/b", Validators("0" * 64, '"one"'))):
         with pytest.raises(Rejected) as caught:
             await source.fetch(net.url + path, known)
         assert caught.value.reason is Reason.AVATAR_NOT_FOUND
@@ -491,9 +499,9 @@ async def test_the_same_bytes_are_the_same_image_whatever_the_validators_say(net
     """A host without validators, or with new ones after each deployment."""
     net.cdn.answers["/a"] = response(body=PNG)
     first = await net.fetch()
-    assert first.known == Known(hashlib.sha256(PNG).hexdigest())
+    assert first.known == Validators(hashlib.sha256(PNG).hexdigest())
     net.cdn.answers["/a"] = response(body=PNG, ETag='"two"')
-    assert await net.fetch(known=first.known) == NotModified(Known(first.known.sha256, '"two"'))
+    assert await net.fetch(known=first.known) == NotModified(Validators(first.known.sha256, '"two"'))
     assert "if-none-match" not in net.cdn.requests[1]
 
 
@@ -502,9 +510,9 @@ async def test_a_redirect_to_an_older_image_is_a_change(net: Net) -> None:
     would be "not modified since"."""
     net.cdn.answers |= {"/a": moved("/b"), "/b": response(body=PNG, ETag='"one"'), "/c": response(body=GIF)}
     first = await net.fetch()
-    assert first.known == Known(hashlib.sha256(PNG).hexdigest())
+    assert first.known == Validators(hashlib.sha256(PNG).hexdigest())
     net.cdn.answers["/a"] = moved("/c")
-    direct = Known(first.known.sha256, '"one"', "Thu, 01 Jan 2026 09:30:00 GMT")
+    direct = Validators(first.known.sha256, '"one"', "Thu, 01 Jan 2026 09:30:00 GMT")
     second = await net.fetch(known=direct)
     assert isinstance(second, Image)
     assert net.cdn.requests[-1].keys().isdisjoint({"if-none-match", "if-modified-since"})
@@ -524,10 +532,10 @@ async def test_a_dead_host_is_left_alone_for_a_while(net: Net) -> None:
     address = f"{net.url}/a"
     assert await refusal(source, address) == (Reason.AVATAR_UNAVAILABLE, "ClientConnectorError")
     assert await refusal(source, address) == (Reason.AVATAR_UNAVAILABLE, "failed a moment ago")
-    net.now = PAUSE_SECONDS - 0.1
+    net.now = HOST_BACKOFF_SECONDS - 0.1
     assert await refusal(source, address) == (Reason.AVATAR_UNAVAILABLE, "failed a moment ago")
     assert net.resolver.asked == [HOST]
-    net.now = PAUSE_SECONDS
+    net.now = HOST_BACKOFF_SECONDS
     assert await refusal(source, address) == (Reason.AVATAR_UNAVAILABLE, "ClientConnectorError")
 
 
@@ -544,7 +552,7 @@ async def test_a_host_that_says_it_is_unwell_is_left_alone(net: Net, status: int
     source = await net.source()
     assert await refusal(source, f"{net.url}/a") == (Reason.AVATAR_UNAVAILABLE, str(status))
     assert await refusal(source, f"{net.url}/b") == (Reason.AVATAR_UNAVAILABLE, "failed a moment ago")
-    net.now = PAUSE_SECONDS
+    net.now = HOST_BACKOFF_SECONDS
     assert isinstance(await source.fetch(f"{net.url}/b"), Image)
 
 

@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from function.accounts.user_state import Account, Record, Status
-from function.dapr.state_store import Conflict, StateStore, Stored
+from function.accounts.user_state import Account, Status, UserState
+from function.dapr.state_store import Conflict, StateStore, Versioned
 
 pytestmark = pytest.mark.anyio
 
-FULL = Record(
+FULL = UserState(
     status=Status.ACTIVE,
     profile_at=datetime(2025, 11, 1, 12, 0, 0, 123456, UTC),
     display_name="Ünïcödé 🦊",
@@ -21,56 +21,56 @@ FULL = Record(
 
 async def test_a_user_not_seen_before_has_an_empty_record(store: StateStore, user: str) -> None:
     """The fold starts from it."""
-    assert await store.read([user]) == {user: Stored(Record(), "")}
+    assert await store.read([user]) == {user: Versioned(UserState(), "")}
 
 
 async def test_what_is_written_is_read_back(store: StateStore, user: str) -> None:
     """Every field, and an etag to write over it."""
     other = str(uuid.uuid4())
-    await store.write({user: Stored(FULL), other: Stored(Record(Status.ERASED))})
+    await store.write({user: Versioned(FULL), other: Versioned(UserState(Status.ERASED))})
     found = await store.read([user, other])
-    assert (found[user].record, found[other].record) == (FULL, Record(Status.ERASED))
+    assert (found[user].state, found[other].state) == (FULL, UserState(Status.ERASED))
     assert found[user].etag
     assert found[other].etag
 
 
 async def test_a_record_is_written_over_with_the_etag_it_was_read_with(store: StateStore, user: str) -> None:
     """Each write gives a new etag."""
-    await store.write({user: Stored(FULL)})
+    await store.write({user: Versioned(FULL)})
     first = (await store.read([user]))[user]
-    await store.write({user: Stored(Record(Status.ERASED), first.etag)})
+    await store.write({user: Versioned(UserState(Status.ERASED), first.etag)})
     second = (await store.read([user]))[user]
-    assert second.record == Record(Status.ERASED)
+    assert second.state == UserState(Status.ERASED)
     assert second.etag != first.etag
 
 
 async def test_a_stale_etag_fails_the_whole_batch(store: StateStore, user: str) -> None:
     """All or nothing: the caller then saves user by user."""
     other = str(uuid.uuid4())
-    await store.write({user: Stored(FULL)})
+    await store.write({user: Versioned(FULL)})
     stale = (await store.read([user]))[user].etag
-    await store.write({user: Stored(Record(Status.DEACTIVATED), stale)})
+    await store.write({user: Versioned(UserState(Status.DEACTIVATED), stale)})
     with pytest.raises(Conflict):
-        await store.write({other: Stored(FULL), user: Stored(FULL, stale)})
+        await store.write({other: Versioned(FULL), user: Versioned(FULL, stale)})
     found = await store.read([user, other])
-    assert found[user].record == Record(Status.DEACTIVATED)
-    assert found[other] == Stored(Record(), "")
+    assert found[user].state == UserState(Status.DEACTIVATED)
+    assert found[other] == Versioned(UserState(), "")
 
 
 async def test_of_two_first_writers_of_one_user_the_second_conflicts(store: StateStore, user: str) -> None:
     """A new record has no etag yet, and must not be written over unseen all the same."""
-    await store.write({user: Stored(Record(Status.ERASED))})
+    await store.write({user: Versioned(UserState(Status.ERASED))})
     with pytest.raises(Conflict):
-        await store.write({user: Stored(FULL)})
-    assert (await store.read([user]))[user].record == Record(Status.ERASED)
+        await store.write({user: Versioned(FULL)})
+    assert (await store.read([user]))[user].state == UserState(Status.ERASED)
 
 
 async def test_a_batch_of_many_users_is_one_read_and_one_write(store: StateStore) -> None:
     """As many as a full batch holds."""
     users = [str(uuid.uuid4()) for _ in range(100)]
-    await store.write({one: Stored(FULL) for one in users})
+    await store.write({one: Versioned(FULL) for one in users})
     found = await store.read(users)
-    assert [found[one].record for one in users] == [FULL] * 100
+    assert [found[one].state for one in users] == [FULL] * 100
 
 
 async def test_the_probe_passes_on_a_store_that_works(store: StateStore) -> None:

@@ -15,7 +15,7 @@ from typer.main import get_command
 
 from dev import demo
 from function import __version__
-from function.accounts.user_state import Record
+from function.accounts.user_state import UserState
 from function.accounts.user_store import dump, load
 from function.audit.drift import Kind
 from function.avatars.fetch import MAX_BYTES
@@ -24,9 +24,9 @@ from function.cli import cli
 from function.dapr.http_server import HEAD_BYTES, REQUEST_SECONDS
 from function.dapr.subscription import BATCH_SIZE, BODY_BYTES, HEADERS_BYTES, RECORD_BYTES
 from function.dead_letters import publish
-from function.health import WORLD
+from function.health import READINESS_REASONS
 from function.outcomes import Reason
-from function.processing.results import Fate
+from function.processing.results import Outcome
 from function.routes import LIVE_ROUTE, METRICS_ROUTE, READY_ROUTE
 from function.settings import SECRET_KEY, Settings
 from function.telemetry.logs import FIELDS
@@ -117,11 +117,11 @@ def test_every_reason_says_the_same_in_the_docs_and_on_the_command_line() -> Non
 
 def test_the_reasons_that_make_the_function_not_ready_are_marked() -> None:
     world = rows(section(REASONS, "## The world's fault: RETRY"))
-    assert {code(row[0])[0] for row in world if row[2] == "RETRY, not ready"} == WORLD
+    assert {code(row[0])[0] for row in world if row[2] == "RETRY, not ready"} == READINESS_REASONS
 
 
 def test_the_outcomes_table_has_every_fate_and_nothing_else() -> None:
-    assert [code(row[0])[0] for row in rows(section(README, "## Outcomes"))] == list(Fate)
+    assert [code(row[0])[0] for row in rows(section(README, "## Outcomes"))] == list(Outcome)
 
 
 def test_every_module_of_the_function_is_in_the_layout_and_every_path_there_exists() -> None:
@@ -177,7 +177,7 @@ def test_the_record_in_the_design_page_is_one_that_the_function_reads_and_writes
     assert shown
     record = json.loads(shown[1])
     assert json.loads(dump(load(shown[1]))) == record
-    assert record.keys() - {"v"} == set(Record.__slots__)
+    assert record.keys() - {"v"} == set(UserState.__slots__)
 
 
 def test_the_metrics_tables_are_the_list_in_the_code() -> None:
@@ -209,7 +209,7 @@ def test_what_the_shell_blocks_name_exists(page: Path) -> None:
     """Events, outcomes and fields of the log, containers, options of make's targets, files of the project."""
     text = "\n".join(blocks(page, "sh"))
     assert set(re.findall(r'\.event == "(\w+)"', text)) <= logged_events()
-    assert set(re.findall(r'\.outcome == "(\w+)"', text)) <= set(Fate)
+    assert set(re.findall(r'\.outcome == "(\w+)"', text)) <= set(Outcome)
     selected = " ".join(re.findall(r"jq (?:-\w+ )?'(.*?)' function\.log", text))
     assert set(re.findall(r"\.([a-z_]+)", selected)) <= FIELDS | {"time", "level", "event", "error", "at", "logger"}
     assert set(re.findall(r" -c (\w+) -n ", text)) <= {"function", "daprd"}

@@ -11,53 +11,53 @@ FACE = "https://cdn.example/face.png"
 
 
 async def _made_after_the_deletion(w: World) -> None:
-    await w.deliver(deletion(soft=False))
+    await w.process(deletion(soft=False))
     w.login(ALICE)
 
 
 async def _reactivated(w: World) -> None:
     w.login(ALICE)
-    await w.deliver(profile(second=1), deletion(second=2))
+    await w.process(profile(second=1), deletion(second=2))
     w.account()["deactivated"] = False
 
 
 async def _erasure_taken_back(w: World) -> None:
     w.login(ALICE)
-    await w.deliver(deletion(soft=False))
+    await w.process(deletion(soft=False))
     w.account()["erased"] = False
 
 
 async def _written_after_the_erasure(w: World) -> None:
     w.login(ALICE)
-    await w.deliver(deletion(soft=False))
+    await w.process(deletion(soft=False))
     w.account().update(displayname="Alice", avatar_url="mxc://test.example/face")
 
 
 async def _rooms_joined_late(w: World) -> None:
     w.login(ALICE)
-    await w.deliver(deletion())
+    await w.process(deletion())
     w.homeserver.rooms[w.homeserver.mxid(ALICE)] = 3
 
 
 async def _another_name(w: World) -> None:
     w.login(ALICE)
-    await w.deliver(profile(display_name="Alice"))
+    await w.process(profile(display_name="Alice"))
     w.account()["displayname"] = "Mallory"
 
 
 async def _another_avatar(w: World) -> None:
     w.login(ALICE)
     w.avatars.images[FACE] = b"face"
-    await w.deliver(profile(avatar_url=FACE))
+    await w.process(profile(avatar_url=FACE))
     w.account()["avatar_url"] = "mxc://test.example/other"
 
 
 async def _image_that_outlived_the_erasure(w: World) -> None:
     w.login(ALICE)
     w.avatars.images[FACE] = b"face"
-    await w.deliver(profile(second=1, avatar_url=FACE))
+    await w.process(profile(second=1, avatar_url=FACE))
     w.homeserver.failing_for.add("/_synapse/admin/v1/media")
-    await w.deliver(deletion(second=2, soft=False))
+    await w.process(deletion(second=2, soft=False))
     w.homeserver.failing_for.clear()
 
 

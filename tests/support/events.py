@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from function.dapr.bulk_envelope import Delivered
+from function.dapr.bulk_envelope import KafkaRecord
 
 ALICE = "0b5e1f9c-7d43-4c52-9f0e-2a6d1c8b7e10"
 BOB = "5f2b8c1a-3e64-4d7b-8a90-6c1d2e3f4a5b"
@@ -34,20 +34,20 @@ def deleted_payload(user_id: str = ALICE, second: float = 0, *, soft: bool = Tru
     return {"user_id": user_id, "deleted_at": moment(second), "soft_delete": soft, "deleted_by": None} | fields
 
 
-def delivered(payload: object, kind: str = "", *, offset: int = 0, **headers: str) -> Delivered:
+def delivered(payload: object, kind: str = "", *, offset: int = 0, **headers: str) -> KafkaRecord:
     """A bare payload typed by a header, which is what is produced today."""
     user_id = payload.get("user_id", "") if isinstance(payload, dict) else ""
     value = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-    about = {"__key": str(user_id), "__topic": TOPIC, "__partition": "1", "__offset": str(offset)}
+    dapr_metadata = {"__key": str(user_id), "__topic": TOPIC, "__partition": "1", "__offset": str(offset)}
     typed = {"event_type": kind} if kind else {}
-    return Delivered(value, TOPIC, about | typed | {"event_id": f"event-{offset}"} | headers)
+    return KafkaRecord(value, TOPIC, dapr_metadata | typed | {"event_id": f"event-{offset}"} | headers)
 
 
-def profile(user_id: str = ALICE, second: float = 0, *, offset: int = 0, **fields: Any) -> Delivered:
+def profile(user_id: str = ALICE, second: float = 0, *, offset: int = 0, **fields: Any) -> KafkaRecord:
     return delivered(profile_payload(user_id, second, **fields), "identity.user.profile_updated", offset=offset)
 
 
 def deletion(
     user_id: str = ALICE, second: float = 0, *, soft: bool = True, offset: int = 0, **fields: Any
-) -> Delivered:
+) -> KafkaRecord:
     return delivered(deleted_payload(user_id, second, soft=soft, **fields), "identity.user.deleted", offset=offset)

@@ -2,7 +2,7 @@
 
 import hashlib
 
-from function.avatars.fetch import AvatarSource, Image, Known, NotModified
+from function.avatars.fetch import AvatarSource, Image, NotModified, Validators
 from function.outcomes import Reason, Rejected
 
 
@@ -14,14 +14,14 @@ class FakeAvatars(AvatarSource):
         self.broken: dict[str, Reason] = {}
         self.asked: list[str] = []
 
-    async def fetch(self, address: str, known: Known | None = None) -> Image | NotModified:
+    async def fetch(self, address: str, known: Validators | None = None) -> Image | NotModified:
         self.asked.append(address)
         if reason := self.broken.get(address):
             raise Rejected(reason, "fake")
         if address not in self.images:
             raise Rejected(Reason.AVATAR_HOST_NOT_ALLOWED, "not on AVATAR_ALLOWED_HOSTS")
         content = self.images[address]
-        found = Known(hashlib.sha256(content).hexdigest(), f'"{len(content)}"')
+        found = Validators(hashlib.sha256(content).hexdigest(), f'"{len(content)}"')
         if known and known.etag == found.etag:
             return NotModified(known)
         return Image(content, "image/png", 1, 1, found)

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from function.accounts.user_state import Record
+from function.accounts.user_state import UserState
 from function.accounts.user_store import dump, load
-from function.dapr.bulk_envelope import Delivered
+from function.dapr.bulk_envelope import KafkaRecord
 from function.dapr.state_store import Conflict, StateStore, Value
 from function.dead_letters.publish import DeadLetters
 from function.outcomes import Reason, Rejected, TryAgain
@@ -23,7 +23,7 @@ class FakeStateStore(StateStore):
     def __init__(self) -> None:
         self.down = False
         self.losing = 0
-        self.rivals: list[Mapping[str, Record]] = []
+        self.rivals: list[Mapping[str, UserState]] = []
         self.reads = self.writes = self.conflicts = 0
         self._values: dict[str, tuple[bytes, int]] = {}
 
@@ -48,9 +48,9 @@ class FakeStateStore(StateStore):
     async def probe(self) -> None:
         self._up()
 
-    def record(self, user_id: str) -> Record:
+    def record(self, user_id: str) -> UserState:
         value, _ = self._value(user_id)
-        return load(value) if value else Record()
+        return load(value) if value else UserState()
 
     def stored_bytes(self, user_id: str) -> bytes:
         return self._values[user_id][0]
@@ -73,7 +73,7 @@ class FakeStateStore(StateStore):
 class Letter:
     """One dead letter as it was handed over."""
 
-    record: Delivered
+    record: KafkaRecord
     reason: Reason
     detail: str
     event_id: str
@@ -87,7 +87,7 @@ class FakeDeadLetters(DeadLetters):
         self.down = False
         self.letters: list[Letter] = []
 
-    async def publish(self, record: Delivered, rejected: Rejected, event_id: str) -> None:
+    async def publish(self, record: KafkaRecord, rejected: Rejected, event_id: str) -> None:
         if self.down:
             raise TryAgain(Reason.PUBLISH_FAILED, "down")
         self.letters.append(Letter(record, rejected.reason, rejected.detail, event_id, rejected.ids))

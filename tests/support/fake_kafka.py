@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from function.dapr.bulk_envelope import Delivered
+from function.dapr.bulk_envelope import KafkaRecord
 from function.dapr.pubsub import Publisher
 from function.outcomes import Reason, TryAgain
 
@@ -12,21 +12,21 @@ from function.outcomes import Reason, TryAgain
 class FakeTopics(Publisher):
     """Records by topic, each with the place it got. `full` are topics that take nothing."""
 
-    records: dict[str, list[Delivered]] = field(default_factory=dict)
+    records: dict[str, list[KafkaRecord]] = field(default_factory=dict)
     full: set[str] = field(default_factory=set)
     time: int = 1_000
 
-    async def publish(self, topic: str, record: Delivered, headers: Mapping[str, str], partition: str) -> None:
+    async def publish(self, topic: str, record: KafkaRecord, headers: Mapping[str, str], partition: str) -> None:
         if topic in self.full:
             raise TryAgain(Reason.PUBLISH_FAILED, topic)
-        self.put(topic, record.value, {**headers, "__key": record.about("key")}, partition or "0")
+        self.put(topic, record.value, {**headers, "__key": record.dapr_metadata("key")}, partition or "0")
 
-    def put(self, topic: str, value: bytes, metadata: Mapping[str, str], partition: str = "0") -> Delivered:
+    def put(self, topic: str, value: bytes, metadata: Mapping[str, str], partition: str = "0") -> KafkaRecord:
         known = self.records.setdefault(topic, [])
-        offset = sum(record.about("partition") == partition for record in known)
+        offset = sum(record.dapr_metadata("partition") == partition for record in known)
         self.time += 1
         place = {"__partition": partition, "__offset": str(offset), "__timestamp": str(self.time)}
-        known.append(Delivered(value, topic, dict(metadata) | place))
+        known.append(KafkaRecord(value, topic, dict(metadata) | place))
         return known[-1]
 
     def ids(self, topic: str) -> list[str]:

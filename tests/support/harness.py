@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from function.accounts.reconcile import Reconciler
-from function.accounts.room_cleanup import Departures
-from function.dapr.bulk_envelope import Delivered
+from function.accounts.room_cleanup import RoomCleanup
+from function.dapr.bulk_envelope import KafkaRecord
 from function.health import Health
 from function.homeserver.synapse import Synapse
-from function.processing.batch import Delivery
-from function.processing.deletion_limit import Brake
-from function.processing.results import Fate
+from function.processing.batch import BatchProcessor
+from function.processing.deletion_limit import DeletionLimit
+from function.processing.results import Outcome
 from function.telemetry.traces import OFF, Traces
 from tests.support.events import ALICE, EPOCH
 from tests.support.fake_avatars import FakeAvatars
@@ -37,12 +37,12 @@ class World:
     homeserver: FakeSynapse
     client: Synapse
     reconciler: Reconciler
-    delivery: Delivery
+    processor: BatchProcessor
     state: FakeStateStore
     letters: FakeDeadLetters
     health: Health
     avatars: FakeAvatars
-    departures: Departures
+    room_cleanup: RoomCleanup
     clock: Clock
     tokens: FakeTokens = field(default_factory=lambda: FakeTokens(ADMIN_TOKEN))
 
@@ -57,16 +57,16 @@ class World:
     def restart(self) -> None:
         """The function anew, or another replica: what only its memory held is gone."""
         self.reconciler = Reconciler(self.client, self.avatars, "oidc-nova", self.clock)
-        self.delivery = Delivery(
+        self.processor = BatchProcessor(
             self.state, self.reconciler, self.letters, self.health,
-            brake=Brake(0), departures=self.departures, precreate=True,
+            deletion_limit=DeletionLimit(0), room_cleanup=self.room_cleanup, precreate=True,
         )  # fmt: skip
 
-    async def deliver(self, *records: Delivered) -> list[Fate]:
-        return [verdict.fate for verdict in await self.delivery.deliver(records)]
+    async def process(self, *records: KafkaRecord) -> list[Outcome]:
+        return [verdict.outcome for verdict in await self.processor.process(records)]
 
-    async def one_by_one(self, records: Sequence[Delivered]) -> list[Fate]:
-        return [fate for record in records for fate in await self.deliver(record)]
+    async def one_by_one(self, records: Sequence[KafkaRecord]) -> list[Outcome]:
+        return [outcome for record in records for outcome in await self.process(record)]
 
 
 @asynccontextmanager
@@ -75,24 +75,24 @@ async def world(
 ) -> AsyncIterator[World]:
     """A well world in which the given users have logged in once."""
     homeserver, state, letters, health = FakeSynapse(), FakeStateStore(), FakeDeadLetters(), Health()
-    health.sick = None
+    health.failure = None
     tokens, avatars, clock = FakeTokens(ADMIN_TOKEN), FakeAvatars(), Clock()
     async with homeserver.client(traces) as http:
         synapse = Synapse(http, tokens, homeserver.server_name)
-        departures = Departures(state, synapse, clock)
+        room_cleanup = RoomCleanup(state, synapse, clock)
         reconciler = Reconciler(synapse, avatars, "oidc-nova", clock)
-        delivery = Delivery(
+        processor = BatchProcessor(
             state,
             reconciler,
             letters,
             health,
-            brake=Brake(deletions),
-            departures=departures,
+            deletion_limit=DeletionLimit(deletions),
+            room_cleanup=room_cleanup,
             precreate=precreate,
             traces=traces,
         )
         made = World(
-            homeserver, synapse, reconciler, delivery, state, letters, health, avatars, departures, clock, tokens
+            homeserver, synapse, reconciler, processor, state, letters, health, avatars, room_cleanup, clock, tokens
         )
         made.login(*logged_in)
         yield made

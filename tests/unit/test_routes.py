@@ -15,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from function.app import Parts, create_app
-from function.dapr.bulk_envelope import Delivered
+from function.dapr.bulk_envelope import KafkaRecord
 from function.dapr.subscription import BATCH_MS, BATCH_SIZE
 from function.health import Health
 from function.outcomes import Reason, TryAgain
@@ -45,16 +45,16 @@ def client(app: FastAPI) -> httpx.AsyncClient:
 
 
 @asynccontextmanager
-async def serving(w: World | None, sick: TryAgain | None = None, **changes: Any) -> AsyncIterator[httpx.AsyncClient]:
+async def serving(w: World | None, failure: TryAgain | None = None, **changes: Any) -> AsyncIterator[httpx.AsyncClient]:
     """The routes over a world, or over none as long as the function is starting."""
     app, health = FastAPI(), w.health if w else Health()
-    health.sick = sick or health.sick
-    mount(app, settings_with(**changes), health, Metrics(), lambda: w.delivery if w else None)
+    health.failure = failure or health.failure
+    mount(app, settings_with(**changes), health, Metrics(), lambda: w.processor if w else None)
     async with client(app) as http:
         yield http
 
 
-def entry(record: Delivered, entry_id: str) -> dict[str, Any]:
+def entry(record: KafkaRecord, entry_id: str) -> dict[str, Any]:
     return {
         "entryId": entry_id,
         "event": base64.b64encode(record.value).decode(),
@@ -147,7 +147,7 @@ async def test_without_the_right_token_nothing_is_taken(headers: dict[str, str])
 async def test_every_entry_of_a_batch_is_answered() -> None:
     """SUCCESS whatever became of it, but for what has to wait."""
     async with world(ALICE, BOB) as w, serving(w) as http:
-        broken = Delivered(b"not json", TOPIC)
+        broken = KafkaRecord(b"not json", TOPIC)
         batch = envelope(entry(profile(ALICE), "a"), entry(broken, "b"), entry(deletion(BOB), "c"))
         answer = await http.post(EVENTS_ROUTE, json=batch, headers=AUTH)
         assert statuses(answer) == {"a": "SUCCESS", "b": "SUCCESS", "c": "SUCCESS"}
@@ -290,7 +290,7 @@ async def test_liveness_asks_nobody() -> None:
     """A restart mends nothing that is broken outside."""
     async with world() as w, serving(w) as http:
         w.homeserver.down = True
-        w.health.sick = TryAgain(Reason.SYNAPSE_UNAVAILABLE, "probe: 500")
+        w.health.failure = TryAgain(Reason.SYNAPSE_UNAVAILABLE, "probe: 500")
         assert (await http.get(LIVE_ROUTE)).status_code == 200
 
 
@@ -334,8 +334,8 @@ async def test_the_application_becomes_ready_once_its_parts_are_open_and_probed(
 
         @asynccontextmanager
         async def parts(_: Settings, health: Health, __: Metrics) -> AsyncIterator[Parts]:
-            w.delivery._health = health
-            yield Parts(w.delivery, w.state, w.client, probes, w.reconciler, w.departures)
+            w.processor._health = health
+            yield Parts(w.processor, w.state, w.client, probes, w.reconciler, w.room_cleanup)
             closed.append(True)
 
         app = create_app(settings_with(), parts)

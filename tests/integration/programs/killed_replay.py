@@ -14,9 +14,9 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
-from function.cli.dead_letters import Reading, replay
+from function.cli.dead_letters import ReadOptions, replay
 from function.dapr.client import open_client
-from function.dead_letters.letter import Wanted
+from function.dead_letters.letter import DeadLetterFilter
 from function.dead_letters.replay import Options
 from function.settings import REPLAY_SUFFIX, SidecarSettings
 
@@ -61,10 +61,10 @@ def main(step: str) -> None:
         async with open_client(patience) as client:
             yield DyingClient(client, step)
 
-    options = Options(Wanted(reasons=frozenset({"synapse_error"})))
+    options = Options(DeadLetterFilter(reasons=frozenset({"synapse_error"})))
     settings = SidecarSettings()  # type: ignore[call-arg]  # the environment fills it
     job = replay(
-        settings, options, from_events=False, reading_as=Reading(5.0, end_sidecar=False),
+        settings, options, from_events=False, read_options=ReadOptions(5.0, end_sidecar=False),
         opened=opened, lease=timedelta(seconds=1),
     )  # fmt: skip
     sys.exit(0 if asyncio.run(job) else 1)

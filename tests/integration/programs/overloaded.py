@@ -4,7 +4,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from function.app import create_app
-from function.dapr.http_server import SERVED
+from function.dapr.http_server import UVICORN_OPTIONS
 from function.dapr.subscription import BODY_BYTES
 from function.settings import Settings, load
 from function.telemetry import logs
@@ -26,4 +26,4 @@ class Swollen:
 if __name__ == "__main__":
     known = load(Settings)
     logs.configure(known.log_level)
-    uvicorn.run(Swollen(create_app(known)), host=known.app_host, port=known.app_port, **SERVED)
+    uvicorn.run(Swollen(create_app(known)), host=known.app_host, port=known.app_port, **UVICORN_OPTIONS)

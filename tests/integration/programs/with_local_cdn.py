@@ -9,7 +9,7 @@ import uvicorn
 
 from function.app import create_app, open_parts
 from function.avatars.fetch import AvatarSource
-from function.dapr.http_server import SERVED
+from function.dapr.http_server import UVICORN_OPTIONS
 from function.settings import Settings, load
 from function.telemetry import logs
 from tests.contract.servers.cdn import ScriptedResolver
@@ -30,4 +30,4 @@ if __name__ == "__main__":
     known = load(Settings)
     logs.configure(known.log_level)
     app = create_app(known, functools.partial(open_parts, avatars=avatars))
-    uvicorn.run(app, host=known.app_host, port=known.app_port, **SERVED)
+    uvicorn.run(app, host=known.app_host, port=known.app_port, **UVICORN_OPTIONS)

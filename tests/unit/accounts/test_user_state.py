@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from function.accounts.user_state import Account, Record, Status, fold, is_late, may_have_run
+from function.accounts.user_state import Account, Status, UserState, fold, is_late, may_be_redelivered
 from function.accounts.user_store import dump, load
 from function.events.decode import Event, PasswordChanged, ProfileUpdated, UserDeleted
 from function.outcomes import Reason, TryAgain
@@ -20,7 +20,7 @@ RANK = list(Status)
 TIMES = st.datetimes(timezones=st.just(EPOCH.tzinfo))
 ACCOUNTS = st.builds(Account, st.booleans(), st.booleans(), st.booleans(), st.text(), st.text())
 RECORDS = st.builds(
-    Record,
+    UserState,
     st.sampled_from(Status),
     st.none() | TIMES,
     st.none() | NAMES | st.text(),
@@ -30,8 +30,8 @@ RECORDS = st.builds(
 )
 
 
-def folded(arriving: list[Event], start: Record | None = None) -> Record:
-    return reduce(fold, arriving, start or Record())
+def folded(arriving: list[Event], start: UserState | None = None) -> UserState:
+    return reduce(fold, arriving, start or UserState())
 
 
 def named(name: str, second: int = 0, avatar: str = "") -> ProfileUpdated:
@@ -72,7 +72,7 @@ def test_the_newest_profile_wins(case: tuple[list[Event], list[Event]]) -> None:
 
 
 @given(arrivals(), RECORDS)
-def test_status_only_ever_moves_down(case: tuple[list[Event], list[Event]], record: Record) -> None:
+def test_status_only_ever_moves_down(case: tuple[list[Event], list[Event]], record: UserState) -> None:
     """Nobody comes back, whatever arrives."""
     for event in case[1]:
         after = fold(record, event)
@@ -81,7 +81,7 @@ def test_status_only_ever_moves_down(case: tuple[list[Event], list[Event]], reco
 
 
 @given(events(), RECORDS)
-def test_an_erased_user_stays_erased_and_nameless(arriving: list[Event], record: Record) -> None:
+def test_an_erased_user_stays_erased_and_nameless(arriving: list[Event], record: UserState) -> None:
     """A record of an erased user keeps nothing personal."""
     erased = fold(record, gone(erase=True))
     after = folded(arriving, erased)
@@ -111,7 +111,7 @@ def test_an_older_deletion_still_deletes() -> None:
 
 def test_a_soft_deletion_after_a_hard_one_changes_nothing() -> None:
     """An erasure can't be weakened."""
-    erased = fold(Record(), gone(erase=True))
+    erased = fold(UserState(), gone(erase=True))
     assert fold(erased, gone(erase=False, second=9)) == erased
 
 
@@ -127,22 +127,22 @@ def test_what_is_known_of_synapse_is_not_the_folds_affair() -> None:
     """Only a reconciliation learns about Synapse."""
     known = Account(display_name="Ann")
     for event in (named("Bea"), gone(erase=False)):
-        assert fold(Record(known=known), event).known == known
+        assert fold(UserState(known=known), event).known == known
 
 
 def test_an_erased_record_keeps_no_name_even_of_what_was_known_of_synapse() -> None:
     """The record is saved also when Synapse refuses the erasure."""
     known = Account(display_name="Ann", avatar="mxc://test.example/one")
-    assert fold(Record(known=known), gone(erase=True)).known == Account()
+    assert fold(UserState(known=known), gone(erase=True)).known == Account()
 
 
 def test_only_an_older_profile_is_late() -> None:
     """As old is not late: it may be a redelivery whose call was lost."""
-    record = fold(Record(), named("Ann", 5))
+    record = fold(UserState(), named("Ann", 5))
     assert is_late(record, named("Bea", 4))
     assert not is_late(record, named("Bea", 5))
     assert not is_late(record, named("Bea", 6))
-    assert not is_late(Record(), named("Bea", 4))
+    assert not is_late(UserState(), named("Bea", 4))
 
 
 @given(arrivals(unusable_avatars=False))
@@ -150,20 +150,20 @@ def test_a_redelivery_is_always_doubted(case: tuple[list[Event], list[Event]]) -
     """A writer may have died between its call and its record, so whatever the record has seen is looked at again."""
     happened, arriving = case
     record = folded(arriving)
-    assert all(may_have_run(record, event) for event in happened if not isinstance(event, PasswordChanged))
+    assert all(may_be_redelivered(record, event) for event in happened if not isinstance(event, PasswordChanged))
 
 
 def test_a_first_event_is_not_doubted() -> None:
     """Or every event would cost a request."""
-    record = fold(Record(), named("Ann", 5))
-    assert not may_have_run(Record(), named("Ann"))
-    assert not may_have_run(record, named("Bea", 6))
-    assert not may_have_run(record, gone(erase=True))
-    assert not may_have_run(fold(record, gone(erase=False)), gone(erase=True))
+    record = fold(UserState(), named("Ann", 5))
+    assert not may_be_redelivered(UserState(), named("Ann"))
+    assert not may_be_redelivered(record, named("Bea", 6))
+    assert not may_be_redelivered(record, gone(erase=True))
+    assert not may_be_redelivered(fold(record, gone(erase=False)), gone(erase=True))
 
 
 @given(RECORDS)
-def test_a_record_survives_the_store(record: Record) -> None:
+def test_a_record_survives_the_store(record: UserState) -> None:
     """Every field, None and "" kept apart."""
     assert load(dump(record)) == record
     assert load(dump(record).decode()) == record
@@ -199,6 +199,8 @@ def test_a_record_that_cannot_be_read_makes_its_user_wait(value: bytes) -> None:
 
 def test_an_erased_record_is_small_and_impersonal() -> None:
     """What is kept for good is a status."""
-    record = replace(fold(fold(Record(), named("Ann")), gone(erase=True)), known=Account(deactivated=True, erased=True))
+    record = replace(
+        fold(fold(UserState(), named("Ann")), gone(erase=True)), known=Account(deactivated=True, erased=True)
+    )
     body = json.loads(dump(record))
     assert body == {"v": 1, "status": "erased", "known": {"exists": True, "deactivated": True, "erased": True}}

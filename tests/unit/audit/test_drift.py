@@ -7,22 +7,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from function.accounts.plan import ABSENT, CopyAvatar, plan
-from function.accounts.user_state import Account, Copy, Record, Status
+from function.accounts.user_state import Account, Copy, Status, UserState
 from function.audit.drift import Kind, drift_of
 from tests.support.events import EPOCH
 from tests.support.strategies import AVATARS, NAMES
 
 FACE = "https://cdn.example/one.png"
 COPY = Copy(FACE, "mxc://test.example/copy", EPOCH, "sha256")
-ANN = Record(Status.ACTIVE, EPOCH, "Ann", "mxc://test.example/one")
+ANN = UserState(Status.ACTIVE, EPOCH, "Ann", "mxc://test.example/one")
 PICTURED = replace(ANN, avatar=FACE, avatar_at=EPOCH, copy=COPY, uploads=(COPY.mxc,))
 SHOWN = Account(display_name="Ann", avatar=COPY.mxc)
-DELETED, ERASED = Record(Status.DEACTIVATED), Record(Status.ERASED)
+DELETED, ERASED = UserState(Status.DEACTIVATED), UserState(Status.ERASED)
 ENDED, GONE = Account(deactivated=True), Account(deactivated=True, erased=True)
 
 ACCOUNTS = st.builds(Account, st.just(True), st.booleans(), st.booleans(), NAMES, AVATARS | st.just(COPY.mxc))
 RECORDS = st.builds(
-    Record,
+    UserState,
     st.sampled_from(Status),
     st.just(EPOCH),
     st.none() | NAMES,
@@ -42,7 +42,7 @@ RECORDS = st.builds(
         (ANN, Account(display_name="Ann"), 0, [Kind.AVATAR]),
         (ANN, Account(), 0, [Kind.DISPLAY_NAME, Kind.AVATAR]),
         (replace(ANN, avatar=""), Account(display_name="Ann", avatar="mxc://a/b"), 0, [Kind.AVATAR]),
-        (Record(), Account(display_name="as it was", avatar="mxc://a/b"), 0, []),
+        (UserState(), Account(display_name="as it was", avatar="mxc://a/b"), 0, []),
         (ANN, replace(ENDED, display_name="Eve"), 2, []),
         (ANN, GONE, 0, []),
         (PICTURED, SHOWN, 0, []),
@@ -65,21 +65,21 @@ RECORDS = st.builds(
     ],
 )
 def test_the_drift_is_what_a_person_would_call_it(
-    record: Record, account: Account, rooms: int, kinds: list[Kind]
+    record: UserState, account: Account, rooms: int, kinds: list[Kind]
 ) -> None:
     """The table of everything that can differ. An image that was never copied is its dead letter's affair."""
     assert list(drift_of(record, account, rooms)) == kinds
 
 
 @given(RECORDS, ACCOUNTS)
-def test_where_there_is_no_drift_there_is_nothing_to_do(record: Record, account: Account) -> None:
+def test_where_there_is_no_drift_there_is_nothing_to_do(record: UserState, account: Account) -> None:
     """The plan is what an event leads to; all it may still want is an image that could not be copied."""
     if not drift_of(record, account):
         assert all(isinstance(step, CopyAvatar) for step in plan(record, account))
 
 
 @given(RECORDS, ACCOUNTS)
-def test_where_there_is_nothing_to_do_only_images_can_drift(record: Record, account: Account) -> None:
+def test_where_there_is_nothing_to_do_only_images_can_drift(record: UserState, account: Account) -> None:
     """So every other drift has a step that mends it."""
     if not plan(record, account):
         assert set(drift_of(record, account)) <= {Kind.LEFTOVER_MEDIA}

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 
 from function.accounts.plan import plan
-from function.accounts.user_state import Account, Record, Status
+from function.accounts.user_state import Account, Status, UserState
 from function.accounts.user_store import dump
 from function.audit.drift import Kind
-from function.audit.findings import Drift, Listing, Options, Place
-from function.audit.repair import TRIES, Left, Repairs
+from function.audit.findings import Cursor, Drift, Listing, Options
+from function.audit.repair import TRIES, Repairer, Unrepaired
 from function.audit.scan import PAGE, Audit
-from function.dapr.state_store import Stored
+from function.dapr.state_store import Versioned
 from function.outcomes import Reason, TryAgain
 from tests.support.drift_scenarios import MADE
 from tests.support.events import ALICE, BOB, CAROL, deletion, profile
@@ -35,23 +35,23 @@ def user(number: int) -> str:
     return f"00000000-0000-4000-8000-{number:012}"
 
 
-def repairs(w: World, rate: float = 0) -> Repairs:
-    return Repairs(w.client, w.state, w.reconciler, w.departures, rate)
+def repairs(w: World, rate: float = 0) -> Repairer:
+    return Repairer(w.client, w.state, w.reconciler, w.room_cleanup, rate)
 
 
 def begun(
-    w: World, options: Options | None = None, *, repair: bool = False, place: Place | None = None,
+    w: World, options: Options | None = None, *, repair: bool = False, cursor: Cursor | None = None,
     tell: Callable[[Drift], None] = lambda _: None,
 ) -> Audit:  # fmt: skip
     mends = repairs(w) if repair else None
-    return Audit(w.client, w.homeserver.service_user, w.state, mends, options or Options(), tell, place, w.clock)
+    return Audit(w.client, w.homeserver.service_user, w.state, mends, options or Options(), tell, cursor, w.clock)
 
 
 async def audited(
-    w: World, options: Options | None = None, *, repair: bool = False, place: Place | None = None
+    w: World, options: Options | None = None, *, repair: bool = False, cursor: Cursor | None = None
 ) -> list[Drift]:
     found: list[Drift] = []
-    audit = begun(w, options, repair=repair, place=place, tell=found.append)
+    audit = begun(w, options, repair=repair, cursor=cursor, tell=found.append)
     while not audit.over:
         await audit.walk(lambda _count, _total: None)
     return found
@@ -99,7 +99,7 @@ async def test_each_kind_is_repaired_and_then_gone(kind: Kind) -> None:
 async def test_a_repair_touches_nobody_else(kind: Kind) -> None:
     """One person in step, one without a record whose account looks like anything, the admin."""
     async with world(BOB, CAROL) as w:
-        await w.deliver(profile(BOB, display_name="Bob"))
+        await w.process(profile(BOB, display_name="Bob"))
         w.account(CAROL).update(deactivated=True, displayname="Carol")
         w.homeserver.rooms[w.homeserver.mxid(CAROL)] = 2
         others = {mxid: dict(account) for mxid, account in w.homeserver.accounts.items()}
@@ -110,7 +110,7 @@ async def test_a_repair_touches_nobody_else(kind: Kind) -> None:
         assert {mxid: w.homeserver.accounts[mxid] for mxid in others} == others
         assert w.homeserver.rooms == {w.homeserver.mxid(CAROL): 2}
         assert all(ALICE in path or "/media" in path for _, path in writes(w))
-        assert (w.state.stored_bytes(BOB), w.state.record(CAROL)) == (bob, Record())
+        assert (w.state.stored_bytes(BOB), w.state.record(CAROL)) == (bob, UserState())
 
 
 @KINDS
@@ -126,7 +126,7 @@ async def test_only_the_kinds_that_were_asked_for_are_found_and_repaired(kind: K
 
 @settings(max_examples=150)
 @given(RECORDS, ACCOUNTS)
-def test_after_a_repair_a_second_audit_finds_nothing(record: Record, account: Account) -> None:
+def test_after_a_repair_a_second_audit_finds_nothing(record: UserState, account: Account) -> None:
     """Whatever the record says and whatever the account is."""
 
     async def life() -> None:
@@ -137,7 +137,7 @@ def test_after_a_repair_a_second_audit_finds_nothing(record: Record, account: Ac
                 displayname=account.display_name or None, avatar_url=account.avatar or None,
             )  # fmt: skip
             w.homeserver.rooms[w.homeserver.mxid(ALICE)] = 2
-            await w.state.write({ALICE: Stored(record)})
+            await w.state.write({ALICE: Versioned(record)})
             first = await audited(w, repair=True)
             assert all(drift.repaired for drift in first)
             assert await audited(w, repair=True) == []
@@ -151,22 +151,22 @@ def test_after_a_repair_a_second_audit_finds_nothing(record: Record, account: Ac
 async def test_accounts_without_a_record_are_counted_and_left_alone() -> None:
     """Nobody has said what they should be."""
     async with world(ALICE, BOB) as w:
-        await w.deliver(profile(BOB))
+        await w.process(profile(BOB))
         w.account().update(deactivated=True, displayname="Mallory")
         audit = begun(w, repair=True)
         await audit.walk(lambda _count, _total: None)
-        assert (audit.tally.accounts, audit.tally.unknown, audit.tally.found.total()) == (2, 1, 0)
+        assert (audit.summary.accounts, audit.summary.no_record, audit.summary.found.total()) == (2, 1, 0)
         assert not any(ALICE in path for _, path in writes(w))
 
 
 async def test_an_account_that_somebody_else_ended_is_counted_and_left_alone() -> None:
     """The same rule as for events."""
     async with world(ALICE) as w:
-        await w.deliver(profile(display_name="Alice"))
+        await w.process(profile(display_name="Alice"))
         w.account().update(deactivated=True, displayname="Mallory")
         audit = begun(w, repair=True)
         await audit.walk(lambda _count, _total: None)
-        assert (audit.tally.ended_elsewhere, audit.tally.found.total()) == (1, 0)
+        assert (audit.summary.deactivated_elsewhere, audit.summary.found.total()) == (1, 0)
         assert w.account()["displayname"] == "Mallory"
 
 
@@ -196,7 +196,7 @@ async def test_an_image_of_a_user_whose_record_cannot_be_read_is_left_alone() ->
         audit = begun(w, repair=True)
         while not audit.over:
             await audit.walk(lambda _count, _total: None)
-        assert (audit.tally.found.total(), audit.tally.unlooked) == (0, {Reason.STATE_UNAVAILABLE: 2})
+        assert (audit.summary.found.total(), audit.summary.unchecked) == (0, {Reason.STATE_UNAVAILABLE: 2})
 
 
 # --- beside a function at work
@@ -205,13 +205,13 @@ async def test_an_image_of_a_user_whose_record_cannot_be_read_is_left_alone() ->
 async def test_what_the_function_mends_meanwhile_is_no_drift() -> None:
     """The account was listed, then an event came: account and record are looked at again."""
     async with world(ALICE) as w:
-        await w.deliver(profile(second=1, display_name="Ada"))
+        await w.process(profile(second=1, display_name="Ada"))
         w.account()["displayname"] = "Mallory"
 
         async def comes_in_between(method: str, path: str) -> None:
             if path.endswith(f"/users/{w.homeserver.mxid(ALICE)}"):
                 w.homeserver.before = None
-                await w.deliver(profile(second=2, display_name="Grace"))
+                await w.process(profile(second=2, display_name="Grace"))
 
         w.homeserver.before = comes_in_between
         assert await audited(w) == []
@@ -220,7 +220,7 @@ async def test_what_the_function_mends_meanwhile_is_no_drift() -> None:
 async def test_a_record_that_changes_with_each_look_is_not_judged() -> None:
     """Somebody is at it; the next audit will see."""
     async with world(ALICE) as w:
-        await w.deliver(profile(second=1, display_name="Ada"))
+        await w.process(profile(second=1, display_name="Ada"))
         w.account()["displayname"] = "Mallory"
         record = w.state.record(ALICE)
 
@@ -236,7 +236,7 @@ async def test_a_record_that_changes_with_each_look_is_not_judged() -> None:
 async def test_a_repair_that_meets_another_writer_ends_at_the_newer_record() -> None:
     """Not at the one that it began with: its own call may have gone over the newer one."""
     async with world(ALICE) as w:
-        await w.deliver(profile(second=1, display_name="Ada"))
+        await w.process(profile(second=1, display_name="Ada"))
         w.account()["displayname"] = "Mallory"
         newer = replace(w.state.record(ALICE), display_name="Grace")
         w.state.rivals = [{ALICE: newer}]
@@ -247,7 +247,7 @@ async def test_a_repair_that_meets_another_writer_ends_at_the_newer_record() -> 
 
 async def test_a_repair_that_meets_another_writer_each_time_is_reported() -> None:
     async with world(ALICE) as w:
-        await w.deliver(profile(second=1, display_name="Ada"))
+        await w.process(profile(second=1, display_name="Ada"))
         w.account()["displayname"] = "Mallory"
         record = w.state.record(ALICE)
         w.state.rivals = [{ALICE: replace(record, display_name=f"Grace {n}")} for n in range(TRIES)]
@@ -270,7 +270,7 @@ async def test_who_is_deactivated_by_a_repair_is_looked_after() -> None:
 
 async def test_what_synapse_refuses_is_left_with_its_reason() -> None:
     async with world(ALICE) as w:
-        await w.deliver(profile(display_name="Ada"))
+        await w.process(profile(display_name="Ada"))
         w.account()["displayname"] = "Mallory"
         w.homeserver.refused_names.add("Ada")
         [drift] = await audited(w, repair=True)
@@ -294,17 +294,17 @@ async def test_an_account_that_cannot_be_looked_at_is_counted(path: str) -> None
         w.homeserver.failing_for = {path}
         audit = begun(w)
         await audit.walk(lambda _count, _total: None)
-        assert (audit.tally.found.total(), audit.tally.unlooked) == (0, {Reason.SYNAPSE_ERROR: 1})
+        assert (audit.summary.found.total(), audit.summary.unchecked) == (0, {Reason.SYNAPSE_ERROR: 1})
 
 
 async def test_a_broken_world_ends_the_audit_where_it_is() -> None:
     """The place says where to go on."""
     async with world(*(user(n) for n in range(10))) as w:
-        audit = begun(w, place=Place(Listing.ACCOUNTS, 4))
+        audit = begun(w, cursor=Cursor(Listing.ACCOUNTS, 4))
         w.state.down = True
         with pytest.raises(TryAgain):
             await audit.walk(lambda _count, _total: None)
-        assert str(audit.place) == "accounts:4"
+        assert str(audit.cursor) == "accounts:4"
 
 
 # --- pages, places, limits
@@ -314,7 +314,7 @@ async def test_a_page_costs_one_call_and_one_read() -> None:
     """However many accounts are in it; those that seem to differ cost one of each more."""
     users = [user(n) for n in range(PAGE + 10)]
     async with world(*users) as w:
-        await w.state.write({one: Stored(Record(Status.ACTIVE, display_name=f"nova-{one}")) for one in users})
+        await w.state.write({one: Versioned(UserState(Status.ACTIVE, display_name=f"nova-{one}")) for one in users})
         w.homeserver.requests.clear()
         w.state.reads = 0
         seen: list[tuple[int, int | None]] = []
@@ -322,7 +322,7 @@ async def test_a_page_costs_one_call_and_one_read() -> None:
         await audit.walk(lambda count, total: seen.append((count, total)))
         assert (len(w.homeserver.requests), w.state.reads) == (2, 2)
         assert seen == [(PAGE, PAGE + 10), (10, PAGE + 10)]
-        assert (audit.tally.accounts, audit.place) == (PAGE + 10, Place(Listing.MEDIA))
+        assert (audit.summary.accounts, audit.cursor) == (PAGE + 10, Cursor(Listing.MEDIA))
 
 
 @pytest.mark.parametrize("limit", [1, 3, 7])
@@ -330,19 +330,19 @@ async def test_audits_with_a_limit_end_where_the_next_one_begins(limit: int) -> 
     """Each account is found once, by one of them."""
     users = [user(n) for n in range(12)]
     async with world(*users) as w:
-        await w.state.write({one: Stored(Record(Status.ACTIVE, display_name="Ada")) for one in users})
+        await w.state.write({one: Versioned(UserState(Status.ACTIVE, display_name="Ada")) for one in users})
         for number in range(3):
             await w.client.upload(b"face", "image/png", user(number))
         found: list[Drift] = []
-        place: Place | None = Options().start
+        cursor: Cursor | None = Options().start
         rounds = 0
-        while place:
+        while cursor:
             audit = begun(
-                w, Options(limit=limit, media_age=timedelta(0)), place=Place.read(str(place)), tell=found.append
+                w, Options(limit=limit, media_age=timedelta(0)), cursor=Cursor.read(str(cursor)), tell=found.append
             )
             while not audit.over:
                 await audit.walk(lambda _count, _total: None)
-            place, rounds = audit.place, rounds + 1
+            cursor, rounds = audit.cursor, rounds + 1
         assert [drift.user_id for drift in found] == users + users[:3]
         assert rounds >= 15 // limit
 
@@ -351,7 +351,7 @@ async def test_a_stopped_repair_goes_on_with_the_page_it_was_in() -> None:
     """What is in hand is finished; nobody is skipped."""
     users = [user(n) for n in range(6)]
     async with world(*users) as w:
-        await w.state.write({one: Stored(Record(Status.ACTIVE, display_name="Ada")) for one in users})
+        await w.state.write({one: Versioned(UserState(Status.ACTIVE, display_name="Ada")) for one in users})
         found: list[Drift] = []
 
         def tell(drift: Drift) -> None:
@@ -361,8 +361,8 @@ async def test_a_stopped_repair_goes_on_with_the_page_it_was_in() -> None:
 
         audit = begun(w, repair=True, tell=tell)
         await audit.walk(lambda _count, _total: None)
-        assert (len(found), audit.stopped, str(audit.place)) == (2, True, "accounts:0")
-        rest = await audited(w, repair=True, place=audit.place)
+        assert (len(found), audit.stopped, str(audit.cursor)) == (2, True, "accounts:0")
+        rest = await audited(w, repair=True, cursor=audit.cursor)
         assert [drift.user_id for drift in found + rest] == users
 
 
@@ -372,23 +372,23 @@ async def test_deleted_images_do_not_make_it_skip_others() -> None:
         for number in range(9):
             await w.client.upload(b"face", "image/png", user(number))
         found: list[Drift] = []
-        place: Place | None = Place(Listing.MEDIA)
-        while place:
-            audit = begun(w, Options(limit=2, media_age=timedelta(0)), repair=True, place=place, tell=found.append)
+        cursor: Cursor | None = Cursor(Listing.MEDIA)
+        while cursor:
+            audit = begun(w, Options(limit=2, media_age=timedelta(0)), repair=True, cursor=cursor, tell=found.append)
             await audit.walk(lambda _count, _total: None)
-            place = audit.place
+            cursor = audit.cursor
         assert (len(found), w.homeserver.media) == (9, {})
 
 
 async def test_repairs_keep_their_pace() -> None:
     """Ten a second: the third is not before a fifth of a second has passed."""
     async with world(*(users := [user(n) for n in range(3)])) as w:
-        await w.state.write({one: Stored(Record(Status.ACTIVE, display_name="Ada")) for one in users})
+        await w.state.write({one: Versioned(UserState(Status.ACTIVE, display_name="Ada")) for one in users})
         begun_at = anyio.current_time()
         mends = repairs(w, rate=10)
         never = asyncio.Event()
         for one in users:
-            await mends.turn(never)
+            await mends.wait_for_rate(never)
             await mends.account(one, frozenset({Kind.DISPLAY_NAME}))
         assert anyio.current_time() - begun_at >= 0.19
 
@@ -396,28 +396,28 @@ async def test_repairs_keep_their_pace() -> None:
 async def test_a_slow_pace_does_not_hold_up_the_end() -> None:
     """Once a day would be a long wait after Ctrl-C."""
     async with world(*(users := [user(n) for n in range(2)])) as w:
-        await w.state.write({one: Stored(Record(Status.ACTIVE, display_name="Ada")) for one in users})
+        await w.state.write({one: Versioned(UserState(Status.ACTIVE, display_name="Ada")) for one in users})
         mends = repairs(w, rate=1 / 86_400)
         audit = Audit(
             w.client, w.homeserver.service_user, w.state, mends, Options(), lambda _: audit.stop(), None, w.clock
         )
         with anyio.fail_after(5):
             await audit.walk(lambda _count, _total: None)
-        assert (audit.tally.repaired.total(), str(audit.place)) == (1, "accounts:0")
+        assert (audit.summary.repaired.total(), str(audit.cursor)) == (1, "accounts:0")
 
 
 async def test_a_record_that_went_away_is_not_repaired() -> None:
     """An account is never touched without one."""
     async with world(ALICE) as w:
         left = await repairs(w).account(ALICE, frozenset({Kind.DISPLAY_NAME}))
-        assert left == Left(frozenset({Kind.DISPLAY_NAME}), Reason.CONFLICT)
+        assert left == Unrepaired(frozenset({Kind.DISPLAY_NAME}), Reason.CONFLICT)
         assert writes(w) == []
 
 
 @pytest.mark.parametrize("text", ["", "accounts", "accounts:", "accounts:-1", "rooms:1", "accounts:1x", "media:1e3"])
 def test_what_is_no_place_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"^.*$"):
-        Place.read(text)
+        Cursor.read(text)
 
 
 async def test_what_is_told_of_a_drift_holds_nothing_personal() -> None:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from function.avatars.image_header import MAX_PIXELS, MAX_SIDE, Picture, measure
-from function.avatars.ssrf_guard import allowed_origin, https, is_global, origin
+from function.avatars.image_header import MAX_PIXELS, MAX_SIDE, ImageInfo, read_image_info
+from function.avatars.ssrf_guard import allowed_origin, is_global, origin_of, parse_https_url
 from function.outcomes import Reason, Rejected
 from tests.support.images import (
     HEIGHT,
@@ -29,9 +29,9 @@ HEADERS = {"png": png_header, "jpeg": jpeg_header, "gif": gif_header, "webp": we
 CONTENTS = st.sampled_from([content for _, content in IMAGES.values()])
 
 
-def measured(content: bytes) -> Picture | Reason:
+def measured(content: bytes) -> ImageInfo | Reason:
     try:
-        return measure(content)
+        return read_image_info(content)
     except Rejected as rejected:
         return rejected.reason
 
@@ -126,7 +126,7 @@ def test_anything_else_on_the_allow_list_is_an_error(entry: str) -> None:
 )
 def test_only_https_and_a_host_without_credentials_is_an_address(address: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
-        https(address)
+        parse_https_url(address)
 
 
 @pytest.mark.parametrize(
@@ -139,30 +139,30 @@ def test_only_https_and_a_host_without_credentials_is_an_address(address: str) -
     ],
 )
 def test_no_disguise_makes_another_host_the_allowed_one(address: str) -> None:
-    assert origin(https(address)) != allowed_origin("cdn.example")
+    assert origin_of(parse_https_url(address)) != allowed_origin("cdn.example")
 
 
 @given(st.text(max_size=20), st.sampled_from(["", "/", "?", "#", "@", "\\", ":", ".", "%"]))
 def test_whatever_stands_before_the_host_it_is_an_address_or_a_value_error(text: str, mark: str) -> None:
     """And if it is one, then one of https; nothing else is ever raised."""
     try:
-        url = https(f"https://{text}{mark}cdn.example/")
+        url = parse_https_url(f"https://{text}{mark}cdn.example/")
     except ValueError:
         return
     assert url.scheme == "https"
-    assert re.fullmatch(r"[a-z0-9.:_\-]+", origin(url)[0])
+    assert re.fullmatch(r"[a-z0-9.:_\-]+", origin_of(url)[0])
 
 
 @pytest.mark.parametrize("name", IMAGES)
 def test_an_image_has_the_type_and_size_that_its_header_says(name: str) -> None:
     content_type, content = IMAGES[name]
-    assert measure(content) == Picture(content_type, WIDTH, HEIGHT)
+    assert read_image_info(content) == ImageInfo(content_type, WIDTH, HEIGHT)
 
 
 @pytest.mark.parametrize("header", HEADERS.values(), ids=HEADERS)
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (MAX_SIDE, 4096), (4096, MAX_SIDE)])
 def test_sizes_up_to_the_bounds_are_read(header: Callable[[int, int], bytes], width: int, height: int) -> None:
-    picture = measure(header(width, height))
+    picture = read_image_info(header(width, height))
     assert (picture.width, picture.height) == (width, height)
 
 
@@ -222,7 +222,7 @@ def test_whatever_the_bytes_they_are_a_picture_within_the_bounds_or_refused(
         if place < len(changed):
             changed[place] = value
     picture = measured(bytes(changed))
-    if isinstance(picture, Picture):
+    if isinstance(picture, ImageInfo):
         assert 0 < picture.width <= MAX_SIDE
         assert 0 < picture.height <= MAX_SIDE
         assert picture.width * picture.height <= MAX_PIXELS

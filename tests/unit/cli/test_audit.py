@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 from function.app import OpenParts, Parts
 from function.audit.drift import Kind
-from function.audit.findings import Options, Place
+from function.audit.findings import Cursor, Options
 from function.cli import cli
-from function.cli.audit import INTERRUPTED, Manner, run
+from function.cli.audit import INTERRUPTED, RunOptions, run
 from function.health import Health
 from function.outcomes import Reason, TryAgain
 from function.settings import Settings
@@ -31,8 +31,8 @@ SETTINGS = {
     "MATRIX_SERVER_NAME": "test.example",
     "APP_API_TOKEN": "token-of-the-sidecar",
 }
-LOOK, JSON = Manner(repair=False, dry_run=False, rate=0, as_json=False), Manner(False, False, 0, True)
-REPAIR, DRY = Manner(True, False, 0, False), Manner(False, True, 0, False)
+LOOK, JSON = RunOptions(repair=False, dry_run=False, rate=0, as_json=False), RunOptions(False, False, 0, True)
+REPAIR, DRY = RunOptions(True, False, 0, False), RunOptions(False, True, 0, False)
 ALL = Options(media_age=timedelta(0))
 MXID = f"@nova-{ALICE}:test.example"
 
@@ -50,13 +50,13 @@ def opening(w: World, opened: list[Settings] | None = None) -> OpenParts:
     async def parts(settings: Settings, _: Health, __: Metrics) -> AsyncIterator[Parts]:
         if opened is not None:
             opened.append(settings)
-        yield Parts(w.delivery, w.state, w.client, [], w.reconciler, w.departures)
+        yield Parts(w.processor, w.state, w.client, [], w.reconciler, w.room_cleanup)
 
     return parts
 
 
-async def ran(w: World, manner: Manner, options: Options = ALL, place: Place | None = None) -> int:
-    return await run(Settings(), options, place, manner, opening(w))  # type: ignore[call-arg]  # from the environment
+async def ran(w: World, manner: RunOptions, options: Options = ALL, cursor: Cursor | None = None) -> int:
+    return await run(Settings(), options, cursor, manner, opening(w))  # type: ignore[call-arg]  # from the environment
 
 
 def objects(text: str) -> list[dict[str, Any]]:
@@ -108,7 +108,7 @@ async def test_what_is_left_ends_with_1_and_its_reason(capsys: pytest.CaptureFix
 @pytest.mark.anyio
 @pytest.mark.parametrize("manner", [LOOK, DRY])
 async def test_what_must_not_write_is_given_parts_that_cannot(
-    manner: Manner, capsys: pytest.CaptureFixture[str]
+    manner: RunOptions, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Not only is nothing called that writes: nothing is there that could."""
     opened: list[Settings] = []
@@ -151,7 +151,7 @@ async def test_an_interrupted_audit_says_where_to_go_on(capsys: pytest.CaptureFi
         assert "accounts: 1; uploaded images: 0;" in printed
         assert "go on with --from media:0" in said
         w.homeserver.before = None
-        assert await ran(w, LOOK, place=Place.read("media:0")) == 1
+        assert await ran(w, LOOK, cursor=Cursor.read("media:0")) == 1
         assert "accounts: 0; uploaded images: 1;" in capsys.readouterr().out
 
 

@@ -20,9 +20,9 @@ with progress("letters read") as saw:
 
 def test_without_a_terminal_a_line_comes_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
     """A log of a Job must not fill with bars."""
-    with progress("accounts looked at") as saw:
+    with progress("accounts looked at") as advance:
         for _ in range(5):
-            saw(TOLD_EVERY // 2, 25_000)
+            advance(TOLD_EVERY // 2, 25_000)
     printed, said = capsys.readouterr()
     assert printed == ""
     assert said.splitlines() == ["10000 of 25000 accounts looked at", "20000 of 25000 accounts looked at"]

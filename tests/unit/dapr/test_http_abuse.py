@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 from starlette.types import Message
 
-from function.dapr.http_server import HEAD_BYTES, SERVED, PatientProtocol
+from function.dapr.http_server import HEAD_BYTES, UVICORN_OPTIONS, RequestTimeoutProtocol
 from function.dapr.subscription import (
     BATCH_SIZE,
     BODY_BYTES,
@@ -303,7 +303,7 @@ async def test_a_caller_that_hangs_up_is_no_failure(app: App, route: str) -> Non
 # --- how slowly: a real server, and sockets
 
 
-class Hasty(PatientProtocol):
+class Hasty(RequestTimeoutProtocol):
     """Patience for a test."""
 
     seconds: ClassVar[float] = 0.5
@@ -313,7 +313,7 @@ class Hasty(PatientProtocol):
 async def served(app: FastAPI) -> AsyncIterator[tuple[uvicorn.Server, int]]:
     """The application on a free port of loopback, as `serve` runs it but for its event loop."""
     listening = socket.create_server(("127.0.0.1", 0))
-    options = SERVED | {"loop": "none", "http": Hasty}
+    options = UVICORN_OPTIONS | {"loop": "none", "http": Hasty}
     server = uvicorn.Server(
         uvicorn.Config(app, timeout_graceful_shutdown=1, timeout_keep_alive=1, lifespan="off", **options)
     )
@@ -384,7 +384,7 @@ async def test_a_caller_that_takes_its_time_is_let_go(said: bytes, more: bytes) 
 async def test_slow_callers_keep_nobody_waiting_and_are_all_let_go() -> None:
     async with world() as w:
         app = FastAPI()
-        mount(app, settings_with(), w.health, Metrics(), lambda: w.delivery)
+        mount(app, settings_with(), w.health, Metrics(), lambda: w.processor)
         async with served(app) as (server, port), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
             slow = [asyncio.create_task(drip(port, HEAD + b"content-length: 99999\r\n\r\n", b"a")) for _ in range(200)]
             await until(lambda: len(server.server_state.connections) >= 200, "the slow ones are connected")

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from function.dapr.bulk_envelope import Delivered
-from function.dead_letters.checkpoint import KEY, Bookmark, Busy
+from function.dapr.bulk_envelope import KafkaRecord
+from function.dead_letters.checkpoint import KEY, Busy, ReplayCheckpoint
 from function.outcomes import Reason, TryAgain
 from tests.support.fake_dapr import FakeStateStore
 
@@ -25,45 +25,45 @@ class Clock:
         return self.now
 
 
-def record(offset: int, time: int, partition: str = "0") -> Delivered:
+def record(offset: int, time: int, partition: str = "0") -> KafkaRecord:
     place = {"__partition": partition, "__offset": str(offset), "__timestamp": str(time)}
-    return Delivered(b"", "dead", place)
+    return KafkaRecord(b"", "dead", place)
 
 
-async def opened(state: FakeStateStore, run: str = "one", clock: Clock | None = None) -> Bookmark:
-    made = Bookmark(state, run, clock=clock or Clock(), poll=0)
-    await made.take()
+async def opened(state: FakeStateStore, run: str = "one", clock: Clock | None = None) -> ReplayCheckpoint:
+    made = ReplayCheckpoint(state, run, clock=clock or Clock(), poll=0)
+    await made.acquire_lease()
     return made
 
 
 async def test_nothing_is_dealt_with_at_first() -> None:
-    assert not (await opened(FakeStateStore())).covers(record(0, 0))
+    assert not (await opened(FakeStateStore())).is_done(record(0, 0))
 
 
 async def test_what_is_before_the_bookmark_is_dealt_with_and_what_follows_is_not() -> None:
     """In its own partition."""
     mark = await opened(FakeStateStore())
     await mark.advance(record(4, 1000))
-    assert mark.covers(record(4, 1000))
-    assert mark.covers(record(0, 900))
-    assert not mark.covers(record(5, 1001))
-    assert not mark.covers(record(0, 900, "1"))
+    assert mark.is_done(record(4, 1000))
+    assert mark.is_done(record(0, 900))
+    assert not mark.is_done(record(5, 1001))
+    assert not mark.is_done(record(0, 900, "1"))
 
 
 async def test_everybody_sees_the_same_bookmark() -> None:
     """`dead-letters` reads what `replay` wrote."""
     state = FakeStateStore()
     await (await opened(state)).advance(record(4, 1000))
-    look = Bookmark(state, "look")
+    look = ReplayCheckpoint(state, "look")
     await look.read()
-    assert look.covers(record(4, 1000))
+    assert look.is_done(record(4, 1000))
 
 
 async def test_a_topic_that_was_made_anew_is_not_taken_for_the_old_one() -> None:
     """Its offsets begin at 0 again; its records are younger."""
     mark = await opened(FakeStateStore())
     await mark.advance(record(4, 1000))
-    assert not mark.covers(record(0, 2000))
+    assert not mark.is_done(record(0, 2000))
 
 
 async def test_a_lease_that_is_kept_up_refuses_the_second() -> None:

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from function.dapr.bulk_envelope import Delivered
-from function.dead_letters.letter import Letter, Wanted, read_letter
+from function.dapr.bulk_envelope import KafkaRecord
+from function.dead_letters.letter import DeadLetter, DeadLetterFilter, read_letter
 from function.dead_letters.publish import (
     DETAIL,
     EVENT_ID,
@@ -36,8 +36,8 @@ WRITTEN = {
 }  # fmt: skip
 
 
-def letter(headers: Mapping[str, str] | None = None, *, topic: str = DEAD, value: bytes = b"{}") -> Letter:
-    return read_letter(Delivered(value, topic, PLACE | WRITTEN | dict(headers or {})))
+def letter(headers: Mapping[str, str] | None = None, *, topic: str = DEAD, value: bytes = b"{}") -> DeadLetter:
+    return read_letter(KafkaRecord(value, topic, PLACE | WRITTEN | dict(headers or {})))
 
 
 def test_a_letter_says_why_what_when_and_from_where() -> None:
@@ -50,7 +50,7 @@ def test_a_letter_says_why_what_when_and_from_where() -> None:
 
 def test_a_letter_without_a_reason_is_daprds_own() -> None:
     """The net under the function's."""
-    one = read_letter(Delivered(json.dumps(profile_payload()).encode(), DEAD, PLACE))
+    one = read_letter(KafkaRecord(json.dumps(profile_payload()).encode(), DEAD, PLACE))
     assert (one.reason, one.event_type, one.origin) == ("delivery", "identity.user.profile_updated", "")
     assert one.at == datetime.fromtimestamp(1762000000, UTC)
 
@@ -69,7 +69,7 @@ def test_a_count_that_is_none_is_no_replay(count: str) -> None:
 def test_nonsense_is_a_letter_all_the_same(value: bytes, headers: dict[str, str]) -> None:
     """It must be listed, filtered, shown and moved like any other."""
     one = letter(headers, value=value)
-    Wanted(user=BOB).includes(one)
+    DeadLetterFilter(user=BOB).matches(one)
     summary = Summary(5)
     summary.add(one)
     assert summary.as_json()["letters"] == 1
@@ -91,31 +91,31 @@ AT = datetime(2026, 1, 31, 3, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("wanted", "included"),
     [
-        (Wanted(), True),
-        (Wanted(reasons={"synapse_error", "not_json"}), True),
-        (Wanted(reasons={"not_json"}), False),
-        (Wanted(types={"identity.user.profile_updated"}), True),
-        (Wanted(types={"profile_updated"}), True),
-        (Wanted(types={"deleted"}), False),
-        (Wanted(user=ALICE), True),
-        (Wanted(user=BOB), False),
-        (Wanted(since=AT), True),
-        (Wanted(until=AT), False),
-        (Wanted(offsets={"3": 17}), True),
-        (Wanted(offsets={"3": 18}), False),
-        (Wanted(offsets={"4": 0}), False),
-        (Wanted(reasons={"synapse_error"}, user=BOB), False),
+        (DeadLetterFilter(), True),
+        (DeadLetterFilter(reasons={"synapse_error", "not_json"}), True),
+        (DeadLetterFilter(reasons={"not_json"}), False),
+        (DeadLetterFilter(types={"identity.user.profile_updated"}), True),
+        (DeadLetterFilter(types={"profile_updated"}), True),
+        (DeadLetterFilter(types={"deleted"}), False),
+        (DeadLetterFilter(user=ALICE), True),
+        (DeadLetterFilter(user=BOB), False),
+        (DeadLetterFilter(since=AT), True),
+        (DeadLetterFilter(until=AT), False),
+        (DeadLetterFilter(offsets={"3": 17}), True),
+        (DeadLetterFilter(offsets={"3": 18}), False),
+        (DeadLetterFilter(offsets={"4": 0}), False),
+        (DeadLetterFilter(reasons={"synapse_error"}, user=BOB), False),
     ],
 )
-def test_a_letter_is_wanted_when_all_that_was_asked_for_fits(wanted: Wanted, included: bool) -> None:
+def test_a_letter_is_wanted_when_all_that_was_asked_for_fits(wanted: DeadLetterFilter, included: bool) -> None:
     """From `since` on, before `until`."""
-    assert wanted.includes(letter()) is included
+    assert wanted.matches(letter()) is included
 
 
 def test_a_user_is_found_by_the_payload_where_the_key_is_another() -> None:
     """The producer's own dead letters have keys of their own, and a person's script may have none."""
     value = json.dumps(profile_payload(user_id=BOB.upper())).encode()
-    assert Wanted(user=BOB).includes(letter(value=value))
+    assert DeadLetterFilter(user=BOB).matches(letter(value=value))
 
 
 def test_what_is_shown_of_a_body_says_nothing_of_a_person() -> None:

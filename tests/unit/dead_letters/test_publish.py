@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from function import __version__
-from function.dapr.bulk_envelope import Delivered
+from function.dapr.bulk_envelope import KafkaRecord
 from function.dapr.pubsub import Publisher
 from function.dead_letters.publish import (
     DETAIL,
@@ -38,11 +38,11 @@ ABOUT = {
 }
 
 
-def record(**headers: str) -> Delivered:
-    return Delivered(b"{}", "nova.identity.events", ABOUT | headers)
+def record(**headers: str) -> KafkaRecord:
+    return KafkaRecord(b"{}", "nova.identity.events", ABOUT | headers)
 
 
-def written(one: Delivered) -> dict[str, str]:
+def written(one: KafkaRecord) -> dict[str, str]:
     return letter(one, WHY, "event-1", NOW)
 
 
@@ -80,7 +80,7 @@ def test_a_strangers_word_of_a_replay_is_not_believed() -> None:
 
 def test_a_replayed_record_keeps_its_first_origin_and_its_count() -> None:
     """Its last origin is the replay topic, which tells nothing."""
-    replayed = Delivered(
+    replayed = KafkaRecord(
         b"{}",
         "nova.identity.events.matrix.replay",
         {"__partition": "0", "__offset": "1", "__timestamp": "1", "__key": ALICE}
@@ -111,14 +111,14 @@ def test_a_replayed_record_keeps_its_first_origin_and_its_count() -> None:
 )
 def test_a_producers_header_is_no_instruction_to_dapr(word: str) -> None:
     """daprd takes some metadata as orders: a letter could vanish, or go astray."""
-    headers = written(Delivered(b"{}", "t", {word: "7"}))
+    headers = written(KafkaRecord(b"{}", "t", {word: "7"}))
     assert headers.get(word) != "7"
 
 
 @pytest.mark.parametrize("name", ["partition", "offset", "timestamp"])
 def test_what_daprd_did_not_say_is_not_made_up(name: str) -> None:
     """A component other than Kafka has no partitions."""
-    headers = written(Delivered(b"{}", "t", {}))
+    headers = written(KafkaRecord(b"{}", "t", {}))
     assert f"x-dead-letter-{name}" not in headers
 
 
@@ -173,7 +173,7 @@ async def test_the_value_goes_out_as_it_came() -> None:
 async def test_a_record_without_a_key_gives_a_letter_without_one() -> None:
     """An empty key would put all of them on one partition."""
     sidecar = Sidecar()
-    await publisher(sidecar).publish(Delivered(b"{}", "nova.identity.events", {}), WHY, "event-1")
+    await publisher(sidecar).publish(KafkaRecord(b"{}", "nova.identity.events", {}), WHY, "event-1")
     [(_, _, _, metadata)] = sidecar.published
     assert "partitionKey" not in metadata
 
@@ -208,7 +208,7 @@ async def test_a_letter_that_kafka_does_not_take_makes_its_record_wait() -> None
 
 def test_header_names_are_lower_case_for_decoding_and_daprs_words_are_apart() -> None:
     """The producer's spelling is kept in the letter."""
-    one = Delivered(b"{}", "t", {"Event_Type": "x", "__key": "k"})
+    one = KafkaRecord(b"{}", "t", {"Event_Type": "x", "__key": "k"})
     assert one.headers == {"event_type": "x"}
-    assert (one.about("key"), one.about("offset")) == ("k", "")
+    assert (one.dapr_metadata("key"), one.dapr_metadata("offset")) == ("k", "")
     assert written(one)["Event_Type"] == "x"

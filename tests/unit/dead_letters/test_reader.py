@@ -8,7 +8,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from function.dapr.bulk_envelope import Delivered
+from function.dapr.bulk_envelope import KafkaRecord
 from function.dead_letters.reader import REPEATS, ROUTE, Reader
 from function.outcomes import Reason, TryAgain
 from function.settings import SidecarSettings
@@ -31,7 +31,7 @@ class Daprd:
     async def subscribe(self) -> Any:
         return (await self.http.get("/dapr/subscribe")).json()
 
-    async def deliver(self, *offsets: int, partition: int = 0, time: int = NOW - 1) -> list[str]:
+    async def process(self, *offsets: int, partition: int = 0, time: int = NOW - 1) -> list[str]:
         entries = [
             {
                 "entryId": str(place),
@@ -47,7 +47,7 @@ class Daprd:
 
 async def read(reader: Reader) -> list[bytes]:
     """Until it ends by itself."""
-    return [record.value async for page in reader.pages() for record in page]
+    return [record.value async for page in reader.batches() for record in page]
 
 
 async def test_every_record_is_seen_once_and_none_is_acknowledged() -> None:
@@ -55,11 +55,11 @@ async def test_every_record_is_seen_once_and_none_is_acknowledged() -> None:
     reader = Reader(0.05, NOW)
     daprd = Daprd(reader)
     await daprd.subscribe()
-    reading = asyncio.create_task(read(reader))
-    assert await daprd.deliver(0, 1) == ["RETRY", "RETRY"]
-    assert await daprd.deliver(0, partition=1) == ["RETRY"]
-    assert await daprd.deliver(2) == ["RETRY"]
-    assert await reading == [b"0", b"1", b"0", b"2"]
+    read_topic = asyncio.create_task(read(reader))
+    assert await daprd.process(0, 1) == ["RETRY", "RETRY"]
+    assert await daprd.process(0, partition=1) == ["RETRY"]
+    assert await daprd.process(2) == ["RETRY"]
+    assert await read_topic == [b"0", b"1", b"0", b"2"]
     await daprd.http.aclose()
 
 
@@ -68,10 +68,10 @@ async def test_a_sidecar_that_began_again_shows_nothing_twice() -> None:
     reader = Reader(0.05, NOW)
     daprd = Daprd(reader)
     await daprd.subscribe()
-    reading = asyncio.create_task(read(reader))
+    read_topic = asyncio.create_task(read(reader))
     for offsets in ((0, 1), (0,), (1, 2)):
-        await daprd.deliver(*offsets)
-    assert await reading == [b"0", b"1", b"2"]
+        await daprd.process(*offsets)
+    assert await read_topic == [b"0", b"1", b"2"]
     await daprd.http.aclose()
 
 
@@ -80,10 +80,10 @@ async def test_what_comes_after_the_start_is_left_out() -> None:
     reader = Reader(0.05, NOW)
     daprd = Daprd(reader)
     await daprd.subscribe()
-    reading = asyncio.create_task(read(reader))
-    await daprd.deliver(0)
-    await daprd.deliver(1, time=NOW)
-    assert await reading == [b"0"]
+    read_topic = asyncio.create_task(read(reader))
+    await daprd.process(0)
+    await daprd.process(1, time=NOW)
+    assert await read_topic == [b"0"]
     await daprd.http.aclose()
 
 
@@ -92,12 +92,12 @@ async def test_the_next_page_waits_until_this_one_is_dealt_with() -> None:
     reader = Reader(0.05, NOW)
     daprd = Daprd(reader)
     await daprd.subscribe()
-    first = asyncio.create_task(daprd.deliver(0))
-    pages = reader.pages()
-    page: list[Delivered] = await anext(pages)
+    first = asyncio.create_task(daprd.process(0))
+    batches = reader.batches()
+    page: list[KafkaRecord] = await anext(batches)
     assert [record.value for record in page] == [b"0"]
     assert not first.done()
-    await pages.aclose()
+    await batches.aclose()
     assert await first == ["RETRY"]
     await daprd.http.aclose()
 
@@ -107,11 +107,11 @@ async def test_a_component_with_retries_is_named_instead_of_a_wrong_end() -> Non
     reader = Reader(0.05, NOW)
     daprd = Daprd(reader)
     await daprd.subscribe()
-    reading = asyncio.create_task(read(reader))
+    read_topic = asyncio.create_task(read(reader))
     for _ in range(REPEATS + 1):
-        await daprd.deliver(0)
+        await daprd.process(0)
     with pytest.raises(TryAgain, match="consumeRetryEnabled"):
-        await reading
+        await read_topic
     await daprd.http.aclose()
 
 

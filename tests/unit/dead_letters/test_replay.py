@@ -5,10 +5,10 @@ from collections.abc import Mapping
 
 import pytest
 
-from function.dapr.bulk_envelope import Delivered
+from function.dapr.bulk_envelope import KafkaRecord
 from function.dapr.state_store import Value
-from function.dead_letters.checkpoint import KEY, Bookmark, Busy
-from function.dead_letters.letter import Letter, Wanted
+from function.dead_letters.checkpoint import KEY, Busy, ReplayCheckpoint
+from function.dead_letters.letter import DeadLetter, DeadLetterFilter
 from function.dead_letters.publish import OFFSET, PARTITION, REASON, REPLAYS, TOPIC
 from function.dead_letters.replay import Options, Replay
 from function.outcomes import Reason, TryAgain
@@ -19,17 +19,17 @@ from tests.support.fake_kafka import FakeTopics
 pytestmark = pytest.mark.anyio
 
 MAIN, DEAD, AGAIN = "events", "events.matrix.dead", "events.matrix.replay"
-SYNAPSE = Wanted(reasons=frozenset({"synapse_error"}))
+SYNAPSE = DeadLetterFilter(reasons=frozenset({"synapse_error"}))
 
 
-def put(topics: FakeTopics, event_id: str, reason: str = "synapse_error", key: str = ALICE, **more: str) -> Delivered:
+def put(topics: FakeTopics, event_id: str, reason: str = "synapse_error", key: str = ALICE, **more: str) -> KafkaRecord:
     headers = {"event_id": event_id, "__key": key, REASON: reason, TOPIC: MAIN, PARTITION: "7", OFFSET: "3"}
     return topics.put(DEAD, b"{}", headers | {REPLAYS: "0"} | {f"x-dead-letter-{n}": t for n, t in more.items()})
 
 
-async def leased(state: FakeStateStore, run: str = "one") -> Bookmark:
-    bookmark = Bookmark(state, run)
-    await bookmark.take()
+async def leased(state: FakeStateStore, run: str = "one") -> ReplayCheckpoint:
+    bookmark = ReplayCheckpoint(state, run)
+    await bookmark.acquire_lease()
     return bookmark
 
 
@@ -41,7 +41,7 @@ async def replay(
     work = Replay(topics, bookmark, DEAD, AGAIN, options or Options(SYNAPSE))
     there = list(topics.records.get(DEAD, []))
     for first in range(0, len(there), page):
-        await work.take(there[first : first + page])
+        await work.process(there[first : first + page])
     await bookmark.release()
     return work
 
@@ -55,9 +55,9 @@ async def expire(state: FakeStateStore) -> None:
 
 async def live(topics: FakeTopics, state: FakeStateStore) -> list[str]:
     """What a look shows."""
-    bookmark = Bookmark(state, "look")
+    bookmark = ReplayCheckpoint(state, "look")
     await bookmark.read()
-    return [r.headers["event_id"] for r in topics.records.get(DEAD, []) if not bookmark.covers(r)]
+    return [r.headers["event_id"] for r in topics.records.get(DEAD, []) if not bookmark.is_done(r)]
 
 
 async def test_the_chosen_go_to_the_replay_topic_and_the_rest_stay_in_their_order() -> None:
@@ -77,7 +77,11 @@ async def test_a_replayed_letter_counts_one_more_and_goes_to_its_origins_partiti
     put(topics, "e-1", replays="2")
     await replay(topics, FakeStateStore())
     [record] = topics.records[AGAIN]
-    assert (record.headers[REPLAYS], record.about("partition"), record.about("key")) == ("3", "7", ALICE)
+    assert (record.headers[REPLAYS], record.dapr_metadata("partition"), record.dapr_metadata("key")) == (
+        "3",
+        "7",
+        ALICE,
+    )
     assert (record.value, record.headers[TOPIC], record.headers[OFFSET]) == (b"{}", MAIN, "3")
 
 
@@ -88,7 +92,11 @@ async def test_what_is_put_back_is_unchanged() -> None:
     await replay(topics, FakeStateStore())
     after = topics.records[DEAD][-1]
     assert after is not before
-    assert (after.value, after.headers, after.about("key")) == (before.value, before.headers, before.about("key"))
+    assert (after.value, after.headers, after.dapr_metadata("key")) == (
+        before.value,
+        before.headers,
+        before.dapr_metadata("key"),
+    )
 
 
 async def test_a_second_replay_begins_where_the_first_ended() -> None:
@@ -125,10 +133,10 @@ async def test_a_dry_run_tells_each_letter_and_moves_none() -> None:
     topics, state = FakeTopics(), FakeStateStore()
     put(topics, "e-1")
     put(topics, "e-2", "not_json")
-    told: list[Letter] = []
-    bookmark = Bookmark(state, "dry")
+    told: list[DeadLetter] = []
+    bookmark = ReplayCheckpoint(state, "dry")
     work = Replay(topics, bookmark, DEAD, AGAIN, Options(SYNAPSE, dry_run=True), told.append)
-    await work.take(topics.records[DEAD])
+    await work.process(topics.records[DEAD])
     assert [letter.event_id for letter in told] == ["e-1"]
     assert (work.tally.replayed.total(), work.tally.put_back) == (1, 1)
     assert topics.ids(AGAIN) == []
@@ -165,7 +173,7 @@ async def test_records_of_the_main_topic_stay_there_and_tell_their_origin() -> N
     topics = FakeTopics()
     record = topics.put(MAIN, b"{}", {"event_id": "e-1", "__key": ALICE, REPLAYS: "9", PARTITION: "1"}, "4")
     work = Replay(topics, None, DEAD, AGAIN, Options())
-    await work.take([record])
+    await work.process([record])
     [again] = topics.records[AGAIN]
     assert (again.headers[REPLAYS], again.headers[TOPIC], again.headers[PARTITION]) == ("1", MAIN, "4")
     assert (len(topics.records[MAIN]), topics.ids(DEAD)) == (1, [])
@@ -195,7 +203,7 @@ class MortalTopics(FakeTopics):
 
     mortal: Mortal
 
-    async def publish(self, topic: str, record: Delivered, headers: Mapping[str, str], partition: str) -> None:
+    async def publish(self, topic: str, record: KafkaRecord, headers: Mapping[str, str], partition: str) -> None:
         self.mortal.step()
         await super().publish(topic, record, headers, partition)
         self.mortal.step()
@@ -247,7 +255,7 @@ async def test_a_replay_that_lost_its_lease_moves_the_bookmark_no_more() -> None
     await expire(state)
     await leased(state, "two")
     with pytest.raises(Busy):
-        await Replay(topics, bookmark, DEAD, AGAIN, Options()).take(topics.records[DEAD])
+        await Replay(topics, bookmark, DEAD, AGAIN, Options()).process(topics.records[DEAD])
 
 
 async def test_a_state_store_that_is_away_ends_the_replay() -> None:
@@ -257,5 +265,5 @@ async def test_a_state_store_that_is_away_ends_the_replay() -> None:
     bookmark = await leased(state)
     state.down = True
     with pytest.raises(TryAgain) as caught:
-        await Replay(topics, bookmark, DEAD, AGAIN, Options()).take(topics.records[DEAD])
+        await Replay(topics, bookmark, DEAD, AGAIN, Options()).process(topics.records[DEAD])
     assert caught.value.reason is Reason.STATE_UNAVAILABLE

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from function.processing.user_locks import Turns
+from function.processing.user_locks import UserLocks
 from tests.support.events import ALICE, BOB, CAROL
 
 pytestmark = pytest.mark.anyio
@@ -18,7 +18,7 @@ class Batches:
     """Batches that last until they are told to end."""
 
     def __init__(self) -> None:
-        self._turns = Turns()
+        self._user_locks = UserLocks()
         self.at_work: dict[str, set[str]] = {}
         self._ends: dict[str, asyncio.Event] = {}
         self.tasks: dict[str, asyncio.Task[None]] = {}
@@ -29,7 +29,7 @@ class Batches:
         await settle()
 
     async def _work(self, name: str, users: set[str]) -> None:
-        async with self._turns.of(users):
+        async with self._user_locks.acquire(users):
             assert all(users.isdisjoint(others) for others in self.at_work.values()), "two writers"
             self.at_work[name] = users
             try:

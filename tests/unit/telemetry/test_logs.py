@@ -153,21 +153,21 @@ async def test_nothing_personal_is_logged_on_the_whole_road(lines: Lines) -> Non
             [profile(ALICE, 9, display_name="Long Name" * 99), delivered(b'{"x": "Broken Name"', "UserDeletedEvent")],
             [profile("Wrong Id", 1), deletion(ALICE, 3, soft=False), deletion(BOB, 3)],
         ):
-            await w.deliver(*records)
+            await w.process(*records)
         w.homeserver.failing_for.add(w.homeserver.mxid(BOB))
-        await w.deliver(deletion(BOB, 4, soft=False))
+        await w.process(deletion(BOB, 4, soft=False))
         w.homeserver.tokens.clear()
-        await w.deliver(profile(BOB, 5), deletion(ALICE, 5))
-        w.health.sick = None
+        await w.process(profile(BOB, 5), deletion(ALICE, 5))
+        w.health.failure = None
         w.homeserver.down = True
-        await w.deliver(deletion(ALICE, 6))
-        w.health.sick = None
+        await w.process(deletion(ALICE, 6))
+        w.health.failure = None
 
         async def broken(_method: str, path: str) -> None:
             raise RuntimeError(path)
 
         w.homeserver.before = broken
-        await w.deliver(deletion(ALICE, 7))
+        await w.process(deletion(ALICE, 7))
         assert Reason.SYNAPSE_REFUSED in w.letters.reasons
     outcomes = {line.get("outcome") for line in lines.objects}
     assert {"applied", "stale", "dead_letter", "retry"} <= outcomes

@@ -18,16 +18,16 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from function import __version__
-from function.dapr.bulk_envelope import Delivered
+from function.dapr.bulk_envelope import KafkaRecord
 from function.dapr.secret_store import AdminToken
 from function.dapr.subscription import BODY_BYTES
 from function.events.decode import TYPES, type_of
-from function.health import WORLD, Health
+from function.health import READINESS_REASONS, Health
 from function.homeserver.measured import Measured
 from function.homeserver.synapse import Synapse
 from function.homeserver.transport import HttpClient
 from function.outcomes import Reason, TryAgain
-from function.processing.results import Fate
+from function.processing.results import Outcome
 from function.routes import EVENTS_ROUTE, METRICS_ROUTE, mount
 from function.settings import SECRET_KEY
 from function.telemetry.metrics import METRICS, OUTCOMES, PARTS, STATUSES, VERBS, Kind, Metrics, Refusal
@@ -65,7 +65,7 @@ class Scraped:
     http: httpx.AsyncClient
     metrics: Metrics
 
-    async def deliver(self, *records: Delivered) -> None:
+    async def process(self, *records: KafkaRecord) -> None:
         batch = envelope(*(entry(record, str(place)) for place, record in enumerate(records)))
         assert (await self.http.post(EVENTS_ROUTE, json=batch, headers=AUTH)).status_code == 200
 
@@ -80,14 +80,14 @@ class Scraped:
 async def serving(w: World | None, **changes: Any) -> AsyncIterator[Scraped]:
     app, metrics = FastAPI(), Metrics(lambda: NOW)
     health = w.health if w else Health()
-    mount(app, settings_with(**changes), health, metrics, lambda: w.delivery if w else None)
+    mount(app, settings_with(**changes), health, metrics, lambda: w.processor if w else None)
     async with client(app) as http:
         yield Scraped(http, metrics)
 
 
-def written(record: Delivered, seconds_ago: float) -> Delivered:
+def written(record: KafkaRecord, seconds_ago: float) -> KafkaRecord:
     timestamp = {"__timestamp": str(int((NOW - seconds_ago) * 1000))}
-    return Delivered(record.value, record.topic, {**record.metadata, **timestamp})
+    return KafkaRecord(record.value, record.topic, {**record.metadata, **timestamp})
 
 
 # --- events
@@ -95,7 +95,7 @@ def written(record: Delivered, seconds_ago: float) -> Delivered:
 
 async def test_each_delivery_counts_by_type_and_outcome() -> None:
     async with world(ALICE) as w, serving(w) as s:
-        await s.deliver(profile(ALICE), profile(BOB), deletion(ALICE, 5), delivered({}, "identity.user.created"))
+        await s.process(profile(ALICE), profile(BOB), deletion(ALICE, 5), delivered({}, "identity.user.created"))
         kinds = [("profile_updated", "stale"), ("profile_updated", "no_account"), ("deleted", "applied")]
         for kind, outcome in [*kinds, ("created", "dead_letter")]:
             assert value(s.metrics, "events_total", type=f"identity.user.{kind}", outcome=outcome) == 1
@@ -103,7 +103,7 @@ async def test_each_delivery_counts_by_type_and_outcome() -> None:
 
 async def test_both_spellings_of_a_type_count_as_one_and_a_foreign_type_as_other() -> None:
     async with world() as w, serving(w) as s:
-        await s.deliver(profile(), delivered(b"{}", "UserProfileUpdatedEvent"), delivered(b"{}", "somebody.elses"))
+        await s.process(profile(), delivered(b"{}", "UserProfileUpdatedEvent"), delivered(b"{}", "somebody.elses"))
         assert value(s.metrics, "events_total", type="identity.user.profile_updated", outcome="no_account") == 1
         assert value(s.metrics, "events_total", type="identity.user.profile_updated", outcome="dead_letter") == 1
         assert value(s.metrics, "events_total", type="other", outcome="ignored") == 1
@@ -111,7 +111,7 @@ async def test_both_spellings_of_a_type_count_as_one_and_a_foreign_type_as_other
 
 async def test_a_dead_letter_counts_by_its_reason() -> None:
     async with world() as w, serving(w) as s:
-        await s.deliver(delivered(b"not json"), delivered(b"not json either"))
+        await s.process(delivered(b"not json"), delivered(b"not json either"))
         assert value(s.metrics, "dead_letters_total", reason="not_json") == 2
         assert value(s.metrics, "events_total", type="unknown", outcome="dead_letter") == 2
         assert value(s.metrics, "retries_total", reason="not_json") == 0
@@ -120,7 +120,7 @@ async def test_a_dead_letter_counts_by_its_reason() -> None:
 async def test_an_event_that_waits_counts_by_reason_and_has_no_end() -> None:
     async with world() as w, serving(w) as s:
         w.state.down = True
-        await s.deliver(written(profile(), 60))
+        await s.process(written(profile(), 60))
         assert value(s.metrics, "retries_total", reason="state_unavailable") == 1
         assert value(s.metrics, "event_age_seconds_count") == 0
         assert value(s.metrics, "last_event_timestamp_seconds") == 0
@@ -128,13 +128,13 @@ async def test_an_event_that_waits_counts_by_reason_and_has_no_end() -> None:
 
 async def test_what_comes_before_the_start_is_over_waits_and_counts() -> None:
     async with serving(None) as s:
-        await s.deliver(profile())
+        await s.process(profile())
         assert value(s.metrics, "retries_total", reason="starting") == 1
 
 
 async def test_an_event_is_as_old_at_its_end_as_its_record() -> None:
     async with world() as w, serving(w) as s:
-        await s.deliver(written(profile(), 4000))
+        await s.process(written(profile(), 4000))
         assert value(s.metrics, "event_age_seconds_sum") == 4000
         assert value(s.metrics, "event_age_seconds_bucket", le="3600.0") == 0
         assert value(s.metrics, "event_age_seconds_bucket", le="14400.0") == 1
@@ -146,21 +146,21 @@ async def test_a_record_without_a_usable_timestamp_has_no_age(timestamp: str) ->
     """A producer's header may stand in its place."""
     record = profile()
     async with world() as w, serving(w) as s:
-        await s.deliver(Delivered(record.value, record.topic, {**record.metadata, "__timestamp": timestamp}))
+        await s.process(KafkaRecord(record.value, record.topic, {**record.metadata, "__timestamp": timestamp}))
         assert value(s.metrics, "event_age_seconds_count") == 0
         assert value(s.metrics, "events_total", type="identity.user.profile_updated", outcome="no_account") == 1
 
 
 async def test_a_record_from_a_clock_that_is_ahead_is_new() -> None:
     async with world() as w, serving(w) as s:
-        await s.deliver(written(profile(), -5))
+        await s.process(written(profile(), -5))
         assert value(s.metrics, "event_age_seconds_bucket", le="0.1") == 1
 
 
 async def test_a_batch_counts_with_its_size_and_time() -> None:
     async with world() as w, serving(w) as s:
-        await s.deliver(profile(ALICE), profile(BOB))
-        await s.deliver(profile(ALICE))
+        await s.process(profile(ALICE), profile(BOB))
+        await s.process(profile(ALICE))
         assert value(s.metrics, "batch_records_sum") == 3
         assert value(s.metrics, "batch_records_bucket", le="1.0") == 1
         assert value(s.metrics, "batch_seconds_count") == 2
@@ -208,8 +208,8 @@ async def test_unreadable_entries_count_one_by_one_and_the_others_as_events() ->
 async def test_what_can_be_read_is_no_refusal() -> None:
     """Neither a batch of nothing nor an event that goes to the dead letters."""
     async with world(ALICE) as w, serving(w) as s:
-        await s.deliver()
-        await s.deliver(profile(ALICE), delivered(b"not json"))
+        await s.process()
+        await s.process(profile(ALICE), delivered(b"not json"))
         assert refusals(s.metrics) == {}
 
 
@@ -335,16 +335,16 @@ async def test_each_look_into_the_secret_store_counts_by_what_was_there() -> Non
 )  # fmt: skip
 async def test_the_part_that_makes_the_function_not_ready_is_shown(reason: Reason, part: str) -> None:
     async with world() as w, serving(w) as s:
-        w.health.sick = TryAgain(reason)
+        w.health.failure = TryAgain(reason)
         await s.scrape()
         assert {name for name in PARTS if not value(s.metrics, "ready", part=name)} == {part}
-        w.health.sick = None
+        w.health.failure = None
         await s.scrape()
         assert all(value(s.metrics, "ready", part=name) for name in PARTS)
 
 
 def test_every_reason_that_makes_the_function_not_ready_has_a_part_of_its_own() -> None:
-    for reason in WORLD:
+    for reason in READINESS_REASONS:
         metrics = Metrics()
         metrics.world(reason, consuming=True)
         assert value(metrics, "ready", part="other") == 1, reason
@@ -362,7 +362,7 @@ async def test_the_brake_is_shown_while_it_is_on() -> None:
     async with world(ALICE, BOB, deletions=1) as w, serving(w) as s:
         await s.scrape()
         assert value(s.metrics, "deletion_brake") == 0
-        await s.deliver(deletion(ALICE), deletion(BOB))
+        await s.process(deletion(ALICE), deletion(BOB))
         await s.scrape()
         assert value(s.metrics, "deletion_brake") == 1
         assert value(s.metrics, "dead_letters_total", reason="deletion_brake") == 1
@@ -408,14 +408,14 @@ def test_whatever_happens_every_label_has_a_value_of_its_list(happened: list[Cal
 async def test_the_text_holds_nothing_of_an_event() -> None:
     async with world(ALICE) as w, serving(w) as s:
         foreign = delivered({"user_id": ALICE}, f"type-of-{ALICE}")
-        await s.deliver(profile(display_name="Ada Lovelace"), foreign, deletion(BOB), delivered(b"secret words"))
+        await s.process(profile(display_name="Ada Lovelace"), foreign, deletion(BOB), delivered(b"secret words"))
         text = (await s.http.get(METRICS_ROUTE)).text
     for word in (ALICE, BOB, "Lovelace", "secret words", "test.example"):
         assert word not in text
 
 
 def test_the_lists_are_those_of_the_code_that_counts() -> None:
-    assert set(OUTCOMES) == {*Fate, "other"}
+    assert set(OUTCOMES) == {*Outcome, "other"}
     assert {type_of(b"{}", {"event_type": kind}) for kind in TYPES} <= set(TYPE_VALUES)
     assert {type_of(b"", {}), "other"} <= set(TYPE_VALUES)
     assert len(STATUSES) == len(set(STATUSES))

@@ -16,7 +16,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from function.app import TRACES_TO, open_traces
 from function.events.decode import TYPES
 from function.outcomes import Reason
-from function.processing.results import Fate
+from function.processing.results import Outcome
 from function.routes import EVENTS_ROUTE, mount
 from function.telemetry.metrics import VERBS, Metrics
 from function.telemetry.traces import OFF
@@ -106,7 +106,7 @@ async def test_batch_users_and_calls_are_one_trace_below_the_sidecars(seen: Seen
     """And Synapse is told of it."""
     async with world(ALICE, BOB, traces=seen.traces) as w:
         app = FastAPI()
-        mount(app, settings_with(), w.health, Metrics(), lambda: w.delivery)
+        mount(app, settings_with(), w.health, Metrics(), lambda: w.processor)
         transport = httpx.ASGITransport(seen.traces.around(app))
         async with httpx.AsyncClient(base_url="http://app.test", transport=transport) as http:
             body = envelope(entry(profile(ALICE, 1), "1"), entry(profile(ALICE, 2), "2"), entry(deletion(BOB), "3"))
@@ -128,7 +128,7 @@ async def test_batch_users_and_calls_are_one_trace_below_the_sidecars(seen: Seen
 
 async def test_the_attributes_say_how_many_and_what_became_of_them(seen: Seen) -> None:
     async with world(ALICE, traces=seen.traces) as w:
-        await w.deliver(profile(ALICE, 1), profile(ALICE, 2), deletion(BOB), delivered(b"x", "UserDeletedEvent"))
+        await w.process(profile(ALICE, 1), profile(ALICE, 2), deletion(BOB), delivered(b"x", "UserDeletedEvent"))
     assert seen.attributes("batch") == [
         {"records": 4, "outcome.stale": 1, "outcome.applied": 1, "outcome.no_account": 1, "outcome.dead_letter": 1,
          "reasons": ("not_json",)}
@@ -147,7 +147,7 @@ async def test_a_records_own_trace_is_linked_once(seen: Seen) -> None:
     """It began at the producer; a broken one is left out."""
     link = f"00-{OTHER_TRACE}-{PARENT}-01"
     async with world(ALICE, traces=seen.traces) as w:
-        await w.deliver(*(
+        await w.process(*(
             delivered({"user_id": ALICE, "deleted_at": "2026-01-01T00:00:00Z", "soft_delete": True},
                       "identity.user.deleted", traceparent=shown)
             for shown in (link, link, "nonsense", "", "00-" + "0" * 32 + "-" + "0" * 16 + "-01", "\ufffd")
@@ -164,7 +164,7 @@ async def test_a_failure_leaves_a_word_and_no_text(seen: Seen) -> None:
 
     async with world(ALICE, traces=seen.traces) as w:
         w.homeserver.before = unreachable
-        assert await w.deliver(deletion(ALICE)) == [Fate.RETRY]
+        assert await w.process(deletion(ALICE)) == [Outcome.RETRY]
     calls = [span for span in seen.spans if span.name.startswith("synapse ")]
     assert {call.status.description for call in calls} == {"unreachable"}
     assert [event for span in seen.spans for event in span.events] == []
@@ -175,16 +175,16 @@ async def test_names_and_attributes_are_of_closed_sets(seen: Seen) -> None:
     """Through every kind of fate; so no id, name, address or token can be among them."""
     async with world(ALICE, BOB, traces=seen.traces) as w:
         w.homeserver.refused_names.add("Rude Name")
-        await w.deliver(profile(ALICE, 1, display_name="Secret Name", avatar_url="mxc://test.example/face"))
-        await w.deliver(profile(ALICE, 2, display_name="Rude Name"), profile("Wrong Id", 1), deletion(BOB, soft=False))
+        await w.process(profile(ALICE, 1, display_name="Secret Name", avatar_url="mxc://test.example/face"))
+        await w.process(profile(ALICE, 2, display_name="Rude Name"), profile("Wrong Id", 1), deletion(BOB, soft=False))
         w.homeserver.failing_for.add(w.homeserver.mxid(ALICE))
-        await w.deliver(deletion(ALICE, 4))
+        await w.process(deletion(ALICE, 4))
         w.homeserver.tokens.clear()
-        await w.deliver(deletion(ALICE, 5))
+        await w.process(deletion(ALICE, 5))
     names = {"batch", "user"} | {f"synapse {verb}" for verb in VERBS}
     words = {kind.__name__ for kind in TYPES.values()} | set(Reason) | {"GET", "PUT", "POST", "DELETE"}
     keys = {"records", "types", "reasons", "http.request.method", "http.response.status_code"}
-    keys |= {f"outcome.{fate.value}" for fate in Fate}
+    keys |= {f"outcome.{outcome.value}" for outcome in Outcome}
     assert {span.name for span in seen.spans} <= names
     for span in seen.spans:
         for key, value in (span.attributes or {}).items():
