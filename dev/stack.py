@@ -12,7 +12,8 @@ from dev.processes import Server, StackError, free_port, listens
 from dev.servers.kafka import TOPIC, Kafka
 from dev.servers.postgres import Postgres
 from dev.servers.synapse import ADMIN_ID, SERVER_NAME, Synapse, secrets_file
-from dev.toolchain import DEV, Say
+from dev.steps import Say
+from dev.toolchain import DEV
 
 RUN = DEV / ".run"
 APP_TOKEN, DAPR_TOKEN = "local-app-token", "local-dapr-token"  # as in dapr.yaml: they guard nothing beyond loopback

@@ -8,15 +8,16 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from dev.processes import StackError, tail
+from dev.go_build import go_build
+from dev.processes import StackError
+from dev.steps import Say, Work, follow
 
 DEV = Path(__file__).parent
 TOOLS = DEV / ".tools"
-Say = Callable[[str], None]
 
 
 def daprd(say: Say) -> Path:
@@ -67,25 +68,29 @@ def kafka_jars(say: Say) -> Path:
     with _once(target, [pom]) as missing:
         if missing:
             need("mvn", "Maven (Debian: maven)")
-            say("fetching Kafka with Maven")
             goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={target}"]
-            _run("kafka-jars", ["mvn", "-q", "-B", "-f", str(pom), *goal])
+            _run(
+                "kafka-jars",
+                "fetching Kafka with Maven (about a minute)",
+                ["mvn", "-q", "-B", "-f", str(pom), *goal],
+                say,
+            )
     return target
 
 
 def synapse_python(say: Say) -> Path:
     """The Python of the virtual environment that holds Synapse."""
-    return _environment("synapse", DEV / "synapse" / "requirements.txt", "Synapse (about half a minute)", say)
+    return _environment("synapse", DEV / "synapse" / "requirements.txt", "Synapse (about 40 seconds)", say)
 
 
 def peers_python(say: Say) -> Path:
     """The Python of the virtual environment that holds what the benchmark compares with."""
-    return _environment("peers", DEV.parent / "requirements-bench.txt", "the benchmark's peers", say)
+    return _environment("peers", DEV.parent / "requirements-bench.txt", "the benchmark's peers (about 15 seconds)", say)
 
 
 def audit_python(say: Say) -> Path:
     """The Python of the virtual environment that holds pip-audit."""
-    return _environment("audit", DEV.parent / "requirements-audit.txt", "pip-audit", say)
+    return _environment("audit", DEV.parent / "requirements-audit.txt", "pip-audit (about 15 seconds)", say)
 
 
 def _environment(name: str, locked: Path, what: str, say: Say) -> Path:
@@ -94,11 +99,15 @@ def _environment(name: str, locked: Path, what: str, say: Say) -> Path:
     python = target / "bin" / "python"
     with _once(target, [locked]) as missing:
         if missing:
-            say(f"installing {what}")
             shutil.rmtree(target, ignore_errors=True)
-            _run(f"{name}-venv", [sys.executable, "-m", "venv", str(target)])
+            _run(
+                f"{name}-venv",
+                f"making a virtual environment for {name}",
+                [sys.executable, "-m", "venv", str(target)],
+                say,
+            )
             options = ["-q", "--only-binary", ":all:", "--require-hashes", "-r", str(locked)]
-            _run(f"{name}-install", [str(python), "-m", "pip", "install", *options])
+            _run(f"{name}-install", f"installing {what}", [str(python), "-m", "pip", "install", *options], say)
     return python
 
 
@@ -136,8 +145,8 @@ def go_program(module: str, arguments: Sequence[str], target: Path, say: Say, li
             need("go", "Go 1.24 or later (https://go.dev/doc/install)")
             say(f"building {target.name} from its Go module: minutes the first time, seconds later")
             env = os.environ | {"GOFLAGS": "-mod=readonly", "CGO_ENABLED": "0"}
-            command = ["go", "build", "-trimpath", f"-ldflags=-s -w {link}", "-o", str(target), *arguments]
-            _run(target.name, command, cwd=folder, env=env)
+            flags = ["-trimpath", f"-ldflags=-s -w {link}"]
+            go_build(target, flags, arguments, TOOLS / f"{target.name}.log", say, cwd=folder, env=env)
     return target
 
 
@@ -155,9 +164,8 @@ def _once(target: Path, sources: Sequence[Path]) -> Iterator[bool]:
         stamp.write_text(digest)
 
 
-def _run(name: str, command: Sequence[str], cwd: Path | None = None, env: dict[str, str] | None = None) -> None:
+def _run(name: str, what: str, command: Sequence[str], say: Say) -> None:
     log = TOOLS / f"{name}.log"
-    with log.open("wb") as output:
-        done = subprocess.run(command, stdout=output, stderr=output, cwd=cwd, env=env, check=False)
-    if done.returncode:
-        raise StackError(f"`{command[0]}` failed for {name}; the end of {log}:\n{tail(log)}")
+    log.write_bytes(b"")
+    say(what)
+    follow(command, log, Work(what), say)

@@ -17,7 +17,8 @@ import yaml
 
 from dev.k8s import toolchain
 from dev.processes import Server, StackError, free_port
-from dev.toolchain import DEV, Say
+from dev.steps import Say
+from dev.toolchain import DEV
 
 
 class Cluster:

@@ -13,7 +13,7 @@ import yaml
 from dev.k8s import mount_namespace, toolchain
 from dev.k8s.cluster import Cluster
 from dev.processes import Server, StackError, free_port, wait_until
-from dev.toolchain import Say
+from dev.steps import Say
 
 NAMESPACE = "dapr-system"
 TRUST_DOMAIN = "cluster.local"

@@ -15,7 +15,8 @@ from dev.k8s import mount_namespace
 from dev.k8s.cluster import Cluster
 from dev.k8s.control_plane import ControlPlane
 from dev.processes import Server, free_port, listens
-from dev.toolchain import DEV, Say, daprd
+from dev.steps import Say
+from dev.toolchain import DEV, daprd
 
 Container = dict[str, Any]
 

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from dev.processes import StackError
-from dev.toolchain import DEV, TOOLS, Say, daprd, go_program, kafka_jars, need, synapse_python
+from dev.steps import Say
+from dev.toolchain import DEV, TOOLS, daprd, go_program, kafka_jars, need, synapse_python
 
 KUBECTL = Path(sys.executable).parent / "kubectl"
 KUBERNETES = "1.37.2"  # as in dev/go/kubernetes/go.mod
@@ -72,4 +73,5 @@ def everything(say: Say) -> None:
         "github.com/external-secrets/external-secrets",
         "github.com/prometheus-operator/prometheus-operator",
     ):
+        say(f"finding or fetching the source of {module} (seconds)")
         module_folder("crds", module)

@@ -10,7 +10,8 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from dev.processes import Server, StackError
-from dev.toolchain import Say, kafka_jars
+from dev.steps import Say
+from dev.toolchain import kafka_jars
 
 TOPIC = "nova.identity.events"
 TOPICS = (TOPIC, f"{TOPIC}.matrix.dead", f"{TOPIC}.matrix.replay")

@@ -13,7 +13,8 @@ import yaml
 
 from dev.processes import Server, StackError
 from dev.servers.postgres import Postgres
-from dev.toolchain import Say, synapse_python
+from dev.steps import Say
+from dev.toolchain import synapse_python
 
 SERVER_NAME = "staging.nova.app"
 ADMIN = "nova-service"

@@ -8,7 +8,7 @@ from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechani
 
 from dev.processes import free_port
 from dev.servers.kafka import Kafka
-from dev.toolchain import Say
+from dev.steps import Say
 
 USER, PASSWORD = "matrix-account-sync", "a-password-of-a-test"
 

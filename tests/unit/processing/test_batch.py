@@ -443,7 +443,7 @@ async def test_a_bug_beyond_one_user_stops_the_others_and_is_named(
 
     async with world(ALICE, BOB) as w:
         w.homeserver.before = held
-        monkeypatch.setattr("function.processing.batch.verdicts_of", faulty)
+        monkeypatch.setattr("function.processing.batch.event_results", faulty)
         assert await w.process(deletion(ALICE), deletion(BOB)) == [Outcome.RETRY, Outcome.RETRY]
         released.set()
         for _ in range(50):
