@@ -122,6 +122,7 @@ def make_tools() -> None:
         toolchain.kafka_jars,
         toolchain.synapse_python,
         toolchain.promtool,
+        toolchain.kustomize,
     ):
         say(f"ready: {make(say)}")
 

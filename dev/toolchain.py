@@ -1,5 +1,5 @@
-"""Finds the tools of the local stack or makes them: daprd, the dapr CLI and Prometheus from Go modules, Kafka's jars with Maven,
-Synapse in a virtual environment of its own. Everything lands in dev/.tools, once."""
+"""Finds the tools of the local stack or makes them: daprd, the dapr CLI, Prometheus and an old kustomize from Go modules, Kafka's
+jars with Maven, Synapse in a virtual environment of its own. Everything lands in dev/.tools, once."""
 
 import fcntl
 import hashlib
@@ -18,6 +18,9 @@ from dev.steps import Say, Work, follow
 
 DEV = Path(__file__).parent
 TOOLS = DEV / ".tools"
+# The oldest kubectl that docs/deploy.md names, and the modules of kustomize that it is built from.
+OLDEST_KUBECTL = "1.27"
+OLDEST_KUSTOMIZE = {"kustomize/v5": "v5.0.1", "api": "v0.13.2", "kyaml": "v0.14.1"}
 
 
 def daprd(say: Say) -> Path:
@@ -58,6 +61,13 @@ def _prometheus(program: str, say: Say) -> Path:
     target = TOOLS / program
     # Without the ways to find targets in clouds, which are most of it.
     go_program("prometheus", ["-tags", "remove_all_sd", f"github.com/prometheus/prometheus/cmd/{program}"], target, say)
+    return target
+
+
+def kustomize(say: Say) -> Path:
+    """Kustomize as the oldest kubectl has it inside: `kustomize build` renders what its `kubectl kustomize` does."""
+    target = TOOLS / "kustomize"
+    go_program("kustomize", ["sigs.k8s.io/kustomize/kustomize/v5"], target, say)
     return target
 
 

@@ -1,5 +1,5 @@
-"""Renders the overlays and every optional component as kustomize does, and looks things up in the result. Knows
-Kubernetes' and Dapr's field names and judges nothing."""
+"""Renders the overlays and every optional component as kustomize does, that of the newest kubectl or of the oldest, and
+looks things up in the result. Knows Kubernetes' and Dapr's field names and judges nothing."""
 
 import copy
 import functools
@@ -14,15 +14,26 @@ from typing import Any
 
 import yaml
 
+from dev import toolchain
+
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / "k8s"
 OVERLAYS = sorted(folder.name for folder in (K8S / "overlays").iterdir() if folder.is_dir())
 COMPONENTS = sorted(file.parent.relative_to(K8S / "components").as_posix()
                     for file in (K8S / "components").rglob("kustomization.yaml"))  # fmt: skip
-# What every overlay has anyway.
-ALWAYS = {"settings"}
-# Each overlay, and each optional component on the plainest overlay.
-VARIANTS = [*OVERLAYS, *(f"staging+{component}" for component in COMPONENTS if component not in ALWAYS)]
+# Of these an overlay has one at most.
+INSTEAD_OF = {"kafka-mtls": "kafka-sasl"}
+
+
+def components_of(overlay: str) -> set[str]:
+    """The components of k8s/components that an overlay lists itself."""
+    kustomization = yaml.safe_load((K8S / "overlays" / overlay / "kustomization.yaml").read_text())
+    return {Path(entry).name for entry in kustomization["components"]} & set(COMPONENTS)
+
+
+# Each overlay, and each overlay with each component that it does not list itself.
+VARIANTS = [*OVERLAYS, *(f"{overlay}+{component}" for overlay in OVERLAYS for component in COMPONENTS
+                         if component not in components_of(overlay))]  # fmt: skip
 
 TOOLS_PUBSUB = "pubsub-dead-letters"
 FURTHER_PUBSUB = re.compile(r"pubsub-\d+")  # more members of the consumer group
@@ -33,24 +44,27 @@ KUBECTL = Path(sys.executable).parent / "kubectl"
 
 
 @functools.cache
-def _rendered(variant: str) -> list[Document]:
-    return _documents(_kustomized(variant, {}, {}))
+def _rendered(variant: str, oldest: bool) -> list[Document]:
+    return _documents(_kustomized(variant, {}, {}, oldest=oldest))
 
 
 def _documents(text: str) -> list[Document]:
     return list(yaml.load_all(text, Loader=yaml.CSafeLoader))
 
 
-def _kustomized(variant: str, settings: Mapping[str, str], lines: Lines) -> str:
+def _kustomized(variant: str, settings: Mapping[str, str], lines: Lines, *, oldest: bool) -> str:
     overlay, _, component = variant.partition("+")
     folder = K8S / "overlays" / overlay
     if not component and not settings and not lines:
-        return _kustomize(folder)
+        return kustomize(folder, oldest=oldest)
     # The overlay as it would be after some more lines, and with other values in its config.yaml.
     # kustomize wants relative paths, and compares them after it followed symbolic links.
     with tempfile.TemporaryDirectory() as made:
         home = Path(made).resolve()
         kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
+        kustomization["components"] = [
+            entry for entry in kustomization["components"] if Path(entry).name != INSTEAD_OF.get(component)
+        ]
         kustomization["components"] += [f"../../components/{component}"] if component else []
         kustomization["resources"].remove("config.yaml")
         for kind in ("resources", "components"):
@@ -62,21 +76,31 @@ def _kustomized(variant: str, settings: Mapping[str, str], lines: Lines) -> str:
         config["data"] |= settings
         (home / "config.yaml").write_text(yaml.safe_dump(config))
         (home / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
-        return _kustomize(home)
+        return kustomize(home, oldest=oldest)
 
 
-def _kustomize(folder: Path) -> str:
-    done = subprocess.run([KUBECTL, "kustomize", folder], capture_output=True, text=True, check=False)
+def kustomize(folder: Path, *, oldest: bool = False) -> str:
+    """What `kubectl kustomize` prints for a folder: the newest kubectl, or the oldest that docs/deploy.md names."""
+    command: list[str | Path] = [_oldest(), "build", folder] if oldest else [KUBECTL, "kustomize", folder]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def render(variant: str, settings: Mapping[str, str] | None = None, lines: Lines | None = None) -> "Manifests":
+@functools.cache
+def _oldest() -> Path:
+    """Kustomize of the oldest kubectl, built when it is not there yet."""
+    return toolchain.kustomize(print)
+
+
+def render(
+    variant: str, settings: Mapping[str, str] | None = None, lines: Lines | None = None, *, oldest: bool = False
+) -> "Manifests":
     """A fresh copy of what `kubectl apply -k` would send; `settings` replace values of the overlay's ConfigMap, `lines`
-    are added to its kustomization.yaml."""
+    are added to its kustomization.yaml, `oldest` renders with the oldest kubectl instead of the newest."""
     if settings or lines:
-        return Manifests(_documents(_kustomized(variant, settings or {}, lines or {})))
-    return Manifests(copy.deepcopy(_rendered(variant)))
+        return Manifests(_documents(_kustomized(variant, settings or {}, lines or {}, oldest=oldest)))
+    return Manifests(copy.deepcopy(_rendered(variant, oldest)))
 
 
 class Manifests:

@@ -11,7 +11,7 @@ from typer.main import get_command
 
 from dev.servers.daprd import TOOLS
 from function.cli import cli
-from tests.manifests.rendering import K8S, KUBECTL, dig, render
+from tests.manifests.rendering import K8S, dig, kustomize, render
 from tests.manifests.rules.names import APP, NAMESPACE
 
 COMMANDS = sorted(TOOLS)
@@ -19,8 +19,7 @@ STAGING = render("staging")
 
 
 def job(command: str) -> dict[str, Any]:
-    done = subprocess.run([KUBECTL, "kustomize", K8S / "jobs" / command], capture_output=True, text=True, check=True)
-    found: dict[str, Any] = yaml.safe_load(done.stdout)
+    found: dict[str, Any] = yaml.safe_load(kustomize(K8S / "jobs" / command))
     return found
 
 
@@ -86,7 +85,7 @@ def test_the_replay_job_moves_nothing_until_somebody_says_so() -> None:
     page = (Path(__file__).parents[2] / "docs" / "dead-letters.md").read_text()
     assert "--dry-run" in dig(pod("replay"), "spec", "containers", 0, "args")
     [script] = re.findall(r"sed '(s/.*?/.*?/)'", page)
-    rendered = subprocess.run([KUBECTL, "kustomize", K8S / "jobs" / "replay"], capture_output=True, check=True).stdout
+    rendered = kustomize(K8S / "jobs" / "replay").encode()
     made = yaml.safe_load(subprocess.run(["sed", script], input=rendered, capture_output=True, check=True).stdout)
     args = made["spec"]["template"]["spec"]["containers"][0]["args"]
     assert args == ["replay", "--end-sidecar", "--yes", "--reason=synapse_error"]

@@ -27,7 +27,8 @@ def problems(manifests: Manifests) -> Iterator[str]:
 @functools.cache
 def places(variant: str) -> list[Path]:
     """Every scalar of an overlay; of a variant those of the documents that its component adds or changes."""
-    known = render("staging").documents if "+" in variant else []
+    overlay, _, component = variant.partition("+")
+    known = render(overlay).documents if component else []
     documents = render(variant).documents
     return [path for path, _ in leaves(documents) if documents[int(path[0])] not in known]
 
@@ -167,6 +168,24 @@ def test_where_the_network_is_fenced_the_monitoring_component_lets_prometheus_in
     policy = render("production+monitoring").one("NetworkPolicy")
     assert [port["port"] for port in dig(policy, "spec", "ingress", 0, "ports")] == [9090, 18080]
     assert list(problems(render("production+monitoring"))) == []
+
+
+def test_pods_that_an_overlay_counts_itself_are_found_beside_the_scaler() -> None:
+    """An overlay's own `replicas` are set after its components, so that none of them can take the number away."""
+    count = {"replicas": [{"name": "matrix-account-sync", "count": 3}]}
+    assert "replicas" not in render("production+keda").function["spec"]
+    found = problems(render("production+keda", lines=count))
+    assert any("Deployment and scaler both set the replicas" in problem for problem in found)
+
+
+def test_a_value_that_nobody_set_is_named() -> None:
+    def unset_the_brokers(documents: list[Any]) -> None:
+        (brokers,) = [
+            item for item in component_in(documents, "pubsub")["spec"]["metadata"] if item["name"] == "brokers"
+        ]
+        brokers["value"] = "set by components/settings"
+
+    assert any("still says `set by" in problem for problem in problems_of_staging(unset_the_brokers))
 
 
 def test_production_shows_kafka_a_password_over_tls() -> None:

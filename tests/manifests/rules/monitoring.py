@@ -14,10 +14,10 @@ from tests.manifests.rendering import Manifests, dig, render
 from tests.manifests.rules.names import APP, DASHBOARD
 
 
-def adapted(overlay: str) -> Manifests:
+def adapted(overlay: str, *, oldest: bool = False) -> Manifests:
     """An overlay with the component, and with the lines of docs/deploy.md for the alerts' links and hours."""
     (lines,) = scripts("The alerts' links and hours", "yaml")
-    return render(f"{overlay}+monitoring", lines=yaml.safe_load(lines))
+    return render(f"{overlay}+monitoring", lines=yaml.safe_load(lines), oldest=oldest)
 
 
 def prometheus_finds_the_pods_and_their_ports(manifests: Manifests) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pydantic import ValidationError
 
 from function.settings import SECRET_KEY, Settings
-from tests.manifests.rendering import TOOLS_PUBSUB, Manifests, dig
+from tests.manifests.rendering import TOOLS_PUBSUB, Manifests, dig, leaves
 
 NAMESPACE = "infrastructure"  # of the staging environment that this service was made for
 APP = "matrix-account-sync"
@@ -168,8 +168,16 @@ def secrets_are_only_the_known_ones(manifests: Manifests) -> Iterator[str]:
         yield "a Secret in the manifests ends up in git"
 
 
+def nothing_is_left_to_be_set(manifests: Manifests) -> Iterator[str]:
+    """In the files, `set by ...` stands where kustomize puts a value. Where it finds no target, it says nothing."""
+    for path, value in leaves(manifests.documents):
+        if str(value).startswith("set by "):
+            yield f"{'/'.join(map(str, path))} still says `{value}`"
+
+
 RULES = (
     every_document_is_known_and_in_its_place, the_controller_finds_its_pods, the_account_may_read_one_secret,
     the_function_starts_with_these_settings, the_settings_lead_to_the_right_servers,
     the_container_serves_with_the_settings_and_tokens, secrets_are_only_the_known_ones,
+    nothing_is_left_to_be_set,
 )  # fmt: skip
