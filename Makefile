@@ -91,7 +91,6 @@ lock: ## Renew the lock files (needs uv)
 	@$(LOCK) pyproject.toml --extra traces --group dev -o requirements-dev.txt
 	@$(LOCK) --group pyproject.toml:build -o requirements-build.txt
 	@$(LOCK) --group bench -o requirements-bench.txt
-	@$(LOCK) --group audit -o requirements-audit.txt
 	@$(LOCK) dev/synapse/requirements.in -o dev/synapse/requirements.txt
 
 clean: ## Stop the stack and remove everything that was made
