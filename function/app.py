@@ -15,6 +15,7 @@ from httpx_aiohttp import AiohttpTransport
 from function import __version__
 from function.accounts.reconcile import Reconciler
 from function.accounts.room_cleanup import RoomCleanup
+from function.accounts.user_store import UserStore
 from function.avatars.fetch import AvatarSource
 from function.dapr.client import open_client
 from function.dapr.pubsub import Publisher
@@ -42,6 +43,7 @@ class Parts:
 
     processor: BatchProcessor
     state: StateStore
+    users: UserStore
     synapse: Synapse
     probes: Sequence[Probe]
     reconciler: Reconciler
@@ -89,11 +91,12 @@ async def open_parts(
         token = AdminToken(client, settings.secret_store_name, settings.secret_name, metrics)
         synapse = (DrySynapse if dry else Synapse)(http, token, settings.matrix_server_name, writes=not dry)
         state = (DryStateStore if dry else StateStore)(client, settings.state_store_name)
+        users = UserStore(state)
         publisher = Publisher(client, settings.pubsub_name)
         room_cleanup = RoomCleanup(state, synapse)
         reconciler = Reconciler(synapse, source, settings.matrix_oidc_provider)
         processor = BatchProcessor(
-            state,
+            users,
             reconciler,
             (DryDeadLetters if dry else DeadLetters)(publisher, settings.dead_letter_topic),
             health,
@@ -102,7 +105,7 @@ async def open_parts(
             precreate=settings.matrix_precreate_users,
             traces=traces,
         )
-        parts = Parts(processor, state, synapse, [state.probe, synapse.probe], reconciler, room_cleanup)
+        parts = Parts(processor, state, users, synapse, [state.probe, synapse.probe], reconciler, room_cleanup)
         if dry:
             yield parts
             return

@@ -6,6 +6,9 @@
 A detail names fields, codes and statuses, never values: names, addresses, ids and tokens stay out of it.
 """
 
+from dataclasses import dataclass
+from enum import StrEnum
+
 from function.reasons import Reason as Reason  # noqa: PLC0414 - the failures and their reasons are one import
 
 
@@ -29,3 +32,23 @@ class TryAgain(Exception):
         super().__init__(reason, detail)
         self.reason = reason
         self.detail = detail
+
+
+class Outcome(StrEnum):
+    """What became of one event."""
+
+    APPLIED = "applied"  # at least one call changed Synapse
+    UNCHANGED = "unchanged"  # Synapse was as the event says already
+    STALE = "stale"  # something newer, or a deletion, is known
+    NO_ACCOUNT = "no_account"  # nobody to write to: remembered, not an error
+    IGNORED = "ignored"  # not for this service
+    DEAD_LETTER = "dead_letter"
+    RETRY = "retry"
+
+
+@dataclass(frozen=True, slots=True)
+class EventResult:
+    """The fate of one record; `reason` for a dead letter and a retry."""
+
+    outcome: Outcome
+    failure: Rejected | TryAgain | None = None

@@ -12,9 +12,8 @@ from function.dapr.bulk_envelope import KafkaRecord, answer, read_batch
 from function.dapr.subscription import Subscriptions, mount_bulk
 from function.events.decode import type_of
 from function.health import Health
-from function.outcomes import Reason, TryAgain
+from function.outcomes import EventResult, Outcome, Reason, TryAgain
 from function.processing.batch import BatchProcessor
-from function.processing.results import EventResult, Outcome
 from function.settings import Settings
 from function.telemetry.metrics import CONTENT_TYPE, Counted, Metrics
 

@@ -19,17 +19,8 @@ import typer
 from hypothesis import strategies as st
 
 from function.dapr.bulk_envelope import answer, read_batch, read_entry
-from function.events.decode import (
-    MAX_AVATAR,
-    MAX_NAME,
-    TYPES,
-    Ignored,
-    ProfileUpdated,
-    UserCreated,
-    decode,
-    type_of,
-    user_of,
-)
+from function.events.decode import MAX_AVATAR, MAX_NAME, decode, type_of, user_of
+from function.events.types import TYPES, Ignored, ProfileUpdated, UserCreated
 from function.outcomes import Rejected
 from tests.support.events import deleted_payload, profile_payload
 

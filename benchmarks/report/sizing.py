@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 
 from benchmarks.matrix import Figures, Results
 from benchmarks.systems import LOAD, OURS
-from function.accounts.user_state import Account, UserState
+from function.accounts.user_state import UserState
 from function.accounts.user_store import dump
+from function.homeserver.account import Account
 from function.settings import Settings
 
 USERS = 100_000_000

@@ -19,8 +19,10 @@ from dapr.aio.clients import DaprClient
 from dapr.conf import settings as dapr_settings
 
 from dev.stack import Stack
-from function.accounts.user_state import Account, Status, UserState
-from function.dapr.state_store import StateStore, Versioned
+from function.accounts.user_state import Status, UserState
+from function.accounts.user_store import UserStore, Versioned
+from function.dapr.state_store import StateStore
+from function.homeserver.account import Account
 from tests.integration.stack import START, World, mxid, new_user
 
 AVATAR = "mxc://staging.nova.app/" + "a" * 24
@@ -57,7 +59,7 @@ async def remember(world: World, users: list[str]) -> None:
     record = UserState(Status.ACTIVE, START, "Ada Lovelace", AVATAR, known, START, seen_at=START, written_at=START)
     ended = UserState(Status.DEACTIVATED, START, "Ada Lovelace", AVATAR, known, START, seen_at=START, written_at=START)
     async with DaprClient(f"127.0.0.1:{world.environment['DAPR_GRPC_PORT']}") as client:
-        state = StateStore(client, "statestore")
+        state = UserStore(StateStore(client, "statestore"))
         for first in range(0, len(users), CHUNK):
             chunk = enumerate(users[first : first + CHUNK], first)
             await state.write({user: Versioned(ended if number % 100 < 2 else record) for number, user in chunk})

@@ -17,18 +17,22 @@ from benchmarks.workloads import Event, Maker
 from function.accounts.plan import coalesces_a_write
 from function.accounts.reconcile import Reconciler
 from function.accounts.room_cleanup import RoomCleanup
-from function.accounts.user_state import Account, UserState, fold, may_be_redelivered
-from function.accounts.user_store import dump, load
+from function.accounts.user_state import UserState, fold, may_be_redelivered
+from function.accounts.user_store import Versioned, dump, load
 from function.dapr.bulk_envelope import answer, read_batch
-from function.dapr.state_store import FIRST_WRITE, Versioned
-from function.events.decode import ProfileUpdated, decode
+from function.dapr.state_store import FIRST_WRITE
+from function.events.decode import decode
+from function.events.types import ProfileUpdated
 from function.health import Health
+from function.homeserver.account import Account
 from function.homeserver.synapse import Synapse
 from function.homeserver.transport import HttpClient
-from function.processing.batch import BatchProcessor, _User
+from function.outcomes import EventResult, Outcome
+from function.processing.batch import BatchProcessor
 from function.processing.deletion_limit import DeletionLimit
 from function.processing.event_log import log_batch
-from function.processing.results import EventResult, Outcome, event_results
+from function.processing.results import event_results
+from function.processing.user import UserEvents
 
 BATCH, ROUNDS = 100, 200
 
@@ -153,8 +157,8 @@ class Stages:
             event_results([event], outcome)
 
     async def _process_users(self) -> None:
-        users = [_User(event.user_id, [0], [event]) for event in self._events]
-        await asyncio.gather(*(self._delivery._process_user(user, self._stored[user.user_id]) for user in users))  # noqa: SLF001
+        users = [UserEvents(event.user_id, [0], [event]) for event in self._events]
+        await asyncio.gather(*(self._delivery._user.process(user, self._stored[user.user_id]) for user in users))  # noqa: SLF001
 
     def _request(self) -> object:
         etag = common_v1.Etag(value="1")

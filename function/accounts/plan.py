@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from function.accounts.user_state import Account, Status, UserState
+from function.accounts.user_state import Status, UserState
+from function.homeserver.account import Account
+from function.outcomes import Rejected
 
 ABSENT = Account(exists=False)
 # Somebody else may have ended the account since it was last seen. A write to an erased account would bring personal
@@ -59,6 +61,19 @@ class DeleteMedia:
 
 Step = Deactivate | CreateAccount | EndSessions | SetDisplayName | SetAvatar | CopyAvatar | DeleteMedia
 PROFILE_STEPS = (CreateAccount, SetDisplayName, SetAvatar, CopyAvatar)
+
+
+@dataclass(frozen=True, slots=True)
+class ReconcileResult:
+    """The result of a reconciliation: the state with what is now known, the steps that Synapse took and those it refused."""
+
+    state: UserState
+    done: Sequence[Step] = ()
+    refused: Sequence[tuple[Step, Rejected]] = ()
+
+    @property
+    def account(self) -> Account:
+        return self.state.known or ABSENT
 
 
 def plan(state: UserState, account: Account) -> list[Step]:

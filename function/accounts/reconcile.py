@@ -1,9 +1,7 @@
 """Makes Synapse what a user's record says: does the steps of the plan, one after the other, and notes what came of each."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any
 
 from function.accounts.plan import (
@@ -15,6 +13,7 @@ from function.accounts.plan import (
     Deactivate,
     DeleteMedia,
     EndSessions,
+    ReconcileResult,
     SetAvatar,
     SetDisplayName,
     Step,
@@ -23,27 +22,14 @@ from function.accounts.plan import (
     orphaned_uploads,
     plan,
 )
-from function.accounts.user_state import Account, Copy, Status, UserState
+from function.accounts.user_state import Copy, Status, UserState
 from function.avatars.fetch import AvatarSource, Image, Validators
+from function.clock import Clock, utc_now
+from function.homeserver.account import Account
 from function.homeserver.synapse import Synapse
 from function.outcomes import Rejected
 
 LAST_UPLOADS = 1000
-
-Clock = Callable[[], datetime]
-
-
-@dataclass(frozen=True, slots=True)
-class ReconcileResult:
-    """What came of a reconciliation: the record with what is now known, the steps that Synapse took and refused."""
-
-    state: UserState
-    done: Sequence[Step] = ()
-    refused: Sequence[tuple[Step, Rejected]] = ()
-
-    @property
-    def account(self) -> Account:
-        return self.state.known or ABSENT
 
 
 @dataclass(slots=True)
@@ -68,9 +54,7 @@ class Reconciler:
         clock: gives the time in UTC.
     """
 
-    def __init__(
-        self, synapse: Synapse, avatars: AvatarSource, provider: str, clock: Clock = lambda: datetime.now(UTC)
-    ) -> None:
+    def __init__(self, synapse: Synapse, avatars: AvatarSource, provider: str, clock: Clock = utc_now) -> None:
         self._synapse, self._avatars, self._provider, self._clock = synapse, avatars, provider, clock
         # Uploads of which no saved record tells yet, by user: sha256 and address. What could not be shown or saved is not
         # uploaded once more when the event comes again.

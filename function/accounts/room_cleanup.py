@@ -1,10 +1,10 @@
-"""Sees to it that a deactivated person leaves every room.
+"""Checks that deactivated users have left their rooms.
 
-Synapse answers a deactivation before the rooms are left, and a profile that was written shortly before queues a join for
-each room, which may run after the leave. So the rooms of such a person are looked at some time after, and the
-deactivation is repeated where some are left: that removes the person from all of them.
+Synapse answers a deactivation before the user has left the rooms, and a profile written shortly before queues a join for
+each room, which may run after the leave. So the rooms of such a user are checked some time later. If the user is still
+joined to some, the deactivation is repeated, which removes the user from all of them.
 
-Who is still to be looked at is kept in the state store, so that a crash forgets nobody.
+Pending checks are kept in the state store, so that a crash loses none.
 """
 
 import asyncio
@@ -12,12 +12,13 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from function.accounts.user_state import Status, UserState
-from function.dapr.state_store import Conflict, StateStore
+from function.clock import Clock, utc_now
+from function.dapr.state_store import StateStore
 from function.homeserver.synapse import Synapse
-from function.outcomes import Reason, Rejected, TryAgain
+from function.outcomes import Rejected, TryAgain
 from function.telemetry.logs import log, log_failure
 
 KEY = "departures"
@@ -25,15 +26,12 @@ RECENT = timedelta(minutes=5)  # how long after a profile write its joins may st
 CHECK_AFTER = tuple(
     timedelta(seconds=seconds) for seconds in (5, 20, 60)
 )  # after the deactivation; the last must find none
-WRITE_ATTEMPTS = 5
 POLL_SECONDS = 2.0
-
-Clock = Callable[[], datetime]
 
 
 @dataclass(frozen=True, slots=True)
 class PendingCheck:
-    """Deactivated at `since` (as erased?), and looked at so many times."""
+    """A pending room check: when the user was deactivated, whether erased, and how many checks have run."""
 
     since: datetime
     erase: bool
@@ -41,20 +39,20 @@ class PendingCheck:
 
 
 class RoomCleanup:
-    """Remembers who is leaving, and looks after them.
+    """Stores pending checks and runs those that are due.
 
     Args:
-        state: where they are kept, shared with other replicas.
+        state: the state store, shared with other replicas.
         synapse: the homeserver.
         clock: gives the time in UTC.
     """
 
-    def __init__(self, state: StateStore, synapse: Synapse, clock: Clock = lambda: datetime.now(UTC)) -> None:
+    def __init__(self, state: StateStore, synapse: Synapse, clock: Clock = utc_now) -> None:
         self._state, self._synapse, self._clock = state, synapse, clock
-        self._changing = asyncio.Lock()  # other replicas make conflicts enough
+        self._changing = asyncio.Lock()  # other replicas cause enough conflicts
 
     async def add(self, deactivated: Mapping[str, UserState]) -> None:
-        """Remembers those of the users, with their records, whose joins may still be queued. Raises TryAgain."""
+        """Stores a check for each deactivated user whose joins may still be queued. Raises TryAgain."""
         now = self._clock()
         new = {
             user_id: PendingCheck(now, record.status is Status.ERASED)
@@ -65,7 +63,7 @@ class RoomCleanup:
             await self._change(lambda known: known | new)
 
     async def watch(self) -> None:
-        """Looks for ever; what fails is looked at again."""
+        """Runs the checks in a loop; a failed check is retried."""
         while True:
             try:
                 await self.check_due()
@@ -76,8 +74,8 @@ class RoomCleanup:
             await asyncio.sleep(POLL_SECONDS)
 
     async def check_due(self) -> None:
-        """Looks once at everybody whose time has come. Raises TryAgain."""
-        known, _ = await self._read()
+        """Runs every check that is due. Raises TryAgain."""
+        known = await self._read()
         seen: dict[str, PendingCheck] = {}
         for user_id, pending in known.items():
             if self._clock() - pending.since >= CHECK_AFTER[min(pending.checks, len(CHECK_AFTER) - 1)]:
@@ -96,26 +94,24 @@ class RoomCleanup:
         except Rejected as rejected:
             log(logging.WARNING, "rooms_unknown", reason=rejected.reason.value, detail=rejected.detail)
             return replace(pending, checks=pending.checks + 1)
-        # With rooms left, the looks begin anew: the repeated deactivation takes its time too.
+        # The checks start over after a repeated deactivation, which takes time as well.
         return PendingCheck(self._clock(), pending.erase) if rooms else replace(pending, checks=pending.checks + 1)
 
     async def _change(self, change: Callable[[dict[str, PendingCheck]], dict[str, PendingCheck]]) -> None:
         async with self._changing:
-            for attempt in range(WRITE_ATTEMPTS):
-                known, etag = await self._read()
-                body = {u: [one.since.isoformat(), one.erase, one.checks] for u, one in change(known).items()}
-                try:
-                    await self._state.write_values({KEY: (json.dumps(body).encode(), etag)})
-                except Conflict:
-                    if attempt == WRITE_ATTEMPTS - 1:
-                        raise TryAgain(Reason.CONFLICT, KEY) from None
-                else:
-                    return
+            await self._state.update(KEY, lambda value: _dump(change(_load(value))))
 
-    async def _read(self) -> tuple[dict[str, PendingCheck], str]:
-        value, etag = (await self._state.read_values([KEY]))[KEY]
-        found = json.loads(value) if value else {}
-        known = {
-            u: PendingCheck(datetime.fromisoformat(since), erase, checks) for u, (since, erase, checks) in found.items()
-        }
-        return known, etag
+    async def _read(self) -> dict[str, PendingCheck]:
+        return _load((await self._state.read_values([KEY]))[KEY][0])
+
+
+def _load(value: bytes) -> dict[str, PendingCheck]:
+    found = json.loads(value) if value else {}
+    return {
+        user_id: PendingCheck(datetime.fromisoformat(since), erase, checks)
+        for user_id, (since, erase, checks) in found.items()
+    }
+
+
+def _dump(pending: Mapping[str, PendingCheck]) -> bytes:
+    return json.dumps({u: [one.since.isoformat(), one.erase, one.checks] for u, one in pending.items()}).encode()

@@ -21,7 +21,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from function.events.decode import Event, PasswordChanged, ProfileUpdated, UserCreated, UserDeleted
+from function.events.types import Event, PasswordChanged, ProfileUpdated, UserCreated, UserDeleted
+from function.homeserver.account import Account
 
 
 class Status(StrEnum):
@@ -30,17 +31,6 @@ class Status(StrEnum):
     ACTIVE = "active"
     DEACTIVATED = "deactivated"
     ERASED = "erased"
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """A Synapse account as last seen or written. Name and avatar are "" when unset."""
-
-    exists: bool = True
-    deactivated: bool = False
-    erased: bool = False
-    display_name: str = ""
-    avatar: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,14 @@
-"""A user's record as the state store keeps it: JSON with a schema version, without what is not set. Pure."""
+"""Keeps each user's state in the state store, under the user id: JSON with a schema version, without unset fields."""
 
 import json
-from dataclasses import fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from function.accounts.user_state import Account, Copy, Status, UserState
+from function.accounts.user_state import Copy, Status, UserState
+from function.dapr.state_store import StateStore
+from function.homeserver.account import Account
 from function.outcomes import Reason, TryAgain
 
 SCHEMA = 1
@@ -14,8 +17,56 @@ _TEXTS = ("display_name", "avatar", "username")
 _COMPACT = json.JSONEncoder(separators=(",", ":"))
 
 
+@dataclass(frozen=True, slots=True)
+class Versioned:
+    """A user's state and the ETag under which it was read; "" if none was stored."""
+
+    state: UserState
+    etag: str = ""
+
+
+class UserStore:
+    """Reads and writes user states by user id (a lower-case UUID).
+
+    Args:
+        store: the state store.
+    """
+
+    def __init__(self, store: StateStore) -> None:
+        self._store = store
+
+    async def read(self, user_ids: Iterable[str]) -> dict[str, Versioned]:
+        """Returns the state of each user; an empty one for a user not seen before. Raises TryAgain."""
+        found = await self.read_each(user_ids)
+        for state in found.values():
+            if isinstance(state, TryAgain):
+                raise state
+        return {user_id: state for user_id, state in found.items() if isinstance(state, Versioned)}
+
+    async def read_each(self, user_ids: Iterable[str]) -> dict[str, Versioned | TryAgain]:
+        """Returns what `read` does, with the failure in place of a state that can't be read. Raises TryAgain."""
+        values = await self._store.read_values(user_ids)
+        return {user_id: _versioned(value, etag) for user_id, (value, etag) in values.items()}
+
+    async def write(self, states: Mapping[str, Versioned]) -> None:
+        """Writes all of the states or none of them, each only over the ETag that it was read with.
+
+        Raises:
+            Conflict: another writer changed at least one of them; nothing was written.
+            TryAgain: the store did not take them.
+        """
+        await self._store.write_values({user_id: (dump(one.state), one.etag) for user_id, one in states.items()})
+
+
+def _versioned(value: bytes, etag: str) -> Versioned | TryAgain:
+    try:
+        return Versioned(load(value), etag) if value else Versioned(UserState())
+    except TryAgain as failure:
+        return failure
+
+
 def dump(state: UserState) -> bytes:
-    """The bytes of a record."""
+    """Returns the bytes of a user's state."""
     body: dict[str, object] = {"v": SCHEMA, "status": state.status}
     body |= {name: at.isoformat() for name in _TIMES if (at := getattr(state, name))}
     body |= {name: value for name in _TEXTS if (value := getattr(state, name)) is not None}
@@ -30,10 +81,10 @@ def dump(state: UserState) -> bytes:
 
 
 def load(value: bytes | str) -> UserState:
-    """The record of the bytes that `dump` wrote.
+    """Returns the user state from the bytes that `dump` wrote.
 
     Raises:
-        TryAgain: another version of the function wrote a record that this one can't read.
+        TryAgain: another version of the function wrote it, and this one can't read it.
     """
     try:
         body = json.loads(value)

@@ -8,7 +8,8 @@ from enum import StrEnum
 from typing import Self
 
 from function.accounts.plan import orphaned_uploads
-from function.accounts.user_state import Account, Status, UserState
+from function.accounts.user_state import Status, UserState
+from function.homeserver.account import Account
 
 
 class Kind(StrEnum):

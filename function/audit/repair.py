@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from function.accounts.plan import Deactivate
-from function.accounts.reconcile import Reconciler, ReconcileResult
+from function.accounts.plan import Deactivate, ReconcileResult
+from function.accounts.reconcile import Reconciler
 from function.accounts.room_cleanup import RoomCleanup
 from function.accounts.user_state import Status, UserState
+from function.accounts.user_store import UserStore, Versioned
 from function.audit.drift import Kind, drift_of
-from function.dapr.state_store import Conflict, StateStore, Versioned
+from function.dapr.state_store import Conflict
 from function.homeserver.synapse import Synapse
 from function.outcomes import Reason, Rejected
 
@@ -36,7 +37,7 @@ class Repairer:
 
     Args:
         synapse: the homeserver.
-        state: the users' records.
+        users: the users' states.
         reconciler: makes Synapse what they say.
         departures: told who was deactivated.
         rate: how many to repair a second at most; 0 for as fast as can be.
@@ -44,16 +45,16 @@ class Repairer:
     """
 
     def __init__(
-        self, synapse: Synapse, state: StateStore, reconciler: Reconciler, room_cleanup: RoomCleanup, rate: float,
+        self, synapse: Synapse, users: UserStore, reconciler: Reconciler, room_cleanup: RoomCleanup, rate: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
-        self._synapse, self._state, self._reconciler, self._room_cleanup = synapse, state, reconciler, room_cleanup
+        self._synapse, self._users, self._reconciler, self._room_cleanup = synapse, users, reconciler, room_cleanup
         self._rate, self._clock, self._next_at = rate, clock, 0.0
 
     async def account(self, user_id: str, kinds: frozenset[Kind]) -> Unrepaired:
         """Mends an account that has drift of these kinds. Raises TryAgain."""
         for _ in range(TRIES):
-            stored = (await self._state.read([user_id]))[user_id]
+            stored = (await self._users.read([user_id]))[user_id]
             if not stored.etag:  # nobody has said what this account should be
                 return Unrepaired(kinds, Reason.CONFLICT)
             try:
@@ -62,7 +63,7 @@ class Repairer:
                 return Unrepaired(kinds, rejected.reason)
             try:
                 if outcome.done:
-                    await self._state.write({user_id: Versioned(outcome.state, stored.etag)})
+                    await self._users.write({user_id: Versioned(outcome.state, stored.etag)})
                     self._reconciler.forget_upload(user_id)
             except Conflict:
                 continue

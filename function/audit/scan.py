@@ -7,21 +7,20 @@ until account and record were seen with nothing saved in between.
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
-from function.accounts.user_state import Account, Status, UserState
-from function.accounts.user_store import load
+from function.accounts.user_state import Status, UserState
+from function.accounts.user_store import UserStore, Versioned
 from function.audit.drift import Kind, drift_of
 from function.audit.findings import AuditSummary, Cursor, Drift, Listing, Options
 from function.audit.repair import Repairer, Unrepaired
-from function.dapr.state_store import StateStore, Versioned
-from function.homeserver.synapse import Media, Synapse
+from function.clock import Clock, utc_now
+from function.homeserver.account import Account, Media
+from function.homeserver.synapse import Synapse
 from function.outcomes import Rejected, TryAgain
 
 PAGE = 1000  # Synapse takes as long for a short page as for a long one; the records of a page are one message of daprd (4 MB)
 CHECKS = 3
 
-Clock = Callable[[], datetime]
 Advance = Callable[[int, int | None], None]
 
 
@@ -38,7 +37,7 @@ class Audit:
     Args:
         synapse: the homeserver.
         admin: the Matrix id of the token's owner, who uploads the avatars.
-        state: the users' records.
+        users: the users' states.
         repairs: repairs what is found; None to leave it.
         options: as asked for.
         tell: called with each drift.
@@ -47,10 +46,10 @@ class Audit:
     """
 
     def __init__(
-        self, synapse: Synapse, admin: str, state: StateStore, repairs: Repairer | None, options: Options,
-        tell: Callable[[Drift], None], cursor: Cursor | None = None, clock: Clock = lambda: datetime.now(UTC),
+        self, synapse: Synapse, admin: str, users: UserStore, repairs: Repairer | None, options: Options,
+        tell: Callable[[Drift], None], cursor: Cursor | None = None, clock: Clock = utc_now,
     ) -> None:  # fmt: skip
-        self._synapse, self._admin, self._state, self._repairs = synapse, admin, state, repairs
+        self._synapse, self._admin, self._users, self._repairs = synapse, admin, users, repairs
         self._options, self._tell, self._clock = options, tell, clock
         self._stop = asyncio.Event()
         self.cursor: Cursor | None = cursor or options.start  # what was not looked at begins here; None at the end
@@ -135,14 +134,11 @@ class Audit:
 
     async def _records(self, user_ids: Collection[str]) -> dict[str, Versioned]:
         """The users' records, with an empty etag where there is none; without those that can't be read."""
-        states = {}
-        values = await self._state.read_values(user_ids) if user_ids else {}
-        for user_id, (value, etag) in values.items():
-            try:
-                states[user_id] = Versioned(load(value), etag) if value else Versioned(UserState())
-            except TryAgain as failure:
+        found = await self._users.read_each(user_ids) if user_ids else {}
+        for failure in found.values():
+            if isinstance(failure, TryAgain):
                 self.summary.unchecked[failure.reason] += 1
-        return states
+        return {user_id: state for user_id, state in found.items() if isinstance(state, Versioned)}
 
     async def _media(self, cursor: Cursor, size: int) -> tuple[Cursor | None, int, int]:
         page = await self._synapse.uploads(self._admin, cursor.offset, size)

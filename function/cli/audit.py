@@ -109,10 +109,10 @@ async def run(
     audit: Audit | None = None
     try:
         async with parts(settings, Health(), Metrics()) as opened:
-            repairs = Repairer(opened.synapse, opened.state, opened.reconciler, opened.room_cleanup, manner.rate)
+            repairs = Repairer(opened.synapse, opened.users, opened.reconciler, opened.room_cleanup, manner.rate)
             admin = await opened.synapse.probe()  # a wrong server name would make every account a stranger
             audit = Audit(
-                opened.synapse, admin, opened.state, repairs if manner.repair else None, options,
+                opened.synapse, admin, opened.users, repairs if manner.repair else None, options,
                 lambda drift: _tell(drift, opened.synapse.mxid(drift.user_id), manner), cursor,
             )  # fmt: skip
             await _walk(audit)

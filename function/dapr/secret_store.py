@@ -1,7 +1,6 @@
 """The admin token, read through Dapr's secret store and kept in memory only."""
 
 import asyncio
-from typing import Protocol
 
 from dapr.aio.clients import DaprClient
 from grpc import RpcError
@@ -9,14 +8,6 @@ from grpc import RpcError
 from function.outcomes import Reason, TryAgain
 from function.settings import SECRET_KEY
 from function.telemetry.metrics import Metrics
-
-
-class TokenSource(Protocol):
-    """Where Synapse's client gets its token from."""
-
-    async def token(self) -> str: ...
-
-    async def renewed(self, refused: str) -> str: ...
 
 
 class AdminToken:

@@ -1,7 +1,7 @@
-"""The users' records in Dapr's state store: one bulk read and one transaction a batch, guarded by etags."""
+"""Reads and writes bytes by key in Dapr's state store: one bulk read and one transaction a batch, guarded by ETags."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable, Iterable, Mapping
 from typing import cast
 
 from dapr.aio.clients import DaprClient
@@ -9,49 +9,31 @@ from dapr.clients.exceptions import DaprInternalError
 from dapr.proto import api_v1, common_v1
 from grpc import RpcError, StatusCode
 
-from function.accounts.user_state import UserState
-from function.accounts.user_store import dump, load
 from function.outcomes import Reason, TryAgain
 
 FIRST_WRITE = common_v1.StateOptions(concurrency=common_v1.StateOptions.StateConcurrency.CONCURRENCY_FIRST_WRITE)
 PROBE_KEY = "health"
 
-Value = tuple[bytes, str]  # and its etag, "" when there is none
+Value = tuple[bytes, str]  # bytes and their ETag; "" where there is none
 
 
 class Conflict(Exception):
-    """Another writer changed one of the records since they were read; nothing was written."""
-
-
-@dataclass(frozen=True, slots=True)
-class Versioned:
-    """A record with the etag under which it was read; "" when there was none."""
-
-    state: UserState
-    etag: str = ""
+    """Another writer changed one of the values since they were read; nothing was written."""
 
 
 class StateStore:
-    """Reads and writes records by user id (a lower-case UUID).
+    """Reads and writes one state store component.
 
     Args:
-        client: the sidecar.
+        client: client of the sidecar.
         name: name of the Dapr state store component.
     """
 
     def __init__(self, client: DaprClient, name: str) -> None:
         self._client, self._name = client, name
 
-    async def read(self, user_ids: Iterable[str]) -> dict[str, Versioned]:
-        """The record of each user; a new one for a user not seen before. Raises TryAgain."""
-        found = await self.read_values(user_ids)
-        return {
-            key: Versioned(load(value), etag) if value else Versioned(UserState())
-            for key, (value, etag) in found.items()
-        }
-
     async def read_values(self, wanted: Iterable[str]) -> dict[str, Value]:
-        """The bytes and the etag of each key; empty ones for a key that is not there. Raises TryAgain."""
+        """Returns bytes and ETag of each key; both are empty for a key without a value. Raises TryAgain."""
         keys = list(wanted)
         try:
             found = await self._client.get_bulk_state(self._name, keys, parallelism=10)
@@ -61,17 +43,13 @@ class StateStore:
             raise TryAgain(Reason.STATE_UNAVAILABLE, "a bulk read was answered in part")
         return {item.key: (cast("bytes", item.data), item.etag) for item in found.items}
 
-    async def write(self, records: Mapping[str, Versioned]) -> None:
-        """Writes all of the records or none of them, each only over the etag that it was read with.
+    async def write_values(self, values: Mapping[str, Value]) -> None:
+        """Writes all of the values or none of them, each only over the ETag that it was read with.
 
         Raises:
-            Conflict: at least one of them was changed meanwhile.
+            Conflict: at least one of them was changed in between; nothing was written.
             TryAgain: the store did not take them.
         """
-        await self.write_values({user_id: (dump(stored.state), stored.etag) for user_id, stored in records.items()})
-
-    async def write_values(self, values: Mapping[str, Value]) -> None:
-        """What `write` does, with bytes of any meaning."""
         operations = [
             api_v1.TransactionalStateOperation(
                 operationType="upsert",
@@ -93,8 +71,21 @@ class StateStore:
                 raise Conflict from None
             raise self._unavailable(error) from None
 
+    async def update(self, key: str, change: Callable[[bytes], bytes], attempts: int = 5) -> None:
+        """Reads the value of `key`, changes it and writes it back; starts over if another writer was there in between.
+
+        Raises:
+            TryAgain: the store is unavailable, or every attempt met a conflict.
+        """
+        for _ in range(attempts):
+            value, etag = (await self.read_values([key]))[key]
+            with contextlib.suppress(Conflict):
+                await self.write_values({key: (change(value), etag)})
+                return
+        raise TryAgain(Reason.CONFLICT, key)
+
     async def probe(self) -> None:
-        """Writes and reads a key of its own, so that a full or read-only store is noticed. Raises TryAgain."""
+        """Writes and reads a key of its own, which detects a full or read-only store. Raises TryAgain."""
         try:
             await self._client.save_state(self._name, PROBE_KEY, b"{}")
             await self._client.get_state(self._name, PROBE_KEY)

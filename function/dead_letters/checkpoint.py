@@ -7,10 +7,10 @@ the second is refused. The etag guards it: a replay that lost its lease can't mo
 
 import asyncio
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from function.clock import Clock, utc_now
 from function.dapr.bulk_envelope import KafkaRecord
 from function.dapr.state_store import Conflict, StateStore
 from function.outcomes import Reason, TryAgain
@@ -18,8 +18,6 @@ from function.outcomes import Reason, TryAgain
 KEY = "dead-letters"
 SCHEMA = 1
 LEASE = timedelta(seconds=30)
-
-Clock = Callable[[], datetime]
 
 
 class Busy(Exception):
@@ -52,7 +50,7 @@ class ReplayCheckpoint:
 
     def __init__(
         self, state: StateStore, run: str, lease: timedelta = LEASE, *,
-        clock: Clock = lambda: datetime.now(UTC), poll: float = 1.0,
+        clock: Clock = utc_now, poll: float = 1.0,
     ) -> None:  # fmt: skip
         self.lease, self._poll = lease, poll
         self._state, self._run, self._clock = state, run, clock

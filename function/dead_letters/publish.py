@@ -1,8 +1,9 @@
 """Publishes a record that can't succeed to the dead-letter topic, as it came, with the reason."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from function import __version__
+from function.clock import utc_now
 from function.dapr.bulk_envelope import KafkaRecord
 from function.dapr.pubsub import Publisher, headers_of
 from function.outcomes import Rejected
@@ -28,7 +29,7 @@ class DeadLetters:
 
     async def publish(self, record: KafkaRecord, rejected: Rejected, event_id: str) -> None:
         """Publishes the record's bytes, key and headers with the reason. Raises TryAgain when Kafka did not take it."""
-        headers = letter(record, rejected, event_id, datetime.now(UTC))
+        headers = letter(record, rejected, event_id, utc_now())
         await self._publisher.publish(self._topic, record, headers, headers.get(PARTITION, ""))
 
 

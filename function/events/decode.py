@@ -5,7 +5,6 @@ Strict where it matters: ids, times, and what Synapse could not store. Everythin
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -13,6 +12,16 @@ from uuid import UUID
 from cloudevents.core.base import BaseCloudEvent
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
+from function.events.types import (
+    TYPES,
+    Decoded,
+    EventType,
+    Ignored,
+    PasswordChanged,
+    ProfileUpdated,
+    UserCreated,
+    UserDeleted,
+)
 from function.events.wire_formats import cloud_event, parse_time
 from function.outcomes import Reason, Rejected
 
@@ -24,71 +33,6 @@ _UUID = re.compile(
 )
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # NUL and surrogates
 _MXC = re.compile(r"mxc://[A-Za-z0-9.\-:\[\]]+/[A-Za-z0-9_\-]+")
-
-
-@dataclass(frozen=True, slots=True)
-class UserDeleted:
-    """The user is gone; `erase` when the deletion was hard."""
-
-    id: str
-    user_id: str
-    at: datetime
-    erase: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ProfileUpdated:
-    """The profile as it now is. `avatar` is an mxc:// or https:// address, "" for none, or why it can't be shown."""
-
-    id: str
-    user_id: str
-    at: datetime
-    display_name: str
-    avatar: str | Rejected
-
-
-@dataclass(frozen=True, slots=True)
-class UserCreated:
-    """A person who may log in soon; `username` is shown until a profile says more."""
-
-    id: str
-    user_id: str
-    at: datetime
-    username: str
-
-
-@dataclass(frozen=True, slots=True)
-class PasswordChanged:
-    """Every session that the person has now must end."""
-
-    id: str
-    user_id: str
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Ignored:
-    """A type that is not for this service, a tombstone, or a changed password that ends no session."""
-
-    id: str
-
-
-TYPES = {
-    "identity.user.deleted": UserDeleted,
-    "UserDeletedEvent": UserDeleted,
-    "identity.user.profile_updated": ProfileUpdated,
-    "UserProfileUpdatedEvent": ProfileUpdated,
-    "identity.user.created": UserCreated,
-    "UserCreatedEvent": UserCreated,
-    "identity.user.password_changed": PasswordChanged,
-    "PasswordChangedEvent": PasswordChanged,
-}
-
-# Each spelling's present one: the first of its kind.
-_PRESENT = {name: next(first for first in TYPES if TYPES[first] is kind) for name, kind in TYPES.items()}
-
-Event = UserDeleted | ProfileUpdated | UserCreated | PasswordChanged
-Decoded = Event | Ignored | Rejected
 
 
 def decode(value: bytes, headers: Mapping[str, str]) -> Decoded:
@@ -118,7 +62,7 @@ def type_of(value: bytes, headers: Mapping[str, str]) -> str:
             kind = cloud_event(value, headers).get_type()
         except Rejected:
             return "unknown"
-    return _PRESENT.get(kind, kind)
+    return TYPES.get(kind, kind)
 
 
 def user_of(value: bytes, headers: Mapping[str, str]) -> str:
@@ -212,11 +156,11 @@ def _password_changed(event: BaseCloudEvent, data: Any) -> PasswordChanged | Ign
     )
 
 
-_READ: dict[type, Callable[[BaseCloudEvent, Any], Decoded]] = {
-    UserDeleted: _deleted,
-    ProfileUpdated: _profile,
-    UserCreated: _created,
-    PasswordChanged: _password_changed,
+_READ: dict[EventType, Callable[[BaseCloudEvent, Any], Decoded]] = {
+    EventType.DELETED: _deleted,
+    EventType.PROFILE_UPDATED: _profile,
+    EventType.CREATED: _created,
+    EventType.PASSWORD_CHANGED: _password_changed,
 }
 
 

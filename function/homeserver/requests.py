@@ -8,13 +8,12 @@ import asyncio
 import json
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
 import httpx
 import stamina
 
-from function.dapr.secret_store import TokenSource
 from function.homeserver.measured import verb
 from function.homeserver.transport import HttpClient
 from function.outcomes import Reason, Rejected, TryAgain
@@ -63,6 +62,14 @@ class Answer:
 
     def __str__(self) -> str:
         return f"{self.status} {self.errcode}".strip()
+
+
+class TokenSource(Protocol):
+    """Where Synapse's client gets its token from."""
+
+    async def token(self) -> str: ...
+
+    async def renewed(self, refused: str) -> str: ...
 
 
 class AdminApi:

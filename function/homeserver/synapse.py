@@ -3,39 +3,16 @@ what a refusal or a failure of any of them raises."""
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Generic, TypeVar
+from typing import Any
 from urllib.parse import quote
 
-from function.accounts.user_state import Account
+from function.homeserver.account import Account, Media, Page, T
 from function.homeserver.measured import verb
 from function.homeserver.requests import AdminApi, Upload
 from function.outcomes import Reason, Rejected, TryAgain
 
 UUID = r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    """A part of a list: what is ours in it, how many rows it has, the offset of what follows (None at the end), and how
-    many rows there are in all."""
-
-    items: Sequence[T]
-    rows: int
-    following: int | None
-    total: int
-
-
-@dataclass(frozen=True, slots=True)
-class Media:
-    """An avatar that was uploaded for a user."""
-
-    mxc: str
-    user_id: str
-    at: datetime
 
 
 class Synapse(AdminApi):

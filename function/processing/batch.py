@@ -1,90 +1,71 @@
-"""The one road: a batch of records in, SUCCESS or RETRY out for each of them.
+"""Processes a batch: Kafka records in, one result for each out.
 
-decode -> load the users' records -> fold -> reconcile -> save -> publish dead letters -> answer. Every failure ends in
-the ladder of `_settle_user` or `deliver`; only what is recognised as hopeless becomes a dead letter.
+decode -> group by user -> load the users' states -> fold -> reconcile -> save -> publish dead letters. A failure that
+concerns one user is handled in user.py, any other one here: it makes the whole batch wait.
 """
 
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import accumulate
 
-from function.accounts.plan import coalesces_a_write
-from function.accounts.reconcile import Reconciler, ReconcileResult
+from function.accounts.reconcile import Reconciler
 from function.accounts.room_cleanup import RoomCleanup
-from function.accounts.user_state import Status, UserState, fold, may_be_redelivered
+from function.accounts.user_store import UserStore, Versioned
 from function.dapr.bulk_envelope import KafkaRecord
-from function.dapr.state_store import Conflict, StateStore, Versioned
+from function.dapr.state_store import Conflict
 from function.dead_letters.publish import DeadLetters
-from function.events.decode import Event, Ignored, UserCreated, UserDeleted, decode
+from function.events.decode import decode
+from function.events.types import Event, Ignored, UserCreated
 from function.health import Health
-from function.outcomes import Reason, Rejected, TryAgain
+from function.outcomes import EventResult, Outcome, Reason, Rejected, TryAgain
 from function.processing.deletion_limit import DeletionLimit
 from function.processing.event_log import event_id_of, log_batch
-from function.processing.results import EventResult, Outcome, deactivates, event_results
+from function.processing.user import UserEvents, UserProcessor, deactivated
 from function.processing.user_locks import UserLocks
 from function.telemetry.logs import log, log_failure
 from function.telemetry.traces import OFF, Traces
 
-BATCH_SECONDS = 30.0  # no user's reconciliation may hold a batch longer: it holds every partition of this pod
-CONFLICT_TRIES = 3
-TASK_START_CHUNK = 10  # users that begin at once
-
-
-@dataclass(slots=True)
-class _User:
-    """One user's events of a batch, oldest arrival first, with their places in it."""
-
-    user_id: str
-    places: list[int]
-    events: list[Event]
-    traceparents: list[str] = field(default_factory=list)
-    results: dict[int, EventResult] = field(default_factory=dict)
-    reconciled: ReconcileResult | None = None
-    may_delete: bool | None = None  # what the brake said
-
-    @property
-    def types(self) -> list[str]:
-        return [type(event).__name__ for event in self.events]
+BATCH_SECONDS = 60.0  # for a whole batch: calls to the sidecar have no deadline of their own
+TASK_START_CHUNK = 10  # users that are started before other tasks run
 
 
 class BatchProcessor:
-    """Takes batches, several at a time where they share no user.
+    """Processes batches, concurrently where they share no user.
 
     Args:
-        state: the users' records.
-        reconciler: makes Synapse what they say.
-        dead_letters: where hopeless records go.
-        health: told when the world breaks; says whether to try at all.
-        brake: says how many deletions may pass.
-        departures: told who was deactivated.
-        precreate: whether accounts are made ahead of the first login.
-        traces: told of each batch and of each user in it.
+        users: the users' states.
+        reconciler: makes Synapse match a user's state.
+        dead_letters: takes the records that can never succeed.
+        health: told about dependencies that fail; says whether to try at all.
+        deletion_limit: says whether a deletion may pass.
+        room_cleanup: told which users were deactivated.
+        precreate: whether to create accounts ahead of the first login.
+        traces: gets a span for each batch and each user.
     """
 
     def __init__(
-        self, state: StateStore, reconciler: Reconciler, dead_letters: DeadLetters, health: Health, *,
+        self, users: UserStore, reconciler: Reconciler, dead_letters: DeadLetters, health: Health, *,
         deletion_limit: DeletionLimit, room_cleanup: RoomCleanup, precreate: bool, traces: Traces = OFF,
     ) -> None:  # fmt: skip
-        self._state, self._reconciler, self._dead_letters, self._health = state, reconciler, dead_letters, health
+        self._users, self._reconciler, self._dead_letters, self._health = users, reconciler, dead_letters, health
         self._deletion_limit, self._room_cleanup, self._precreate = deletion_limit, room_cleanup, precreate
         self._traces = traces
+        self._user = UserProcessor(users, reconciler, health, deletion_limit, room_cleanup, traces)
         self._user_locks = UserLocks()
 
     @property
     def deletions_exhausted(self) -> bool:
-        """Whether deletions go to the dead letters now."""
+        """Whether deletions currently go to the dead letters."""
         return self._deletion_limit.exhausted
 
     async def process(self, records: Sequence[KafkaRecord]) -> list[EventResult]:
-        """The verdict on each record, in their order. Never raises."""
+        """Returns the result of each record, in their order. Never raises."""
         with self._traces.batch(len(records)) as ended:
-            results = await self._answered(records)
+            results = await self._guarded(records)
             ended(results)
             return results
 
-    async def _answered(self, records: Sequence[KafkaRecord]) -> list[EventResult]:
+    async def _guarded(self, records: Sequence[KafkaRecord]) -> list[EventResult]:
         if self._health.failure:
             return [EventResult(Outcome.RETRY, self._health.failure)] * len(records)
         try:
@@ -92,7 +73,7 @@ class BatchProcessor:
         except TryAgain as failure:
             return self._retry_all(records, failure)
         except TimeoutError:
-            return self._retry_all(records, TryAgain(Reason.TOO_SLOW, f"over {2 * BATCH_SECONDS:.0f} s"))
+            return self._retry_all(records, TryAgain(Reason.TOO_SLOW, f"over {BATCH_SECONDS:.0f} s"))
         except Exception as error:
             log_failure("batch_failed", error)
             return self._retry_all(records, TryAgain(Reason.UNEXPECTED, type(error).__name__))
@@ -105,19 +86,18 @@ class BatchProcessor:
     async def _process(self, records: Sequence[KafkaRecord]) -> list[EventResult]:
         decoded = [decode(record.value, record.headers) for record in records]
         results: dict[int, EventResult] = {}
-        users: dict[str, _User] = {}
+        users: dict[str, UserEvents] = {}
         for place, event in enumerate(decoded):
             if isinstance(event, Ignored) or (isinstance(event, UserCreated) and not self._precreate):
                 results[place] = EventResult(Outcome.IGNORED)
             elif isinstance(event, Rejected):
                 results[place] = EventResult(Outcome.DEAD_LETTER, event)
             else:
-                user = users.setdefault(event.user_id, _User(event.user_id, [], []))
+                user = users.setdefault(event.user_id, UserEvents(event.user_id, [], []))
                 user.places.append(place)
                 user.events.append(event)
                 user.traceparents.append(records[place].metadata.get("traceparent", ""))
-        # The calls to the sidecar have no bound of their own.
-        async with self._user_locks.acquire(users.keys()), asyncio.timeout(2 * BATCH_SECONDS):
+        async with self._user_locks.acquire(users.keys()), asyncio.timeout(BATCH_SECONDS):
             if users:
                 await self._process_users(list(users.values()))
             for user in users.values():
@@ -128,125 +108,34 @@ class BatchProcessor:
         log_batch(records, decoded, ordered)
         return ordered
 
-    async def _process_users(self, users: Sequence[_User]) -> None:
-        """Brings Synapse and the records in step with the users' events."""
-        stored = await self._state.read([user.user_id for user in users])
-        busy = [user for user in users if not self._processed_without_io(user, stored[user.user_id])]
+    async def _process_users(self, users: Sequence[UserEvents]) -> None:
+        """Makes Synapse match what the users' events ask for, and saves the users' states."""
+        stored = await self._users.read([user.user_id for user in users])
+        busy = [user for user in users if not self._user.process_without_io(user, stored[user.user_id])]
         await self._process_concurrently(busy, stored)
         changed = {
             user.user_id: Versioned(user.reconciled.state, stored[user.user_id].etag)
             for user in users
             if user.reconciled and user.reconciled.state != stored[user.user_id].state
         }
-        await self._room_cleanup.add(_deactivated(users))
+        await self._room_cleanup.add(deactivated(users))
         try:
             if changed:
-                await self._state.write(changed)
-                self._saved(changed)
+                await self._user.save(changed)
         except Conflict:
             for user in users:
                 if user.user_id in changed:
-                    await self._save_alone(user, changed[user.user_id])
+                    await self._user.save_alone(user, changed[user.user_id])
 
-    def _saved(self, user_ids: Iterable[str]) -> None:
-        for user_id in user_ids:
-            self._reconciler.forget_upload(user_id)
-
-    def _processed_without_io(self, user: _User, stored: Versioned) -> bool:
-        """Whether there is nothing to ask and nothing to do, as for most events: they need no task of their own."""
-        if any(isinstance(event, UserDeleted) for event in user.events):
-            return False  # the brake has to be asked
+    async def _process_concurrently(self, users: Sequence[UserEvents], stored: Mapping[str, Versioned]) -> None:
         try:
-            record, verify = _folded(stored.state, user.events)
-            user.reconciled = None if verify else self._reconciler.without_io(user.user_id, record)
-        except Exception:
-            return False  # the long way says what is wrong, and has this user alone wait
-        if user.reconciled is None:
-            return False
-        with self._traces.user(user.types, user.traceparents) as ended:
-            user.results = dict(zip(user.places, event_results(user.events, user.reconciled), strict=True))
-            ended(user.results.values())
-        return True
-
-    async def _process_concurrently(self, users: Sequence[_User], stored: Mapping[str, Versioned]) -> None:
-        try:
-            async with asyncio.TaskGroup() as group:  # where one fails, nobody goes on writing once the turn is over
+            async with asyncio.TaskGroup() as group:  # if one fails, none goes on writing after the locks are released
                 for number, user in enumerate(users, start=1):
-                    group.create_task(self._process_traced(user, stored[user.user_id]))
+                    group.create_task(self._user.process(user, stored[user.user_id]))
                     if number % TASK_START_CHUNK == 0:
-                        await asyncio.sleep(0)  # else Synapse's answers to other batches wait until all have begun
+                        await asyncio.sleep(0)  # lets other batches' answers from Synapse in between
         except ExceptionGroup as failed:
-            raise failed.exceptions[0] from None  # the log is to name it, not the group
-
-    async def _process_traced(self, user: _User, stored: Versioned) -> None:
-        with self._traces.user(user.types, user.traceparents) as ended:
-            user.results = await self._process_user(user, stored)
-            ended(user.results.values())
-
-    async def _process_user(self, user: _User, stored: Versioned, *, verify: bool = False) -> dict[int, EventResult]:
-        """One user's verdicts; `user.outcome` stays None where nothing may be saved."""
-        over_limit = self._over_deletion_limit(user, stored)
-        places = [place for place in user.places if place not in over_limit]
-        events = [event for place, event in zip(user.places, user.events, strict=True) if place not in over_limit]
-        user.reconciled = None
-        if not events:
-            return over_limit
-        record = stored.state
-        try:
-            record, unsure = _folded(stored.state, events)
-            async with asyncio.timeout(BATCH_SECONDS):
-                user.reconciled = await self._reconciler.reconcile(user.user_id, record, verify=verify or unsure)
-        except Rejected as rejected:
-            # Not even a look at this account succeeds; what the events say is remembered all the same.
-            user.reconciled = ReconcileResult(record)
-            return over_limit | dict.fromkeys(places, EventResult(Outcome.DEAD_LETTER, rejected))
-        except TryAgain as failure:
-            return self._wait(user, failure)
-        except TimeoutError:
-            return self._wait(user, TryAgain(Reason.TOO_SLOW, f"over {BATCH_SECONDS:.0f} s"))
-        except Exception as error:
-            log_failure("user_failed", error)
-            return self._wait(user, TryAgain(Reason.UNEXPECTED, type(error).__name__))
-        finally:
-            if user.may_delete and not (user.reconciled and deactivates(user.reconciled)):
-                self._deletion_limit.release()
-                user.may_delete = None
-        return over_limit | dict(zip(places, event_results(events, user.reconciled), strict=True))
-
-    def _over_deletion_limit(self, user: _User, stored: Versioned) -> dict[int, EventResult]:
-        """The user's deletions, where the brake holds them back. They must leave no trace in the record: a person may
-        find that they were a mistake, and never replay them."""
-        if stored.state.status is not Status.ACTIVE:
-            return {}
-        deletions = [p for p, event in zip(user.places, user.events, strict=True) if isinstance(event, UserDeleted)]
-        if deletions and user.may_delete is None:
-            user.may_delete = self._deletion_limit.try_acquire()
-        if not deletions or user.may_delete:
-            return {}
-        log(logging.ERROR, "deletion_brake", size=len(deletions))
-        rejected = Rejected(Reason.DELETION_BRAKE, "more deletions within an hour than MATRIX_MAX_DELETIONS_PER_HOUR")
-        return dict.fromkeys(deletions, EventResult(Outcome.DEAD_LETTER, rejected))
-
-    def _wait(self, user: _User, failure: TryAgain) -> dict[int, EventResult]:
-        self._health.report(failure)
-        return dict.fromkeys(user.places, EventResult(Outcome.RETRY, failure))
-
-    async def _save_alone(self, user: _User, changed: Versioned) -> None:
-        """Saves one user's record; where another writer was there, starts over from what that one left, and asks
-        Synapse again, since our calls may have gone over the newer ones."""
-        for _ in range(CONFLICT_TRIES):
-            try:
-                await self._state.write({user.user_id: changed})
-                self._saved([user.user_id])
-                return
-            except Conflict:
-                stored = (await self._state.read([user.user_id]))[user.user_id]
-                user.results = await self._process_user(user, stored, verify=True)
-                if user.reconciled is None:
-                    return
-                await self._room_cleanup.add(_deactivated([user]))
-                changed = Versioned(user.reconciled.state, stored.etag)
-        user.results = self._wait(user, TryAgain(Reason.CONFLICT, f"{CONFLICT_TRIES} times"))
+            raise failed.exceptions[0] from None  # the log names the cause, not the group
 
     async def _publish_dead_letters(
         self,
@@ -254,7 +143,7 @@ class BatchProcessor:
         decoded: Sequence[Event | Ignored | Rejected],
         results: dict[int, EventResult],
     ) -> None:
-        """Publishes the dead letters; one that can't be published waits."""
+        """Publishes the dead letters; an event whose letter can't be published waits."""
         for place, result in sorted(results.items()):
             if not isinstance(result.failure, Rejected):
                 continue
@@ -267,18 +156,8 @@ class BatchProcessor:
                 results[place] = EventResult(Outcome.RETRY, failure)
 
 
-def _folded(before: UserState, events: Sequence[Event]) -> tuple[UserState, bool]:
-    """The record after the events, and whether Synapse may not be as it says."""
-    folded = list(accumulate(events, fold, initial=before))
-    return folded[-1], coalesces_a_write(folded) or any(may_be_redelivered(before, event) for event in events)
-
-
-def _deactivated(users: Iterable[_User]) -> dict[str, UserState]:
-    return {u.user_id: u.reconciled.state for u in users if u.reconciled and deactivates(u.reconciled)}
-
-
-def _hold_back_later_events(users: Iterable[_User], results: dict[int, EventResult]) -> None:
-    """An event that waits takes the user's later ones with it; they are harmless to repeat."""
+def _hold_back_later_events(users: Iterable[UserEvents], results: dict[int, EventResult]) -> None:
+    """Makes a user's later events wait for one that waits; they are safe to repeat."""
     for user in users:
         waiting: EventResult | None = None
         for place in user.places:

@@ -5,9 +5,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from function.dapr.bulk_envelope import KafkaRecord
-from function.events.decode import Event, Ignored
-from function.outcomes import Rejected, TryAgain
-from function.processing.results import EventResult, Outcome
+from function.events.types import Event, Ignored
+from function.outcomes import EventResult, Outcome, Rejected, TryAgain
 from function.telemetry.logs import log, logs, plain
 
 

@@ -1,34 +1,19 @@
 """What became of each event: the words, and how one reconciliation is shared out to the events folded into it. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 
-from function.accounts.plan import PROFILE_STEPS, CreateAccount, Deactivate, DeleteMedia, EndSessions, Step
-from function.accounts.reconcile import ReconcileResult
+from function.accounts.plan import (
+    PROFILE_STEPS,
+    CreateAccount,
+    Deactivate,
+    DeleteMedia,
+    EndSessions,
+    ReconcileResult,
+    Step,
+)
 from function.accounts.user_state import Status, is_late
-from function.events.decode import Event, PasswordChanged, ProfileUpdated, UserCreated, UserDeleted
-from function.outcomes import Rejected, TryAgain
-
-
-class Outcome(StrEnum):
-    """What became of one event."""
-
-    APPLIED = "applied"  # at least one call changed Synapse
-    UNCHANGED = "unchanged"  # Synapse was as the event says already
-    STALE = "stale"  # something newer, or a deletion, is known
-    NO_ACCOUNT = "no_account"  # nobody to write to: remembered, not an error
-    IGNORED = "ignored"  # not for this service
-    DEAD_LETTER = "dead_letter"
-    RETRY = "retry"
-
-
-@dataclass(frozen=True, slots=True)
-class EventResult:
-    """The fate of one record; `reason` for a dead letter and a retry."""
-
-    outcome: Outcome
-    failure: Rejected | TryAgain | None = None
+from function.events.types import Event, PasswordChanged, ProfileUpdated, UserCreated, UserDeleted
+from function.outcomes import EventResult, Outcome, Rejected
 
 
 def event_results(events: Sequence[Event], reconciled: ReconcileResult) -> list[EventResult]:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 import httpx
 from starlette.types import ASGIApp
 
-from function.processing.results import EventResult
+from function.outcomes import EventResult
 
 Ended = Callable[[Iterable[EventResult]], None]  # takes what became of the events
 

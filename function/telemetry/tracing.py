@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from function import __version__
 from function.homeserver.measured import current_verb, status_of
-from function.processing.results import EventResult, Outcome
+from function.outcomes import EventResult, Outcome
 from function.telemetry.traces import Ended, Traces
 
 _W3C = TraceContextTextMapPropagator()  # and not the global one, which would carry foreign baggage to Synapse

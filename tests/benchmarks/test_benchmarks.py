@@ -24,7 +24,8 @@ from benchmarks.studies.profiling import alone, inclusive, stacks
 from benchmarks.studies.scaling import components
 from benchmarks.systems import LOAD, NOTHING, OURS, PLAIN, SYSTEMS
 from benchmarks.workloads import WORKLOADS, Kind, State, Workload, make
-from function.events.decode import ProfileUpdated, UserDeleted, decode
+from function.events.decode import decode
+from function.events.types import ProfileUpdated, UserDeleted
 from function.outcomes import Rejected
 
 ROOT = Path(__file__).parents[2]

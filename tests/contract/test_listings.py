@@ -9,8 +9,7 @@ import anyio.lowlevel
 import pytest
 
 from dev.processes import wait_until
-from function.accounts.user_state import Account
-from function.homeserver.synapse import Media
+from function.homeserver.account import Account, Media
 from tests.contract.servers.homeservers import Homeserver
 from tests.support.images import PNG
 

@@ -5,8 +5,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from function.accounts.user_state import Account, Status, UserState
-from function.dapr.state_store import Conflict, StateStore, Versioned
+from function.accounts.user_state import Status, UserState
+from function.accounts.user_store import UserStore, Versioned
+from function.dapr.state_store import Conflict, StateStore
+from function.homeserver.account import Account
 
 pytestmark = pytest.mark.anyio
 
@@ -21,14 +23,14 @@ FULL = UserState(
 
 async def test_a_user_not_seen_before_has_an_empty_record(store: StateStore, user: str) -> None:
     """The fold starts from it."""
-    assert await store.read([user]) == {user: Versioned(UserState(), "")}
+    assert await UserStore(store).read([user]) == {user: Versioned(UserState(), "")}
 
 
 async def test_what_is_written_is_read_back(store: StateStore, user: str) -> None:
     """Every field, and an etag to write over it."""
     other = str(uuid.uuid4())
-    await store.write({user: Versioned(FULL), other: Versioned(UserState(Status.ERASED))})
-    found = await store.read([user, other])
+    await UserStore(store).write({user: Versioned(FULL), other: Versioned(UserState(Status.ERASED))})
+    found = await UserStore(store).read([user, other])
     assert (found[user].state, found[other].state) == (FULL, UserState(Status.ERASED))
     assert found[user].etag
     assert found[other].etag
@@ -36,10 +38,10 @@ async def test_what_is_written_is_read_back(store: StateStore, user: str) -> Non
 
 async def test_a_record_is_written_over_with_the_etag_it_was_read_with(store: StateStore, user: str) -> None:
     """Each write gives a new etag."""
-    await store.write({user: Versioned(FULL)})
-    first = (await store.read([user]))[user]
-    await store.write({user: Versioned(UserState(Status.ERASED), first.etag)})
-    second = (await store.read([user]))[user]
+    await UserStore(store).write({user: Versioned(FULL)})
+    first = (await UserStore(store).read([user]))[user]
+    await UserStore(store).write({user: Versioned(UserState(Status.ERASED), first.etag)})
+    second = (await UserStore(store).read([user]))[user]
     assert second.state == UserState(Status.ERASED)
     assert second.etag != first.etag
 
@@ -47,29 +49,29 @@ async def test_a_record_is_written_over_with_the_etag_it_was_read_with(store: St
 async def test_a_stale_etag_fails_the_whole_batch(store: StateStore, user: str) -> None:
     """All or nothing: the caller then saves user by user."""
     other = str(uuid.uuid4())
-    await store.write({user: Versioned(FULL)})
-    stale = (await store.read([user]))[user].etag
-    await store.write({user: Versioned(UserState(Status.DEACTIVATED), stale)})
+    await UserStore(store).write({user: Versioned(FULL)})
+    stale = (await UserStore(store).read([user]))[user].etag
+    await UserStore(store).write({user: Versioned(UserState(Status.DEACTIVATED), stale)})
     with pytest.raises(Conflict):
-        await store.write({other: Versioned(FULL), user: Versioned(FULL, stale)})
-    found = await store.read([user, other])
+        await UserStore(store).write({other: Versioned(FULL), user: Versioned(FULL, stale)})
+    found = await UserStore(store).read([user, other])
     assert found[user].state == UserState(Status.DEACTIVATED)
     assert found[other] == Versioned(UserState(), "")
 
 
 async def test_of_two_first_writers_of_one_user_the_second_conflicts(store: StateStore, user: str) -> None:
     """A new record has no etag yet, and must not be written over unseen all the same."""
-    await store.write({user: Versioned(UserState(Status.ERASED))})
+    await UserStore(store).write({user: Versioned(UserState(Status.ERASED))})
     with pytest.raises(Conflict):
-        await store.write({user: Versioned(FULL)})
-    assert (await store.read([user]))[user].state == UserState(Status.ERASED)
+        await UserStore(store).write({user: Versioned(FULL)})
+    assert (await UserStore(store).read([user]))[user].state == UserState(Status.ERASED)
 
 
 async def test_a_batch_of_many_users_is_one_read_and_one_write(store: StateStore) -> None:
     """As many as a full batch holds."""
     users = [str(uuid.uuid4()) for _ in range(100)]
-    await store.write({one: Versioned(FULL) for one in users})
-    found = await store.read(users)
+    await UserStore(store).write({one: Versioned(FULL) for one in users})
+    found = await UserStore(store).read(users)
     assert [found[one].state for one in users] == [FULL] * 100
 
 

@@ -4,7 +4,7 @@ import uuid
 
 import pytest
 
-from function.accounts.user_state import Account
+from function.homeserver.account import Account
 from function.homeserver.synapse import Synapse
 from function.outcomes import Reason, Rejected, TryAgain
 from tests.contract.servers.homeservers import Homeserver

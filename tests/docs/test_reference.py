@@ -25,8 +25,7 @@ from function.dapr.http_server import HEAD_BYTES, REQUEST_SECONDS
 from function.dapr.subscription import BATCH_SIZE, BODY_BYTES, HEADERS_BYTES, RECORD_BYTES
 from function.dead_letters import publish
 from function.health import READINESS_REASONS
-from function.outcomes import Reason
-from function.processing.results import Outcome
+from function.outcomes import Outcome, Reason
 from function.routes import LIVE_ROUTE, METRICS_ROUTE, READY_ROUTE
 from function.settings import SECRET_KEY, Settings
 from function.telemetry.logs import FIELDS

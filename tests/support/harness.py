@@ -7,12 +7,13 @@ from datetime import datetime
 
 from function.accounts.reconcile import Reconciler
 from function.accounts.room_cleanup import RoomCleanup
+from function.accounts.user_store import UserStore
 from function.dapr.bulk_envelope import KafkaRecord
 from function.health import Health
 from function.homeserver.synapse import Synapse
+from function.outcomes import Outcome
 from function.processing.batch import BatchProcessor
 from function.processing.deletion_limit import DeletionLimit
-from function.processing.results import Outcome
 from function.telemetry.traces import OFF, Traces
 from tests.support.events import ALICE, EPOCH
 from tests.support.fake_avatars import FakeAvatars
@@ -46,6 +47,10 @@ class World:
     clock: Clock
     tokens: FakeTokens = field(default_factory=lambda: FakeTokens(ADMIN_TOKEN))
 
+    @property
+    def users(self) -> UserStore:
+        return UserStore(self.state)
+
     def account(self, user_id: str = ALICE) -> dict[str, object]:
         return self.homeserver.accounts[self.homeserver.mxid(user_id)]
 
@@ -58,7 +63,7 @@ class World:
         """The function anew, or another replica: what only its memory held is gone."""
         self.reconciler = Reconciler(self.client, self.avatars, "oidc-nova", self.clock)
         self.processor = BatchProcessor(
-            self.state, self.reconciler, self.letters, self.health,
+            self.users, self.reconciler, self.letters, self.health,
             deletion_limit=DeletionLimit(0), room_cleanup=self.room_cleanup, precreate=True,
         )  # fmt: skip
 
@@ -82,7 +87,7 @@ async def world(
         room_cleanup = RoomCleanup(state, synapse, clock)
         reconciler = Reconciler(synapse, avatars, "oidc-nova", clock)
         processor = BatchProcessor(
-            state,
+            UserStore(state),
             reconciler,
             letters,
             health,

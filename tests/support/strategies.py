@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from hypothesis import strategies as st
 
-from function.events.decode import Event, PasswordChanged, ProfileUpdated, UserCreated, UserDeleted
+from function.events.types import Event, PasswordChanged, ProfileUpdated, UserCreated, UserDeleted
 from function.outcomes import Reason, Rejected
 from tests.support.events import ALICE, EPOCH
 

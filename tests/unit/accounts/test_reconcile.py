@@ -17,7 +17,8 @@ from function.accounts.plan import (
     needs_lookup,
     plan,
 )
-from function.accounts.user_state import Account, Status, UserState
+from function.accounts.user_state import Status, UserState
+from function.homeserver.account import Account
 from function.outcomes import Reason, Rejected
 from tests.support.events import ALICE, EPOCH
 from tests.support.harness import world

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from function.accounts.user_state import Account, Status, UserState, fold, is_late, may_be_redelivered
+from function.accounts.user_state import Status, UserState, fold, is_late, may_be_redelivered
 from function.accounts.user_store import dump, load
-from function.events.decode import Event, PasswordChanged, ProfileUpdated, UserDeleted
+from function.events.types import Event, PasswordChanged, ProfileUpdated, UserDeleted
+from function.homeserver.account import Account
 from function.outcomes import Reason, TryAgain
 from tests.support.events import ALICE, EPOCH
 from tests.support.strategies import AVATARS, NAMES, NO_AVATAR, arrivals, events

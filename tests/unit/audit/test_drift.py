@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from function.accounts.plan import ABSENT, CopyAvatar, plan
-from function.accounts.user_state import Account, Copy, Status, UserState
+from function.accounts.user_state import Copy, Status, UserState
 from function.audit.drift import Kind, drift_of
+from function.homeserver.account import Account
 from tests.support.events import EPOCH
 from tests.support.strategies import AVATARS, NAMES
 

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 
 from function.accounts.plan import plan
-from function.accounts.user_state import Account, Status, UserState
-from function.accounts.user_store import dump
+from function.accounts.user_state import Status, UserState
+from function.accounts.user_store import Versioned, dump
 from function.audit.drift import Kind
 from function.audit.findings import Cursor, Drift, Listing, Options
 from function.audit.repair import TRIES, Repairer, Unrepaired
 from function.audit.scan import PAGE, Audit
-from function.dapr.state_store import Versioned
+from function.homeserver.account import Account
 from function.outcomes import Reason, TryAgain
 from tests.support.drift_scenarios import MADE
 from tests.support.events import ALICE, BOB, CAROL, deletion, profile
@@ -36,7 +36,7 @@ def user(number: int) -> str:
 
 
 def repairs(w: World, rate: float = 0) -> Repairer:
-    return Repairer(w.client, w.state, w.reconciler, w.room_cleanup, rate)
+    return Repairer(w.client, w.users, w.reconciler, w.room_cleanup, rate)
 
 
 def begun(
@@ -44,7 +44,7 @@ def begun(
     tell: Callable[[Drift], None] = lambda _: None,
 ) -> Audit:  # fmt: skip
     mends = repairs(w) if repair else None
-    return Audit(w.client, w.homeserver.service_user, w.state, mends, options or Options(), tell, cursor, w.clock)
+    return Audit(w.client, w.homeserver.service_user, w.users, mends, options or Options(), tell, cursor, w.clock)
 
 
 async def audited(
@@ -137,7 +137,7 @@ def test_after_a_repair_a_second_audit_finds_nothing(record: UserState, account:
                 displayname=account.display_name or None, avatar_url=account.avatar or None,
             )  # fmt: skip
             w.homeserver.rooms[w.homeserver.mxid(ALICE)] = 2
-            await w.state.write({ALICE: Versioned(record)})
+            await w.users.write({ALICE: Versioned(record)})
             first = await audited(w, repair=True)
             assert all(drift.repaired for drift in first)
             assert await audited(w, repair=True) == []
@@ -314,7 +314,7 @@ async def test_a_page_costs_one_call_and_one_read() -> None:
     """However many accounts are in it; those that seem to differ cost one of each more."""
     users = [user(n) for n in range(PAGE + 10)]
     async with world(*users) as w:
-        await w.state.write({one: Versioned(UserState(Status.ACTIVE, display_name=f"nova-{one}")) for one in users})
+        await w.users.write({one: Versioned(UserState(Status.ACTIVE, display_name=f"nova-{one}")) for one in users})
         w.homeserver.requests.clear()
         w.state.reads = 0
         seen: list[tuple[int, int | None]] = []
@@ -330,7 +330,7 @@ async def test_audits_with_a_limit_end_where_the_next_one_begins(limit: int) -> 
     """Each account is found once, by one of them."""
     users = [user(n) for n in range(12)]
     async with world(*users) as w:
-        await w.state.write({one: Versioned(UserState(Status.ACTIVE, display_name="Ada")) for one in users})
+        await w.users.write({one: Versioned(UserState(Status.ACTIVE, display_name="Ada")) for one in users})
         for number in range(3):
             await w.client.upload(b"face", "image/png", user(number))
         found: list[Drift] = []
@@ -351,7 +351,7 @@ async def test_a_stopped_repair_goes_on_with_the_page_it_was_in() -> None:
     """What is in hand is finished; nobody is skipped."""
     users = [user(n) for n in range(6)]
     async with world(*users) as w:
-        await w.state.write({one: Versioned(UserState(Status.ACTIVE, display_name="Ada")) for one in users})
+        await w.users.write({one: Versioned(UserState(Status.ACTIVE, display_name="Ada")) for one in users})
         found: list[Drift] = []
 
         def tell(drift: Drift) -> None:
@@ -383,7 +383,7 @@ async def test_deleted_images_do_not_make_it_skip_others() -> None:
 async def test_repairs_keep_their_pace() -> None:
     """Ten a second: the third is not before a fifth of a second has passed."""
     async with world(*(users := [user(n) for n in range(3)])) as w:
-        await w.state.write({one: Versioned(UserState(Status.ACTIVE, display_name="Ada")) for one in users})
+        await w.users.write({one: Versioned(UserState(Status.ACTIVE, display_name="Ada")) for one in users})
         begun_at = anyio.current_time()
         mends = repairs(w, rate=10)
         never = asyncio.Event()
@@ -396,10 +396,10 @@ async def test_repairs_keep_their_pace() -> None:
 async def test_a_slow_pace_does_not_hold_up_the_end() -> None:
     """Once a day would be a long wait after Ctrl-C."""
     async with world(*(users := [user(n) for n in range(2)])) as w:
-        await w.state.write({one: Versioned(UserState(Status.ACTIVE, display_name="Ada")) for one in users})
+        await w.users.write({one: Versioned(UserState(Status.ACTIVE, display_name="Ada")) for one in users})
         mends = repairs(w, rate=1 / 86_400)
         audit = Audit(
-            w.client, w.homeserver.service_user, w.state, mends, Options(), lambda _: audit.stop(), None, w.clock
+            w.client, w.homeserver.service_user, w.users, mends, Options(), lambda _: audit.stop(), None, w.clock
         )
         with anyio.fail_after(5):
             await audit.walk(lambda _count, _total: None)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from function.events.decode import Decoded, Ignored, ProfileUpdated, UserDeleted, decode, type_of, user_of
+from function.events.decode import decode, type_of, user_of
+from function.events.types import Decoded, Ignored, ProfileUpdated, UserDeleted
 from function.outcomes import Reason, Rejected
 from tests.support.events import ALICE, deleted_payload, moment, profile_payload
 

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from function.accounts.plan import Step, plan
-from function.accounts.user_state import Account, Status, UserState
+from function.accounts.user_state import Status, UserState
 from function.dapr.bulk_envelope import KafkaRecord
-from function.events.decode import Event, PasswordChanged, ProfileUpdated, UserCreated, UserDeleted
+from function.events.types import Event, PasswordChanged, ProfileUpdated, UserCreated, UserDeleted
+from function.homeserver.account import Account
 from function.homeserver.requests import IN_FLIGHT
-from function.outcomes import Reason
-from function.processing.batch import CONFLICT_TRIES
-from function.processing.results import EventResult, Outcome
+from function.outcomes import EventResult, Outcome, Reason
+from function.processing.user import SAVE_ATTEMPTS
 from tests.support.events import (
     ALICE,
     BOB,
@@ -443,7 +443,7 @@ async def test_a_bug_beyond_one_user_stops_the_others_and_is_named(
 
     async with world(ALICE, BOB) as w:
         w.homeserver.before = held
-        monkeypatch.setattr("function.processing.batch.event_results", faulty)
+        monkeypatch.setattr("function.processing.user.event_results", faulty)
         assert await w.process(deletion(ALICE), deletion(BOB)) == [Outcome.RETRY, Outcome.RETRY]
         released.set()
         for _ in range(50):
@@ -564,7 +564,7 @@ async def test_conflicts_without_end_make_the_user_wait() -> None:
     async with world(ALICE, BOB) as w:
         rival = {ALICE: UserState(Status.ACTIVE, EPOCH, "Rival", "")}
         # The batch's own write, then Alice's and Bob's alone; Alice's are disturbed each time.
-        w.state.rivals = [rival] * (1 + CONFLICT_TRIES)
+        w.state.rivals = [rival] * (1 + SAVE_ATTEMPTS)
         assert await w.process(profile(ALICE, 9), deletion(BOB)) == [Outcome.RETRY, Outcome.APPLIED]
         assert w.health.failure is None
         assert await w.process(profile(ALICE, 9)) == [Outcome.UNCHANGED]

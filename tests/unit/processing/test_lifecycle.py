@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from function.accounts.room_cleanup import CHECK_AFTER, KEY
 from function.accounts.user_state import Status
 from function.dapr.bulk_envelope import KafkaRecord
-from function.outcomes import Reason
+from function.outcomes import Outcome, Reason
 from function.processing.deletion_limit import HOUR, DeletionLimit
-from function.processing.results import Outcome
 from tests.support.events import ALICE, BOB, CAROL, deletion, delivered, moment, profile
 from tests.support.harness import World, world
 

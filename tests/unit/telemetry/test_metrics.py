@@ -21,13 +21,13 @@ from function import __version__
 from function.dapr.bulk_envelope import KafkaRecord
 from function.dapr.secret_store import AdminToken
 from function.dapr.subscription import BODY_BYTES
-from function.events.decode import TYPES, type_of
+from function.events.decode import type_of
+from function.events.types import TYPES
 from function.health import READINESS_REASONS, Health
 from function.homeserver.measured import Measured
 from function.homeserver.synapse import Synapse
 from function.homeserver.transport import HttpClient
-from function.outcomes import Reason, TryAgain
-from function.processing.results import Outcome
+from function.outcomes import Outcome, Reason, TryAgain
 from function.routes import EVENTS_ROUTE, METRICS_ROUTE, mount
 from function.settings import SECRET_KEY
 from function.telemetry.metrics import METRICS, OUTCOMES, PARTS, STATUSES, VERBS, Kind, Metrics, Refusal

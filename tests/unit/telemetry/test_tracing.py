@@ -14,9 +14,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from function.app import TRACES_TO, open_traces
-from function.events.decode import TYPES
-from function.outcomes import Reason
-from function.processing.results import Outcome
+from function.events.types import TYPES
+from function.outcomes import Outcome, Reason
 from function.routes import EVENTS_ROUTE, mount
 from function.telemetry.metrics import VERBS, Metrics
 from function.telemetry.traces import OFF
@@ -182,7 +181,7 @@ async def test_names_and_attributes_are_of_closed_sets(seen: Seen) -> None:
         w.homeserver.tokens.clear()
         await w.process(deletion(ALICE, 5))
     names = {"batch", "user"} | {f"synapse {verb}" for verb in VERBS}
-    words = {kind.__name__ for kind in TYPES.values()} | set(Reason) | {"GET", "PUT", "POST", "DELETE"}
+    words = {kind.event.__name__ for kind in TYPES.values()} | set(Reason) | {"GET", "PUT", "POST", "DELETE"}
     keys = {"records", "types", "reasons", "http.request.method", "http.response.status_code"}
     keys |= {f"outcome.{outcome.value}" for outcome in Outcome}
     assert {span.name for span in seen.spans} <= names

@@ -1,0 +1,39 @@
+"""Describes what the homeserver holds: accounts, uploads, and pages of both. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A Synapse account as last seen or written. Name and avatar are "" when unset."""
+
+    exists: bool = True
+    deactivated: bool = False
+    erased: bool = False
+    display_name: str = ""
+    avatar: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """An avatar that was uploaded for a user."""
+
+    mxc: str
+    user_id: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """A part of a list: what is ours in it, how many rows it has, the offset of what follows (None at the end), and how
+    many rows there are in all."""
+
+    items: Sequence[T]
+    rows: int
+    following: int | None
+    total: int
