@@ -1,21 +1,21 @@
-"""The two error words of the project; reasons.py has every reason they carry.
+"""Defines how the processing of an event can end: its outcome, and the two exceptions that carry a reason.
 
-`Rejected`: this event can't succeed; it goes to the dead letters with the reason.
-`TryAgain`: the world is broken, not the event; it is answered RETRY and waits in Kafka.
+`Rejected`: the event can't succeed; it is dead-lettered with the reason.
+`TryAgain`: a dependency failed, not the event; it is answered RETRY and waits in Kafka.
 
-A detail names fields, codes and statuses, never values: names, addresses, ids and tokens stay out of it.
+A detail names fields, codes and statuses, never values: no names, addresses, ids or tokens.
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
 
-from function.reasons import Reason as Reason  # noqa: PLC0414 - the failures and their reasons are one import
+from function.reasons import Reason as Reason  # noqa: PLC0414 - exceptions and their reasons are one import
 
 
 class Rejected(Exception):
-    """Hopeless: retrying can't help while the event and the world are as they are. Also used as a value.
+    """A permanent failure of one event: retries are useless. Also used as a value.
 
-    `ids` are the Matrix ids that a person needs to decide; they stand in the dead letter and nowhere else.
+    `ids` are the Matrix ids that a person needs to decide; they are written to the dead letter and nowhere else.
     """
 
     def __init__(self, reason: Reason, detail: str = "", ids: str = "") -> None:
@@ -26,7 +26,7 @@ class Rejected(Exception):
 
 
 class TryAgain(Exception):
-    """Passing: the same event can succeed later."""
+    """A temporary failure: the same event can succeed later."""
 
     def __init__(self, reason: Reason, detail: str = "") -> None:
         super().__init__(reason, detail)
@@ -35,20 +35,20 @@ class TryAgain(Exception):
 
 
 class Outcome(StrEnum):
-    """What became of one event."""
+    """How the processing of one event ended."""
 
     APPLIED = "applied"  # at least one call changed Synapse
-    UNCHANGED = "unchanged"  # Synapse was as the event says already
+    UNCHANGED = "unchanged"  # Synapse already matched the event
     STALE = "stale"  # something newer, or a deletion, is known
-    NO_ACCOUNT = "no_account"  # nobody to write to: remembered, not an error
-    IGNORED = "ignored"  # not for this service
+    NO_ACCOUNT = "no_account"  # the user has no Matrix account: stored, not an error
+    IGNORED = "ignored"  # not a type that this service handles
     DEAD_LETTER = "dead_letter"
-    RETRY = "retry"
+    RETRY = "retry"  # not final: the event stays in Kafka
 
 
 @dataclass(frozen=True, slots=True)
 class EventResult:
-    """The fate of one record; `reason` for a dead letter and a retry."""
+    """The result of one record; `failure` has the reason of a dead letter or a retry."""
 
     outcome: Outcome
     failure: Rejected | TryAgain | None = None

@@ -1,4 +1,4 @@
-"""What others see of the function over HTTP: daprd its subscriptions and the app health check, Prometheus its metrics."""
+"""Serves the HTTP routes: subscriptions and event batches for daprd, health checks, and /metrics."""
 
 import time
 from collections import Counter
@@ -24,7 +24,7 @@ CurrentProcessor = Callable[[], BatchProcessor | None]
 
 
 def mount(app: FastAPI, settings: Settings, health: Health, metrics: Metrics, processor: CurrentProcessor) -> None:
-    """Adds the routes to `app`. `delivery` gives None while the function is still starting."""
+    """Adds the routes to `app`. `processor` returns None while the function is starting."""
 
     async def take(batch: str) -> bytes:
         return await _answer(batch, processor(), metrics)
@@ -84,6 +84,6 @@ def _measure(metrics: Metrics, records: Sequence[KafkaRecord], results: Sequence
 
 
 def _written(record: KafkaRecord) -> float | None:
-    """The record's timestamp in Unix time; None where it is not one that daprd gives."""
+    """Returns the record's timestamp in Unix time; None if daprd gave none."""
     milliseconds = record.dapr_metadata("timestamp")
     return int(milliseconds) / 1000 if milliseconds.isdecimal() and len(milliseconds) < 15 else None

@@ -1,4 +1,4 @@
-"""The steps from what Synapse has to what a user's record says: the fewest. Pure."""
+"""Plans the fewest steps from the account that Synapse has to the state that events ask for. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,28 +9,28 @@ from function.homeserver.account import Account
 from function.outcomes import Rejected
 
 ABSENT = Account(exists=False)
-# Somebody else may have ended the account since it was last seen. A write to an erased account would bring personal
-# data back, so after this long Synapse is asked before a profile is written.
+# Another client may have deactivated the account since it was last seen. A write to an erased account would bring personal
+# data back, so after this time the account is read before a profile is written.
 ACCOUNT_TTL = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
 class Deactivate:
-    """Ends the account; with `erase`, also takes its name and avatar away."""
+    """Deactivates the account; with `erase`, also removes its name and avatar."""
 
     erase: bool
 
 
 @dataclass(frozen=True, slots=True)
 class CreateAccount:
-    """Makes the account ahead of the first login."""
+    """Creates the account ahead of the first login."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class EndSessions:
-    """Logs out whoever is logged in."""
+    """Ends every session."""
 
     at: datetime
 
@@ -47,14 +47,14 @@ class SetAvatar:
 
 @dataclass(frozen=True, slots=True)
 class CopyAvatar:
-    """Copies an https image into the media store, unless the copy that is there is still right, and shows it."""
+    """Copies an https image into the media store, unless the existing copy is current, and sets it as the avatar."""
 
     source: str
 
 
 @dataclass(frozen=True, slots=True)
 class DeleteMedia:
-    """Deletes an image that this service uploaded and that nobody shows any more."""
+    """Deletes an image that this service uploaded and that is no longer the avatar."""
 
     mxc: str
 
@@ -77,8 +77,10 @@ class ReconcileResult:
 
 
 def plan(state: UserState, account: Account) -> list[Step]:
-    """The steps from `account` to what `record` says. An account that is deactivated is never written to, except
-    to end it more thoroughly."""
+    """Returns the steps from `account` to `state`.
+
+    A deactivated account is never written to, except to erase it.
+    """
     if state.status is Status.ERASED:
         clean = account.deactivated and account.erased and not account.display_name and not account.avatar
         return [] if clean or not account.exists else [Deactivate(erase=True)]
@@ -111,8 +113,7 @@ def _avatar(state: UserState, account: Account) -> list[Step]:
 
 
 def orphaned_uploads(state: UserState, account: Account) -> list[DeleteMedia]:
-    """What this service uploaded and nobody needs any more: everything of an erased person, else all but the image
-    that is shown."""
+    """Returns the uploads that can be deleted: all of an erased user's, otherwise all but the current avatar."""
     if state.status is Status.DEACTIVATED:
         return []
     shown = "" if state.status is Status.ERASED else account.avatar
@@ -120,7 +121,7 @@ def orphaned_uploads(state: UserState, account: Account) -> list[DeleteMedia]:
 
 
 def apply_step(account: Account, step: Step) -> Account:
-    """The account once Synapse has taken `step`; what a copied avatar's address is, only the copying tells."""
+    """Returns the account after `step`. For CopyAvatar the mxc URI is unknown until the upload."""
     match step:
         case Deactivate(erase=True):
             return Account(deactivated=True, erased=True)
@@ -136,8 +137,10 @@ def apply_step(account: Account, step: Step) -> Account:
 
 
 def needs_lookup(state: UserState, now: datetime, *, verify: bool) -> bool:
-    """Whether Synapse has to be asked first. A profile is never written before the account is known to exist; a
-    deactivation tells by itself whether it does."""
+    """Returns whether the account must be read from Synapse first.
+
+    A profile is never written before the account is known to exist; a deactivation returns 404 if it does not.
+    """
     if verify:
         return True
     if state.status is not Status.ACTIVE:
@@ -145,15 +148,15 @@ def needs_lookup(state: UserState, now: datetime, *, verify: bool) -> bool:
     if state.known is None or not state.known.exists:
         return True
     fresh = state.seen_at is not None and now - state.seen_at < ACCOUNT_TTL
-    # A copied avatar looks by itself, once it is known to be another: most are the same.
+    # CopyAvatar reads the account itself if the image has changed, which is rare.
     return not fresh and any(isinstance(step, SetDisplayName | SetAvatar) for step in plan(state, state.known))
 
 
 def coalesces_a_write(folded: Sequence[UserState]) -> bool:
-    """Whether an earlier one of the records that a batch folded through asks for a step that the last one does not.
+    """Returns whether an earlier state of the batch asks for a step that the last state does not.
 
-    An earlier delivery may have done that step and died before it was remembered: name A, then B, then A again would
-    then look like nothing to do, while Synapse still says B.
+    An earlier delivery may have executed that step and crashed before it saved the state: name A, then B, then A again
+    would look unchanged, while Synapse still has B.
     """
     *earlier, last = folded
     if last.known is None or last.status is not Status.ACTIVE:
@@ -163,8 +166,10 @@ def coalesces_a_write(folded: Sequence[UserState]) -> bool:
 
 
 def _done_anyway(step: Step, final: Sequence[Step]) -> bool:
-    """Whether the final steps leave nothing of an earlier one. A copy is written only where it turns out to be new: so
-    it makes up for a copy of the same image, and for nothing else."""
+    """Returns whether the final steps overwrite whatever the earlier step wrote.
+
+    CopyAvatar writes only if the image changed, so it only covers a copy of the same image.
+    """
     if isinstance(step, CopyAvatar):
         return step in final or any(isinstance(one, SetAvatar) for one in final)
     return any(type(one) is type(step) for one in final)

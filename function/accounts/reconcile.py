@@ -1,4 +1,4 @@
-"""Makes Synapse what a user's record says: does the steps of the plan, one after the other, and notes what came of each."""
+"""Makes Synapse match a user's state: executes the steps of the plan one after the other and records the result of each."""
 
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
@@ -34,42 +34,41 @@ LAST_UPLOADS = 1000
 
 @dataclass(slots=True)
 class _Work:
-    """One reconciliation under way."""
+    """A reconciliation in progress."""
 
     user_id: str
     state: UserState
     account: Account
-    fresh: bool  # Synapse was asked in this reconciliation
+    fresh: bool  # the account was read from Synapse in this reconciliation
     done: list[Step] = field(default_factory=list)
     refused: list[tuple[Step, Rejected]] = field(default_factory=list)
 
 
 class Reconciler:
-    """Does steps.
+    """Executes plans.
 
     Args:
         synapse: the homeserver.
         avatars: fetches images.
-        provider: under which Synapse knows the identity service, such as `oidc-nova`.
+        provider: Synapse's auth provider id of the identity service, such as `oidc-nova`.
         clock: gives the time in UTC.
     """
 
     def __init__(self, synapse: Synapse, avatars: AvatarSource, provider: str, clock: Clock = utc_now) -> None:
         self._synapse, self._avatars, self._provider, self._clock = synapse, avatars, provider, clock
-        # Uploads of which no saved record tells yet, by user: sha256 and address. What could not be shown or saved is not
-        # uploaded once more when the event comes again.
+        # Uploads not yet in a saved state, by user: SHA-256 and mxc URI. They are reused if the event is redelivered.
         self._uploads: OrderedDict[str, tuple[str, str]] = OrderedDict()
 
     async def reconcile(self, user_id: str, state: UserState, *, verify: bool) -> ReconcileResult:
-        """Does what `plan` says.
+        """Executes what `plan` returns.
 
         Args:
             user_id: the user's UUID.
-            record: as it should be.
-            doubtful: Synapse may not be as the record says: look first.
+            state: the state that the events ask for.
+            verify: read the account first, since Synapse may differ from what the state says.
 
         Raises:
-            TryAgain: Synapse can't be reached or refuses everybody; some steps may have been done.
+            TryAgain: Synapse can't be reached or refuses every request; some steps may have been executed.
         """
         state = self._with_upload(user_id, state)
         if needs_lookup(state, self._clock(), verify=verify):
@@ -83,7 +82,7 @@ class Reconciler:
         return self._outcome(work)
 
     def without_io(self, user_id: str, state: UserState) -> ReconcileResult | None:
-        """What `reconcile` comes to where nothing is doubtful and there is nothing to ask and nothing to do; else None."""
+        """Returns the result of `reconcile` if it needs no I/O, otherwise None."""
         state = self._with_upload(user_id, state)
         account = _assumed_account(state)
         if needs_lookup(state, self._clock(), verify=False) or plan(state, account) or orphaned_uploads(state, account):
@@ -100,7 +99,7 @@ class Reconciler:
         if any(isinstance(step, PROFILE_STEPS) for step in work.done):
             news["written_at"] = self._clock()
         if not work.account.exists:
-            news["ended_at"] = work.state.sessions_at  # nobody was logged in
+            news["ended_at"] = work.state.sessions_at  # there was no session
         return ReconcileResult(replace(work.state, **news) if news else work.state, work.done, work.refused)
 
     async def _do(self, work: _Work, step: Step) -> None:
@@ -113,7 +112,7 @@ class Reconciler:
             work.done.append(step)
 
     async def _call(self, work: _Work, step: Step) -> bool:
-        """One step; False when it changed nothing."""
+        """Executes one step. Returns False if it changed nothing."""
         user_id = work.user_id
         match step:
             case Deactivate(erase):
@@ -141,10 +140,12 @@ class Reconciler:
         return True
 
     async def _copy(self, work: _Work, source: str) -> bool:
-        """Fetches the image, uploads it unless the copy that is there has its bytes, shows it. False when the copy that
-        is there is shown already."""
+        """Fetches the image, uploads it unless the existing copy has the same bytes, and sets it as the avatar.
+
+        Returns False if that copy is already the avatar.
+        """
         state, copy = work.state, work.state.copy
-        # A copy that is not shown may be deleted already, by a delivery that died before the record was saved.
+        # A copy that is not the avatar may have been deleted by a delivery that crashed before it saved the state.
         shown = copy if copy and copy.mxc == work.account.avatar else None
         known = Validators(shown.sha256, shown.etag, shown.last_modified) if shown and shown.source == source else None
         found = await self._avatars.fetch(source, known)
@@ -154,7 +155,7 @@ class Reconciler:
         if same and shown is not None:
             mxc = shown.mxc
         else:
-            assert isinstance(found, Image)  # not modified is what it was
+            assert isinstance(found, Image)  # "not modified" implies `same`
             mxc = await self._uploaded(work.user_id, found)
             state = work.state = replace(state, uploads=(*(u for u in state.uploads if u != mxc), mxc))
             await self._synapse.set_avatar(work.user_id, mxc)
@@ -174,17 +175,19 @@ class Reconciler:
         return mxc
 
     def forget_upload(self, user_id: str) -> None:
-        """The user's record is saved: from now on another replica may delete what was uploaded."""
+        """Forgets the user's upload once the state is saved: from then on another replica may delete it."""
         self._uploads.pop(user_id, None)
 
     def _with_upload(self, user_id: str, state: UserState) -> UserState:
-        """The record knows of an upload that was made before its save failed."""
+        """Returns the state with an upload that was made before its save failed."""
         _, mxc = self._uploads.get(user_id, ("", ""))
         return state if not mxc or mxc in state.uploads else replace(state, uploads=(*state.uploads, mxc))
 
     async def _may_write(self, work: _Work) -> bool:
-        """Whether the account is still one to write to; asks where it was not seen for long. `must_look` leaves this to
-        us, since most images turn out to be the same."""
+        """Returns whether the account may be written to; reads it if it was not seen for ACCOUNT_TTL.
+
+        `needs_lookup` leaves this check to the copy, since most images turn out to be unchanged.
+        """
         seen = work.state.seen_at
         if not work.fresh and (seen is None or self._clock() - seen >= ACCOUNT_TTL):
             work.account, work.fresh = await self._look(work.user_id), True
@@ -192,13 +195,16 @@ class Reconciler:
 
 
 def _assumed_account(state: UserState) -> Account:
-    """The account, where Synapse need not be asked. Of one that is to be ended, the ending tells whether it exists."""
+    """Returns the account to assume without asking Synapse.
+
+    Before a deactivation it is assumed to exist; the call itself returns 404 if it does not.
+    """
     if state.status is Status.ACTIVE:
         return state.known or ABSENT
     return replace(state.known or Account(), exists=True)
 
 
 def _without(state: UserState, mxc: str) -> UserState:
-    """The record once the upload is deleted: it is no copy to be shown again."""
+    """Returns the state without a deleted upload, which can no longer be used as a copy."""
     copy = None if state.copy and state.copy.mxc == mxc else state.copy
     return replace(state, copy=copy, uploads=tuple(upload for upload in state.uploads if upload != mxc))

@@ -1,19 +1,19 @@
-"""The record of a user, and how events fold into it. Pure and total: no clock, no I/O, no exception.
+"""Defines the state of a user, and how events fold into it. Pure and total: no clock, no I/O, no exception.
 
-| the record says | event | the record then says |
+| state before | event | state after |
 |---|---|---|
-| anything but erased | profile, newer than the last profile or as old | its name and avatar, its time |
-| anything but erased | profile, older | unchanged, but for an avatar newer than the record's |
-| erased | profile | unchanged: nothing personal comes back |
-| active | created | that an account is wanted, and the username; the newest such event counts |
-| active | password changed | that sessions end, as of the newest such event |
-| deactivated, erased | created, password changed | unchanged: there is no account to make, and no session left |
+| any but erased | profile, not older than the last profile | its name, avatar and time |
+| any but erased | profile, older | unchanged, except for an avatar that is newer than the stored one |
+| erased | profile | unchanged: no personal data comes back |
+| active | created | an account is wanted, with this username; the newest such event counts |
+| active | password changed | sessions must end, as of the newest such event |
+| deactivated, erased | created, password changed | unchanged: no account is created, and no session is left |
 | active | deleted, soft | deactivated, whatever the event's time |
 | deactivated | deleted, soft | unchanged |
-| anything | deleted, hard | erased: name, avatar and times are dropped |
+| any | deleted, hard | erased: name, avatar and times are dropped |
 
-An avatar that can't be shown leaves the one before; so avatars have a time of their own. Any order and any repetition
-of the same events ends in the same record, except for two profiles of one microsecond, of which the later arrival wins.
+An unusable avatar keeps the previous one, so avatars have a time of their own. The same events end in the same state in any
+order and with any repetition, except for two profiles of one microsecond: then the later arrival wins.
 """
 
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ from function.homeserver.account import Account
 
 
 class Status(StrEnum):
-    """What the events say of the user. It only ever moves down this list."""
+    """The lifecycle status of a user according to the events. It only moves down this list."""
 
     ACTIVE = "active"
     DEACTIVATED = "deactivated"
@@ -35,8 +35,11 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """The copy of an https image in Synapse's media store. `at` is the time of the profile for which the source was
-    last asked; `sha256` (hex), `etag` and `last_modified` are what it then gave."""
+    """The copy of an https image in Synapse's media store.
+
+    `at` is the time of the profile for which the source was last fetched; `sha256` (hex), `etag` and `last_modified`
+    are from that fetch.
+    """
 
     source: str
     mxc: str
@@ -48,26 +51,26 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class UserState:
-    """What is remembered of one user. `None` means that no event has said it."""
+    """The stored state of one user. `None` means that no event has set the field."""
 
     status: Status = Status.ACTIVE
     profile_at: datetime | None = None
     display_name: str | None = None
     avatar: str | None = None  # as the event had it: mxc://, https:// or ""
     known: Account | None = None
-    avatar_at: datetime | None = None  # of the newest profile whose avatar can be shown
+    avatar_at: datetime | None = None  # of the newest profile with a usable avatar
     created_at: datetime | None = None
     username: str | None = None  # of the created event
-    sessions_at: datetime | None = None  # what was logged in by then must be logged out
+    sessions_at: datetime | None = None  # sessions that began by then must end
     ended_at: datetime | None = None  # the `sessions_at` up to which that was done
     copy: Copy | None = None
-    uploads: tuple[str, ...] = ()  # mxc:// addresses that this service uploaded for the user and has not deleted
-    seen_at: datetime | None = None  # when `known` was last known to be true
+    uploads: tuple[str, ...] = ()  # mxc URIs that this service uploaded for the user and has not deleted
+    seen_at: datetime | None = None  # when `known` was last confirmed by Synapse
     written_at: datetime | None = None  # when name or avatar was last written
 
 
 def fold(state: UserState, event: Event) -> UserState:
-    """The record after `event`; see the table above."""
+    """Returns the state after `event`; see the table above."""
     match event:
         case UserDeleted():
             return _deleted(state, event)
@@ -103,7 +106,7 @@ def _before(at: datetime, known: datetime | None) -> bool:
 
 
 def is_late(state: UserState, event: Event) -> bool:
-    """Whether the record already holds a newer event of this kind."""
+    """Returns whether the state already includes a newer event of this kind."""
     match event:
         case ProfileUpdated():
             return _before(event.at, state.profile_at)
@@ -115,8 +118,11 @@ def is_late(state: UserState, event: Event) -> bool:
 
 
 def may_be_redelivered(state: UserState, event: Event) -> bool:
-    """Whether `record` has seen this event or a later one: Synapse may then not be as the record says, because
-    a writer died between its call and its record, or wrote over a newer value."""
+    """Returns whether the state includes this event or a later one.
+
+    Synapse may then differ from the state, because a writer crashed between its call and its save, or overwrote a newer
+    value.
+    """
     match event:
         case UserDeleted():
             return state.status is Status.ERASED or (state.status is Status.DEACTIVATED and not event.erase)

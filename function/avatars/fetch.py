@@ -1,5 +1,7 @@
-"""Fetches an avatar from an https address, as if address and answer came from an enemy. Knows neither users nor Synapse;
-where it may come from is `addresses`' matter, and what an image is that of `images`."""
+"""Fetches an avatar from an https URL. URL and response are untrusted input.
+
+Knows neither users nor Synapse; ssrf_guard.py checks where an image may come from, image_header.py what it is.
+"""
 
 import asyncio
 import hashlib
@@ -30,9 +32,7 @@ from function.outcomes import Reason, Rejected
 MAX_BYTES = 8 * 1024 * 1024
 MAX_REDIRECTS = 3
 SECONDS = 5.0  # for one fetch, redirects included
-HOST_BACKOFF_SECONDS = (
-    30.0  # how long a host that is down is left alone: a dead host costs SECONDS once, not once an event
-)
+HOST_BACKOFF_SECONDS = 30.0  # no requests to a host after a failure: a dead host costs SECONDS once, not once an event
 IN_FLIGHT = 8  # each may hold MAX_BYTES twice for a moment
 
 _HEADERS = {
@@ -40,13 +40,13 @@ _HEADERS = {
     "Accept-Encoding": "identity",
     "User-Agent": "matrix-account-sync",
 }
-_DOWN = frozenset({429, 502, 503, 504})  # speak of the host; any other 5xx may be about this one image
+_DOWN = frozenset({429, 502, 503, 504})  # about the host; any other 5xx may be about this one image
 _KEPT = re.compile(r"[\x20-\x7e]{1,256}")
 
 
 @dataclass(frozen=True, slots=True)
 class Validators:
-    """What to remember of an image, to fetch the same address again at less cost."""
+    """Validators of an image, for a conditional request to the same URL."""
 
     sha256: str
     etag: str = ""
@@ -54,14 +54,14 @@ class Validators:
 
     @property
     def conditions(self) -> dict[str, str]:
-        """The headers that ask for the image only if it is another."""
+        """The request headers that make the fetch conditional."""
         headers = {"If-None-Match": self.etag, "If-Modified-Since": self.last_modified}
         return {name: value for name, value in headers.items() if value}
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image that is new; `content_type` is what the bytes are, whatever the header said."""
+    """A new image; `content_type` is taken from the bytes, not from the response header."""
 
     content: bytes
     content_type: str
@@ -72,23 +72,23 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class NotModified:
-    """The image is the known one, by the host's word or by its bytes; `known` is how to ask next time."""
+    """The image has not changed (304, or same SHA-256). `known` holds the validators for the next request."""
 
     known: Validators
 
 
 class AvatarSource:
-    """The hosts that avatars may come from. To be made and closed within the event loop.
+    """Fetches images from the allowed hosts. Must be created and closed within the event loop.
 
     Args:
         allowed_hosts: `host` for port 443, or `host:port`. None: nothing is fetched.
         tls: verifies the hosts' certificates.
-        resolver: of host names, None for the system's; no part of the safety, whatever it answers.
-        permitted: the addresses that may be connected to; only tests need another rule.
+        resolver: host name resolver (default: the system's). Not trusted: every address is checked before connecting.
+        permitted: says which IP addresses may be connected to; only tests need another rule.
         clock, timeout: in seconds.
 
     Raises:
-        ValueError: an entry is no host, or `tls` does not verify.
+        ValueError: an entry is not a host, or `tls` does not verify certificates.
     """
 
     def __init__(
@@ -114,22 +114,25 @@ class AvatarSource:
         await self._http.close()
 
     async def fetch(self, address: str, known: Validators | None = None) -> Image | NotModified:
-        """Fetches the image, unless it is the known one still.
+        """Fetches the image, unless it has not changed.
 
         Args:
-            address: an https:// address.
-            known: from the last fetch of this same address, never of another.
+            address: an https:// URL.
+            known: from the last fetch of this same URL, never of another.
 
         Raises:
-            Rejected: whatever went wrong, with an avatar reason; a source that is down must hold up nothing else.
+            Rejected: any failure, with an avatar reason; a host that is down must not block other events.
         """
         here = self._check_allowed(address)
         async with self._slots:
             return await self._follow(here, known)
 
     async def _follow(self, here: URL, known: Validators | None) -> Image | NotModified:
-        """Validators belong to one address, so they are sent to the first alone, and kept only if that had the image:
-        another that a redirect leads to may be older and yet be new to us."""
+        """Follows redirects up to MAX_REDIRECTS.
+
+        Validators belong to one URL, so they are sent to the first only, and kept only if that one had the image: the
+        target of a redirect may be older and still new to us.
+        """
         try:
             async with asyncio.timeout(self._timeout):
                 for hop in range(1 + MAX_REDIRECTS):
@@ -142,7 +145,7 @@ class AvatarSource:
         raise Rejected(Reason.AVATAR_REDIRECTS, f"more than {MAX_REDIRECTS}")
 
     async def _ask(self, here: URL, known: Validators | None, *, first: bool) -> Image | NotModified | URL:
-        """One request; a URL is where it redirects to."""
+        """Sends one request. Returns a URL if the answer is a redirect."""
         if self._clock() < self._paused.get(origin_of(here), 0.0):
             raise Rejected(Reason.AVATAR_UNAVAILABLE, "failed a moment ago")
         conditions = known.conditions if known and first else {}
@@ -169,7 +172,7 @@ class AvatarSource:
             raise Rejected(Reason.AVATAR_UNAVAILABLE, type(error).__name__) from None
 
     def _check_allowed(self, address: str, here: URL | None = None) -> URL:
-        """Where to go first, or from `here`; the gate of every hop."""
+        """Returns the URL to request, first or as a redirect from `here`, if it is allowed; every hop passes here."""
         try:
             there = parse_https_url(here.join(URL(address)) if here else address)
         except ValueError:
@@ -205,6 +208,6 @@ async def _image(response: aiohttp.ClientResponse, known: Validators | None, *, 
 
 
 def _validators(response: aiohttp.ClientResponse) -> tuple[str, str]:
-    """ETag and Last-Modified, "" where there is none that could be stored and sent again."""
+    """Returns ETag and Last-Modified; "" if the header is missing or can't be stored and sent again."""
     etag, last_modified = (response.headers.get(name, "") for name in ("ETag", "Last-Modified"))
     return etag if _KEPT.fullmatch(etag) else "", last_modified if _KEPT.fullmatch(last_modified) else ""

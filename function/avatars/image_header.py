@@ -1,6 +1,6 @@
-"""What an image is by its own first bytes: type, width and height. Reads headers and decodes nothing; pure.
+"""Reads type, width and height of an image from its first bytes. Decodes nothing; pure.
 
-Says nothing about the pixels: a picture with a sound header can still be broken further on.
+Does not check the pixels: an image with a valid header can still be corrupt further on.
 """
 
 import struct
@@ -13,12 +13,12 @@ MAX_SIDE = 8192
 MAX_PIXELS = 32 * 1024 * 1024  # Synapse makes no thumbnails of larger ones: its max_image_pixels
 
 _SEGMENTS = 1000  # of a JPEG before its frame; real ones have a few dozen, at most a 64 KiB segment each
-_FRAMES = frozenset({0xC0, 0xC1, 0xC2})  # the JPEG processes that browsers show: baseline, extended, progressive
+_FRAMES = frozenset({0xC0, 0xC1, 0xC2})  # the JPEG processes that browsers support: baseline, extended, progressive
 
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """A type, such as `image/png`, and a size in pixels."""
+    """The media type, such as `image/png`, and the size in pixels."""
 
     content_type: str
     width: int
@@ -26,20 +26,20 @@ class ImageInfo:
 
 
 def read_image_info(content: bytes) -> ImageInfo:
-    """The picture that the bytes begin with.
+    """Returns type and size of the image that the bytes begin with.
 
     Raises:
         Rejected: not a PNG, JPEG, GIF or WebP, a corrupt or truncated header, or more pixels than allowed.
     """
     try:
-        picture = _image_info(content)
+        info = _image_info(content)
     except (struct.error, IndexError):
         raise Rejected(Reason.AVATAR_NOT_AN_IMAGE, "header cut off") from None
-    if picture.width == 0 or picture.height == 0:
+    if info.width == 0 or info.height == 0:
         raise Rejected(Reason.AVATAR_NOT_AN_IMAGE, "no pixels")
-    if max(picture.width, picture.height) > MAX_SIDE or picture.width * picture.height > MAX_PIXELS:
-        raise Rejected(Reason.AVATAR_TOO_LARGE, f"{picture.width} x {picture.height} pixels")
-    return picture
+    if max(info.width, info.height) > MAX_SIDE or info.width * info.height > MAX_PIXELS:
+        raise Rejected(Reason.AVATAR_TOO_LARGE, f"{info.width} x {info.height} pixels")
+    return info
 
 
 def _image_info(content: bytes) -> ImageInfo:
@@ -63,7 +63,7 @@ def _png(content: bytes) -> tuple[int, int]:
 
 
 def _jpeg(content: bytes) -> tuple[int, int]:
-    """Walks from segment to segment up to the frame header."""
+    """Reads segment after segment up to the frame header."""
     at = 2
     for _ in range(_SEGMENTS):
         mark, marker = content[at], content[at + 1]
@@ -76,7 +76,7 @@ def _jpeg(content: bytes) -> tuple[int, int]:
         if marker in _FRAMES:
             return width, height
         if not (marker in {0xC4, 0xCC, 0xDB, 0xDD} or marker >= 0xE0) or length < 2:
-            break  # pixels or the end before any frame, or a process that nobody shows
+            break  # pixels or the end before any frame, or a process that no browser supports
         at += 2 + length
     raise _corrupt()
 

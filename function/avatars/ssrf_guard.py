@@ -1,9 +1,7 @@
-"""Which hosts may be asked and which IP addresses connected to when somebody else chose the address, and a session that
-makes its connections so.
+"""SSRF guard for URLs supplied by users: which hosts and IP addresses may be contacted, and an aiohttp session that enforces it.
 
-There is one parser of addresses: what is judged is the very object that the request is made with. There is one place
-where sockets are made: for the very address that is connected to next. So it does not matter what a name resolved to
-before, or resolves to later.
+URLs are parsed once: the request is made with the very object that was checked. Sockets are created in one place,
+which checks the IP address that is connected to next. So it does not matter what a name resolved to before, or later.
 """
 
 import re
@@ -35,8 +33,11 @@ _BLOCKED = tuple(
 
 
 def is_global(address: IPv4Address | IPv6Address) -> bool:
-    """Whether it is a host's on the internet: not private, loopback, link-local, shared (CGNAT), multicast, reserved or
-    for documentation, and no IPv6 form of an IPv4 address, but for NAT64 of a global one, which some networks need."""
+    """Returns whether the address is a public one.
+
+    Not private, loopback, link-local, shared (CGNAT), multicast, reserved or for documentation, and no IPv6 form of an IPv4
+    address, except NAT64 of a public one, which some networks need.
+    """
     if isinstance(address, IPv6Address):
         if address in _NAT64:
             return is_global(IPv4Address(int(address) & 0xFFFFFFFF))
@@ -46,10 +47,10 @@ def is_global(address: IPv4Address | IPv6Address) -> bool:
 
 
 def parse_https_url(address: str | URL) -> URL:
-    """An https address in its normal form.
+    """Returns an https URL in its normal form.
 
     Raises:
-        ValueError: something else, without a host, or with credentials. The error's text may hold the address.
+        ValueError: not https, no host, or credentials in it. The error's text may contain the URL.
     """
     url = URL(address)
     host = (url.raw_host or "").removesuffix(".")
@@ -59,17 +60,17 @@ def parse_https_url(address: str | URL) -> URL:
 
 
 def origin_of(url: URL) -> Origin:
-    """Host and port of an address from `https`."""
+    """Returns host and port of a URL from `parse_https_url`."""
     assert url.raw_host is not None
     assert url.port is not None
     return url.raw_host, url.port
 
 
 def allowed_origin(entry: str) -> Origin:
-    """What an entry of the allow-list stands for: `host` for port 443, or `host:port`, IPv6 in brackets.
+    """Returns the origin that an entry of the allow list means: `host` for port 443, or `host:port`, IPv6 in brackets.
 
     Raises:
-        ValueError: neither of them; there are no wildcards.
+        ValueError: the entry is neither; there are no wildcards.
     """
     if not _ENTRY.fullmatch(entry):
         raise ValueError("expected a host, or host:port")
@@ -77,8 +78,10 @@ def allowed_origin(entry: str) -> Origin:
 
 
 class BlockedAddress(OSError):
-    """The name led to an address that must not be connected to. An OSError, so that the next address gets its turn;
-    it is the cause of the ClientConnectorError that a request ends with."""
+    """A host name resolved to an address that must not be connected to.
+
+    An OSError, so that aiohttp tries the next address; it is the cause of the ClientConnectorError that a request raises.
+    """
 
 
 def guarded_session(
@@ -87,8 +90,9 @@ def guarded_session(
     permitted: Callable[[IPv4Address | IPv6Address], bool],
     headers: Mapping[str, str],
 ) -> aiohttp.ClientSession:
-    """A session that connects to permitted addresses only, verifies who answers, and adds nothing of its own: no proxy,
-    cookie, password, decompression, timeout or connection kept from before.
+    """Returns a session that connects to permitted addresses only and verifies certificates.
+
+    It uses no proxy, cookie, password, decompression, timeout or kept connection.
 
     Raises:
         ValueError: `tls` does not verify certificates and host names.

@@ -1,6 +1,6 @@
-"""Kafka records as daprd hands them over in bulk, and the answer it expects. Judges no content.
+"""Parses the envelope of a bulk delivery into Kafka records, and builds the answer. Does not look at their content.
 
-The envelope is Dapr's of a bulk subscription with rawPayload: each entry holds base64 of the record's value, and
+The envelope is that of a Dapr bulk subscription with rawPayload: each entry holds the record's value as base64, and
 metadata with the record's headers.
 """
 
@@ -20,9 +20,9 @@ from function.telemetry.metrics import CountRefusal, uncounted
 
 @dataclass(frozen=True)
 class KafkaRecord:
-    """A Kafka record as daprd handed it over.
+    """A Kafka record as daprd delivered it.
 
-    `metadata` holds the record's headers and, with two underscores in front, what daprd says of the record
+    `metadata` holds the record's headers and, with two underscores in front, daprd's own fields
     (`__key`, `__topic`, `__partition`, `__offset`, `__timestamp` in milliseconds). A producer's header of such a name
     replaces daprd's, unless the component excludes such headers: good for telling a person, never for order or
     identity.
@@ -44,8 +44,10 @@ Entry = tuple[str, KafkaRecord | None]
 
 
 def read_batch(body: str, refused: CountRefusal = uncounted) -> list[Entry]:
-    """The batch's records by entry id; None for one that daprd did not send as rawPayload does, and none at all where
-    the body is not a bulk envelope. `refused` is told of both."""
+    """Returns the batch's records by entry id; None in place of an entry that is not base64 (rawPayload off).
+
+    Returns an empty list if the body is not a bulk envelope. `refused` counts both.
+    """
     try:
         envelope = json.loads(body)
         topic = str(envelope.get("topic", ""))
@@ -60,7 +62,7 @@ def read_batch(body: str, refused: CountRefusal = uncounted) -> list[Entry]:
 
 
 def read_entry(entry: dict[str, Any], refused: CountRefusal = uncounted) -> KafkaRecord | None:
-    """The Kafka record in an entry; None where daprd did not send it as rawPayload does."""
+    """Returns the Kafka record in an entry; None if the entry is not base64 (rawPayload off)."""
     metadata = entry.get("metadata") or {}
     try:
         value = base64.b64decode(entry.pop("event"), validate=True)  # a full batch is not held twice
@@ -72,7 +74,7 @@ def read_entry(entry: dict[str, Any], refused: CountRefusal = uncounted) -> Kafk
 
 
 def answer(entries: list[Entry], waiting: AbstractSet[str]) -> bytes:
-    """SUCCESS for each entry, RETRY for those in `waiting`."""
+    """Returns the answer to daprd: RETRY for the entries in `waiting`, SUCCESS for all others."""
     statuses = {entry_id: "RETRY" if entry_id in waiting else "SUCCESS" for entry_id, _ in entries}
     body = {"statuses": [{"entryId": entry_id, "status": status} for entry_id, status in statuses.items()]}
     return json.dumps(body).encode()

@@ -1,4 +1,4 @@
-"""The way to the sidecar: its client, built once the sidecar answers, and its end. Knows none of its building blocks."""
+"""Opens the Dapr client once the sidecar is healthy, and shuts the sidecar down."""
 
 import asyncio
 import contextlib
@@ -14,21 +14,21 @@ from function.outcomes import Reason, TryAgain
 
 
 @contextlib.asynccontextmanager
-async def open_client(patience: float = 0.0) -> AsyncIterator[DaprClient]:
-    """The sidecar's client.
+async def open_client(timeout: float = 0.0) -> AsyncIterator[DaprClient]:
+    """Returns a client of the sidecar.
 
     Args:
-        patience: seconds to wait for the sidecar; it may start later than we do.
+        timeout: seconds to wait for the sidecar, which may start later than the function.
 
     Raises:
         TryAgain: the sidecar does not answer.
     """
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     while not await _answers():
         if time.monotonic() >= deadline:
             raise TryAgain(Reason.STARTING, f"no sidecar yet at port {dapr_settings.DAPR_HTTP_PORT}")
         await asyncio.sleep(0.2)
-    # DaprClient() blocks the event loop until the sidecar answers: so it is built only now.
+    # DaprClient() blocks the event loop until the sidecar answers, so it is built only now.
     async with DaprClient() as client:
         yield client
 
@@ -42,10 +42,10 @@ async def _answers() -> bool:
 
 
 async def shut_down() -> None:
-    """Ends the sidecar: a Kubernetes Job is over only when all of its containers are. Raises TryAgain."""
+    """Shuts the sidecar down: a Kubernetes Job ends only when all of its containers have. Raises TryAgain."""
     headers = {"dapr-api-token": dapr_settings.DAPR_API_TOKEN or ""}
     try:
         async with httpx.AsyncClient(timeout=5.0, headers=headers) as http:
             (await http.post(f"{get_api_url()}/shutdown")).raise_for_status()
     except httpx.HTTPError as error:
-        raise TryAgain(Reason.STARTING, f"the sidecar can't be ended: {type(error).__name__}") from None
+        raise TryAgain(Reason.STARTING, f"the sidecar can't be shut down: {type(error).__name__}") from None

@@ -1,7 +1,7 @@
-"""uvicorn as this project runs it: what it has no setting for, patience that ends. Knows no route.
+"""Configures uvicorn, and adds limits that it has no settings for: the time of a request and the size of its head.
 
-uvicorn waits for ever for a request that has begun, and keeps a head of any length. A limit on connections
-(`limit_concurrency`) is no cure: idle ones would count, and then daprd's own requests are refused.
+uvicorn waits forever for the rest of a request, and buffers a head of any length. A limit on connections
+(`limit_concurrency`) does not help: idle ones would count, and daprd's own requests would be refused.
 """
 
 import asyncio
@@ -9,18 +9,18 @@ from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-REQUEST_SECONDS = 20.0  # for a whole request to arrive; the largest batch takes about one from a sidecar beside us
-HEAD_BYTES = 64 * 1024  # of everything in a request that is not its body
+REQUEST_SECONDS = 20.0  # for a whole request to arrive; the largest batch takes about one second from the sidecar
+HEAD_BYTES = 64 * 1024  # of everything in a request except its body
 
 
 class RequestTimeoutProtocol(HttpToolsProtocol):
-    """Ends a connection whose request does not arrive in time, or is all head. The sidecar sends such a batch again."""
+    """Aborts a connection whose request is too slow or whose head is too large. The sidecar redelivers such a batch."""
 
     seconds: ClassVar[float] = REQUEST_SECONDS
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._besides = 0
+        self._head_bytes = 0
         self._deadline: asyncio.TimerHandle | None = None
         self._wait()
 
@@ -29,9 +29,9 @@ class RequestTimeoutProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        self._besides += len(data)
+        self._head_bytes += len(data)
         super().data_received(data)
-        if self._besides > HEAD_BYTES:
+        if self._head_bytes > HEAD_BYTES:
             self.transport.abort()
 
     def on_message_begin(self) -> None:
@@ -39,14 +39,14 @@ class RequestTimeoutProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_body(self, body: bytes) -> None:
-        self._besides -= len(body)
+        self._head_bytes -= len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        self._besides = 0
+        self._head_bytes = 0
         if self.cycle.response_complete:
-            self._wait()  # answered before it was all there: uvicorn no longer waits for the next one with a limit
+            self._wait()  # answered before the body was complete: uvicorn sets no limit on the next request
         else:
             self._rest()
 

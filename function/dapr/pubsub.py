@@ -1,4 +1,4 @@
-"""Publishes records through Dapr's Kafka component, as they came. Chooses neither topic nor headers."""
+"""Publishes records unchanged through Dapr's Kafka component. Chooses neither topic nor headers."""
 
 from collections.abc import Mapping
 
@@ -19,7 +19,7 @@ class Publisher:
     """Publishes to the topics of one pub/sub component.
 
     Args:
-        client: the sidecar.
+        client: client of the sidecar.
         pubsub: name of the Dapr pub/sub component.
     """
 
@@ -30,11 +30,11 @@ class Publisher:
         """Publishes the record's bytes and key, with `headers`.
 
         Args:
-            topic: where to.
-            record: gives the bytes and the key.
-            headers: of the new record, all of them: see `headers_of`.
-            partition: the number of the partition, so that a user's records stay together. By key, which for daprd
-                means another partition than for the producer, where it is "" or does not exist.
+            topic: the topic to publish to.
+            record: provides the bytes and the key.
+            headers: all headers of the new record: see `headers_of`.
+            partition: the partition number, so that a user's records stay together. If it is "" or does not exist, the
+                record is published by key, which daprd maps to another partition than the producer does.
 
         Raises:
             TryAgain: Kafka did not take it.
@@ -47,7 +47,7 @@ class Publisher:
                 await self._send(topic, record.value, metadata | {"partitionNumber": partition})
                 return
         except TryAgain:
-            pass  # the partition may be a forged one that does not exist: by key instead
+            pass  # the header may name a partition that does not exist: publish by key instead
         await self._send(topic, record.value, metadata)
 
     async def _send(self, topic: str, value: bytes, metadata: dict[str, str]) -> None:
@@ -58,5 +58,5 @@ class Publisher:
 
 
 def headers_of(record: KafkaRecord) -> dict[str, str]:
-    """The record's own headers, without what daprd adds and what it would take for an instruction."""
+    """Returns the producer's headers, without daprd's fields and without names that daprd treats as instructions."""
     return {n: t for n, t in record.metadata.items() if not n.startswith("__") and n.lower() not in _INSTRUCTIONS}

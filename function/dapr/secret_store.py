@@ -1,4 +1,4 @@
-"""The admin token, read through Dapr's secret store and kept in memory only."""
+"""Reads the admin token through Dapr's secret store and keeps it in memory only."""
 
 import asyncio
 
@@ -11,13 +11,13 @@ from function.telemetry.metrics import Metrics
 
 
 class AdminToken:
-    """The token as the secret store had it last.
+    """Holds the token that was last read from the secret store.
 
     Args:
-        client: the sidecar.
+        client: client of the sidecar.
         store: name of the Dapr secret store component.
         name: name of the secret, whose key MATRIX_ADMIN_TOKEN holds the token.
-        metrics: told of each read.
+        metrics: counts each read.
     """
 
     def __init__(self, client: DaprClient, store: str, name: str, metrics: Metrics) -> None:
@@ -26,11 +26,11 @@ class AdminToken:
         self._lock = asyncio.Lock()
 
     async def token(self) -> str:
-        """The token; read at the first call. Raises TryAgain when the secret store has none."""
+        """Returns the token; reads it on the first call. Raises TryAgain if the secret store has none."""
         return self._token or await self.renewed("")
 
     async def renewed(self, refused: str) -> str:
-        """Reads the secret again unless somebody already did since `refused` was in use."""
+        """Reads the secret again, unless another call already did since `refused` was in use; returns the token."""
         async with self._lock:
             if self._token == refused:
                 self._token = await self._counted()

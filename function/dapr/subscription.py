@@ -1,8 +1,7 @@
-"""A Dapr app's side of a bulk subscription: what it declares to daprd, and the route that takes the batches. Knows no
-rules.
+"""Declares a bulk subscription to daprd and adds the route that takes the batches. Knows no rules about events.
 
 Every batch is answered 200 with a status for each entry: daprd 1.18 drops records on 404 and may dead-letter the wrong
-ones on DROP. What can't be read is answered without statuses, which daprd takes for RETRY of all.
+ones on DROP. An unreadable batch is answered without statuses, which daprd treats as RETRY for all.
 """
 
 import asyncio
@@ -22,19 +21,17 @@ from starlette.requests import ClientDisconnect
 from function.telemetry.logs import log
 from function.telemetry.metrics import CountRefusal, uncounted
 
-BATCH_SIZE = 100  # records; daprd takes what has come within BATCH_MS, at most this many
+BATCH_SIZE = 100  # records at most; daprd collects for BATCH_MS
 BATCH_MS = 10
-RECORD_BYTES = (
-    2 * 1024 * 1024
-)  # of the largest record: max.message.bytes of the topics, maxMessageBytes of the component
-HEADERS_BYTES = 64 * 1024  # for a record's headers and what daprd says of it
-# A batch that is refused comes again for ever and holds its partitions up. So the limit is above the largest batch that
-# Kafka lets through, as base64 (4 bytes for 3), and guards against a caller that has the token and never ends.
+RECORD_BYTES = 2 * 1024 * 1024  # largest record: max.message.bytes of the topics, maxMessageBytes of the component
+HEADERS_BYTES = 64 * 1024  # for a record's headers and daprd's metadata
+# A refused batch is redelivered without end and blocks its partitions. So the limit is above the largest batch that Kafka
+# lets through, as base64 (4 bytes for 3), and guards against a caller that has the token and sends an endless body.
 BODY_BYTES = BATCH_SIZE * (RECORD_BYTES * 4 // 3 + HEADERS_BYTES)
 
-# Several batches are in flight at a time. Of those that are larger than this, or do not say how large they are, one is
-# held at a time: memory is bounded by the largest batch, not by as many as there are components. One that waits for
-# longer than function/dapr/http_server.py has patience is dropped, and comes again.
+# Batches larger than this, or without a Content-Length, are read one at a time, so that memory is bounded by one large
+# batch instead of one per component. A batch that waits longer than the request timeout of http_server.py is dropped and
+# redelivered.
 LARGE_BYTES = 4 * 1024 * 1024
 
 Take = Callable[[str], Awaitable[bytes]]  # a batch's envelope in, the answer to daprd out
@@ -42,10 +39,10 @@ Take = Callable[[str], Awaitable[bytes]]  # a batch's envelope in, the answer to
 
 @dataclass(frozen=True, slots=True)
 class Subscriptions:
-    """What is subscribed to: the same topics through each of the pub/sub components, all on one route.
+    """Subscribes to the same topics through each of the pub/sub components, all on one route.
 
-    All partitions of one component share a lock in daprd, which is held while the app works on a batch. So each component
-    is one batch in flight.
+    All partitions of one component share a lock in daprd, which is held while the app processes a batch. So each component
+    has one batch in flight.
     """
 
     pubsubs: Sequence[str]
@@ -56,7 +53,7 @@ class Subscriptions:
 
 
 class _BulkDaprApp(DaprApp):
-    """DaprApp, whose `subscribe` has no bulk argument: daprd reads it from the same declaration."""
+    """Adds bulk settings to the declaration of DaprApp, whose `subscribe` has no argument for them."""
 
     def declare_bulk(self, batch_ms: int) -> None:
         for subscription in self._subscriptions:
@@ -71,11 +68,11 @@ def mount_bulk(
     """Declares the subscriptions and adds their route.
 
     Args:
-        app: where to.
-        subscriptions: no topics: nothing is declared, but the route is there, since a late batch must not meet a 404.
-        token: what daprd has to show as dapr-api-token.
+        app: gets the route.
+        subscriptions: without topics, nothing is declared; the route exists, since a late batch must not meet a 404.
+        token: the dapr-api-token that daprd must send.
         take: called with each batch.
-        refused: told of each batch that is refused unread; `take` tells of what it can't read itself.
+        refused: counts each batch that is refused unread; `take` counts what it can't read itself.
     """
     large = asyncio.Lock()
 
@@ -93,7 +90,7 @@ def mount_bulk(
             refused("too_large")
             return _refused("too large", 413)
         except ClientDisconnect:
-            return _refused("incomplete", 400)  # nobody is there to read it
+            return _refused("incomplete", 400)  # the caller is gone
 
     dapr_app = _BulkDaprApp(app)
     for pubsub, topic in itertools.product(subscriptions.pubsubs, subscriptions.topics):
@@ -110,7 +107,7 @@ def mount_bulk(
 
 
 class TooLarge(Exception):
-    """A body over the limit; `size` is what it says of itself, or what had come until then."""
+    """A body over the limit; `size` is its Content-Length, or the bytes received so far."""
 
     def __init__(self, size: int) -> None:
         super().__init__(size)
@@ -118,10 +115,10 @@ class TooLarge(Exception):
 
 
 async def read_body(request: Request, limit: int = BODY_BYTES) -> str:
-    """The body as text, counted as it comes. What is not UTF-8 in it is no batch either way.
+    """Returns the body as text and enforces the limit as it arrives. Bytes that are not UTF-8 are replaced.
 
     Raises:
-        TooLarge: as soon as that is known; the rest is not read.
+        TooLarge: as soon as the size is known; the rest is not read.
         ClientDisconnect: the caller went away.
     """
     if (said := _length(request, 0)) > limit:
@@ -138,11 +135,11 @@ async def read_body(request: Request, limit: int = BODY_BYTES) -> str:
 
 
 def _length(request: Request, unsaid: int) -> int:
-    """The length that the request gives its body; `unsaid` where it gives none."""
+    """Returns the Content-Length of the request; `unsaid` if it has none."""
     said = request.headers.get("content-length", "")
-    return int(said) if said.isdecimal() and len(said) < 20 else unsaid  # a longer one is no length at all
+    return int(said) if said.isdecimal() and len(said) < 20 else unsaid  # a longer number is not a length
 
 
 def _refused(why: str, status: int) -> Response:
-    """An answer that daprd takes for RETRY of all. The rest of the request is not waited for."""
+    """Returns an answer that daprd treats as RETRY for all; closes the connection without reading the rest."""
     return JSONResponse({"error": why}, status_code=status, headers={"connection": "close"})

@@ -1,4 +1,4 @@
-"""Decodes a Kafka record into a typed event, or into the reason why it can't be one. Pure; knows nothing of Synapse.
+"""Decodes a Kafka record into a typed event, or into the reason why it can't be decoded. Pure; knows nothing of Synapse.
 
 Strict where it matters: ids, times, and what Synapse could not store. Everything else may be missing, new or mistyped.
 """
@@ -39,8 +39,8 @@ def decode(value: bytes, headers: Mapping[str, str]) -> Decoded:
     """Decodes one record.
 
     Args:
-        value: the record's value, byte for byte; daprd hands a tombstone over as `null`.
-        headers: the record's headers by lower-case name; one that was not UTF-8 holds U+FFFD and counts as absent.
+        value: the record's value, byte for byte; daprd delivers a tombstone as `null`.
+        headers: the record's headers by lower-case name; a value that was not UTF-8 has U+FFFD and counts as absent.
     """
     if value == b"null":
         return Ignored("-")
@@ -54,7 +54,7 @@ def decode(value: bytes, headers: Mapping[str, str]) -> Decoded:
 
 
 def type_of(value: bytes, headers: Mapping[str, str]) -> str:
-    """The record's type in its present spelling, whether or not it is one of ours; `unknown` where nothing tells."""
+    """Returns the record's event type under its current name, known or not; `unknown` if there is none."""
     headers = _legible(headers)
     kind = headers.get("event_type") or headers.get("ce_type")
     if not kind:
@@ -66,7 +66,7 @@ def type_of(value: bytes, headers: Mapping[str, str]) -> str:
 
 
 def user_of(value: bytes, headers: Mapping[str, str]) -> str:
-    """The user's id that the record's payload names; "" where it can't be read."""
+    """Returns the user id in the record's payload; "" if it can't be read."""
     try:
         data: Any = cloud_event(value, _legible(headers)).get_data()
         return _user_id(data.get("user_id"))
@@ -100,7 +100,7 @@ class _Profile(BaseModel):
     user_id: UserId
     username: str
     display_name: str | None = None
-    avatar_url: Any = None  # judged apart: a bad avatar never holds back the name
+    avatar_url: Any = None  # checked separately: a bad avatar never blocks the name
     updated_at: Time | None = None
 
 

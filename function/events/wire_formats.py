@@ -1,8 +1,7 @@
-"""Turns a Kafka record into a CloudEvent, whichever of the four wire shapes it has. Pure; judges the shape, not the
-payload.
+"""Converts a Kafka record in any of the four wire formats to a CloudEvent. Pure; checks the format, not the payload.
 
-The shapes: a bare payload typed by Kafka headers, an envelope, an envelope (or payload) without a type, and
-CloudEvents 1.0, structured or binary. What follows knows CloudEvents only.
+The formats: a bare payload typed by Kafka headers, an envelope, an envelope (or payload) without a type, and CloudEvents
+1.0, structured or binary. All later code sees CloudEvents only.
 """
 
 import contextlib
@@ -25,7 +24,7 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\
 
 
 def cloud_event(value: bytes, headers: Mapping[str, str]) -> BaseCloudEvent:
-    """The one form in which the rest of the module sees an event."""
+    """Returns the record as a CloudEvent. Raises Rejected."""
     body = _object(value)
     if any(name.startswith("ce_") for name in headers):
         if not {"ce_id", "ce_specversion"} <= headers.keys():
@@ -45,7 +44,7 @@ def cloud_event(value: bytes, headers: Mapping[str, str]) -> BaseCloudEvent:
 
 
 def _normalised(body: dict[str, Any], headers: Mapping[str, str]) -> BaseCloudEvent:
-    """The shapes of the producer's own: an envelope around `data`, or the bare payload."""
+    """Returns the CloudEvent of the producer's own formats: an envelope around `data`, or the bare payload."""
     enveloped = isinstance(body.get("data"), dict) and not body.keys().isdisjoint({"event_id", "timestamp", "source"})
     data = body["data"] if enveloped else body
     kind = headers.get("event_type") or (body.get("event_type") if enveloped else None) or _guess(data)
@@ -61,13 +60,13 @@ def _normalised(body: dict[str, Any], headers: Mapping[str, str]) -> BaseCloudEv
         "specversion": "1.0",
     }
     if time is not None:
-        with contextlib.suppress(ValueError):  # only a fallback: the payload's own time decides
+        with contextlib.suppress(ValueError):  # a fallback: the payload's own time comes first
             attributes["time"] = parse_time(time)
     return _event(attributes, data, timed="time" in attributes)
 
 
 def _guess(data: dict[str, Any]) -> str | None:
-    """Older envelopes name no type: the fields tell."""
+    """Guesses the type from the fields: older envelopes name none."""
     if {"deleted_at", "soft_delete"} <= data.keys():
         return "identity.user.deleted"
     if {"username", "updated_at", "display_name"} <= data.keys():
@@ -76,7 +75,7 @@ def _guess(data: dict[str, Any]) -> str | None:
 
 
 def _fenced(parse: Callable[[], BaseCloudEvent]) -> BaseCloudEvent:
-    """The one fence around the CloudEvents library, which raises four kinds of exception on bad input."""
+    """Translates the exceptions of the CloudEvents library, which raises four kinds on bad input."""
     try:
         return parse()
     except Exception as error:
@@ -84,7 +83,7 @@ def _fenced(parse: Callable[[], BaseCloudEvent]) -> BaseCloudEvent:
 
 
 def _event(attributes: dict[str, Any], data: dict[str, Any], *, timed: bool) -> BaseCloudEvent:
-    """A CloudEvent around the parsed payload; without the time that the library makes up where there was none."""
+    """Returns a CloudEvent with the parsed payload, without the time that the library adds if there was none."""
     event = _fenced(lambda: CloudEvent(attributes, data))
     if not timed:
         del event.get_attributes()["time"]

@@ -157,7 +157,7 @@ class BatchProcessor:
 
 
 def _hold_back_later_events(users: Iterable[UserEvents], results: dict[int, EventResult]) -> None:
-    """Makes a user's later events wait for one that waits; they are safe to repeat."""
+    """Makes a user's later events wait if an earlier one waits; they are safe to repeat."""
     for user in users:
         waiting: EventResult | None = None
         for place in user.places:

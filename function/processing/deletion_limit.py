@@ -1,4 +1,4 @@
-"""The brake on deletions: a wrong bulk job upstream must not empty the homeserver. Decides nothing about single users."""
+"""Limits deletions per hour: a faulty bulk job upstream must not empty the homeserver."""
 
 import time
 from collections import deque
@@ -8,7 +8,7 @@ HOUR = 3600.0
 
 
 class DeletionLimit:
-    """Lets so many deletions pass within any hour, and no more.
+    """A moving window over the deletions of the last hour.
 
     Args:
         limit: deletions an hour; 0 for no limit.
@@ -27,13 +27,13 @@ class DeletionLimit:
         return bool(self._limit) and len(self._passed) >= self._limit
 
     def try_acquire(self) -> bool:
-        """Lets one deletion pass; False when it may not."""
+        """Counts one deletion and returns True, or returns False if the limit is reached."""
         if self.exhausted:
             return False
         self._passed.append(self._clock())
         return True
 
     def release(self) -> None:
-        """The deletion that was let pass had nothing to do."""
+        """Takes back the last count, for a deletion that ended no account."""
         if self._passed:
             self._passed.pop()

@@ -1,4 +1,4 @@
-"""What is logged of a batch: a line for each event that changed something, waits or failed, and one for the batch."""
+"""Logs a batch: a line for each event that changed something, waits or failed, and one for the batch."""
 
 import logging
 from collections import Counter
@@ -11,7 +11,7 @@ from function.telemetry.logs import log, logs, plain
 
 
 def event_id_of(event: Event | Ignored | Rejected, record: KafkaRecord) -> str:
-    """The event's id; where it could not be decoded, what its headers say."""
+    """Returns the event's id; if it could not be decoded, the id in its headers."""
     headers = record.headers
     return plain(headers.get("event_id") or headers.get("ce_id", "-") if isinstance(event, Rejected) else event.id)
 
@@ -19,7 +19,7 @@ def event_id_of(event: Event | Ignored | Rejected, record: KafkaRecord) -> str:
 def log_batch(
     records: Sequence[KafkaRecord], decoded: Sequence[Event | Ignored | Rejected], results: Sequence[EventResult]
 ) -> None:
-    """A line for every event that changed something or waits or failed, and one for the batch."""
+    """Logs a line for each event that changed something, waits or failed, and one for the batch."""
     for record, event, result in zip(records, decoded, results, strict=True):
         level = {Outcome.APPLIED: logging.INFO, Outcome.DEAD_LETTER: logging.WARNING}.get(result.outcome, logging.DEBUG)
         if not logs(level):

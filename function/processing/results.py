@@ -1,4 +1,4 @@
-"""What became of each event: the words, and how one reconciliation is shared out to the events folded into it. Pure."""
+"""Derives the result of each event from the one reconciliation that it was folded into. Pure."""
 
 from collections.abc import Sequence
 
@@ -17,14 +17,14 @@ from function.outcomes import EventResult, Outcome, Rejected
 
 
 def event_results(events: Sequence[Event], reconciled: ReconcileResult) -> list[EventResult]:
-    """What one reconciliation means for each of the events that were folded into it."""
+    """Returns the result of each event that was folded into the reconciliation."""
     latest = max((e.at for e in events if isinstance(e, ProfileUpdated)), default=None)
     last = max((i for i, e in enumerate(events) if isinstance(e, ProfileUpdated) and e.at == latest), default=-1)
     return [_event_result(event, reconciled, newest=place == last) for place, event in enumerate(events)]
 
 
 def deactivates(reconciled: ReconcileResult) -> bool:
-    """Whether an account was ended."""
+    """Returns whether an account was deactivated."""
     return any(isinstance(step, Deactivate) for step in reconciled.done)
 
 

@@ -1,4 +1,4 @@
-"""One writer per user, in this process: batches that share a user take turns, all others run side by side."""
+"""Keeps one writer per user in this process: batches that share a user run one after the other, all others concurrently."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 
 
 class UserLocks:
-    """Whose turn it is. Batches rarely share a user: daprd hands a partition's batches over one after the other, and a
-    user's main and replayed records come through the same member of the group. They do after a rebalance."""
+    """Locks by user id. Batches rarely share a user, since daprd delivers a partition's batches one after the other, and a
+    user's main and replayed records come through the same group member. They do after a rebalance."""
 
     def __init__(self) -> None:
         self._busy = set[str]()
@@ -16,7 +16,7 @@ class UserLocks:
 
     @asynccontextmanager
     async def acquire(self, user_ids: AbstractSet[str]) -> AsyncIterator[None]:
-        """Waits until nobody else works on any of the users; they are the caller's until the end."""
+        """Waits until none of the users is locked, and locks them until the end of the block."""
         while not self._busy.isdisjoint(user_ids):
             await self._freed.wait()
         self._busy |= user_ids
