@@ -4,15 +4,15 @@ The shapes are those of issue tables: W1 noise, W2 changes, W3 hot, W4 deletions
 fewer events for a slow system: its shape stays the same.
 """
 
-import json
 import random
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 
-START = datetime(2026, 1, 1, tzinfo=UTC)
+from dev.identity_events import DELETED, PROFILE_UPDATED, START, deleted_payload, encode, headers, profile_payload
+
 SIZE = 1024  # bytes of a profile's payload, about what the producer sends
 UNKNOWN = 0.01  # share of W2's users without a Matrix account
 POISON = 0.01  # share of W5's events that can't be read
@@ -90,18 +90,17 @@ class Maker:
 
     def profile(self, user_id: str, state: State) -> Event:
         """A bare payload typed by headers, as the producer sends it, with a biography that fills it up."""
-        body = {
-            "user_id": user_id, "username": f"user-{user_id[:8]}", "display_name": state.name, "bio": "",
-            "avatar_url": state.avatar, "is_verified": False, "follower_count": 0, "updated_at": self._now(),
-        }  # fmt: skip
-        body["bio"] = "x" * (SIZE - len(json.dumps(body)))
-        headers = self._headers("identity.user.profile_updated", user_id)
-        return Event(user_id, Kind.PROFILE, json.dumps(body).encode(), headers, state.name, state.avatar)
+        body = profile_payload(
+            user_id, state.name, self._now(), avatar=state.avatar, username=f"user-{user_id[:8]}", bio=""
+        )
+        body["bio"] = "x" * (SIZE - len(encode(body)))
+        return Event(
+            user_id, Kind.PROFILE, encode(body), self._headers(PROFILE_UPDATED, user_id), state.name, state.avatar
+        )
 
     def deletion(self, user_id: str, *, hard: bool) -> Event:
-        body = {"user_id": user_id, "deleted_at": self._now(), "soft_delete": not hard, "deleted_by": None}
-        headers = self._headers("identity.user.deleted", user_id)
-        return Event(user_id, Kind.HARD if hard else Kind.SOFT, json.dumps(body).encode(), headers)
+        value = encode(deleted_payload(user_id, self._now(), soft=not hard))
+        return Event(user_id, Kind.HARD if hard else Kind.SOFT, value, self._headers(DELETED, user_id))
 
     def poison(self, event: Event) -> Event:
         """The event in one of the ways in which it can't be read."""
@@ -116,10 +115,7 @@ class Maker:
         return (START + timedelta(microseconds=self._made)).isoformat()
 
     def _headers(self, kind: str, user_id: str) -> dict[str, bytes]:
-        return {
-            "event_type": kind.encode(), "event_id": self.uuid().encode(), "aggregate_type": b"identity",
-            "aggregate_id": user_id.encode(), "created_at": START.isoformat().encode(),
-        }  # fmt: skip
+        return headers(kind, self.uuid(), aggregate_id=user_id, created_at=START.isoformat())
 
 
 def noise(maker: Maker, events: int, *, known: bool = False) -> Workload:

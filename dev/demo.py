@@ -4,18 +4,33 @@ what became of each. Exit code 1 when anything is not as expected."""
 import json
 import re
 import sys
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from rich.console import Console
 from rich.table import Table
 
+from dev import identity_events
 from dev.__main__ import run_server, say, start_function
+from dev.identity_events import (
+    CREATED,
+    DELETED,
+    PASSWORD_CHANGED,
+    PROFILE_UPDATED,
+    Json,
+    binary_headers,
+    created_payload,
+    encode,
+    envelope,
+    headers,
+    new_user,
+    password_changed_payload,
+    structured,
+)
 from dev.processes import StackError, wait_until
 from dev.servers.kafka import TOPIC, TOPICS, headers_of
 from dev.servers.synapse import SERVER_NAME
@@ -25,7 +40,6 @@ MXC = f"mxc://{SERVER_NAME}/abcdefghijklmnopqrstuvwx"
 APP_MARK = "== APP - matrix-account-sync == "
 WIDTH = 130  # where there is no terminal
 console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH, record=True)
-Json = dict[str, Any]
 
 
 @dataclass
@@ -37,7 +51,7 @@ class Step:
     shape: str
     expected: str
     value: bytes | None
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, bytes] = field(default_factory=dict)
     place: tuple[int, int] = (-1, -1)
     outcome: str = ""
 
@@ -50,7 +64,7 @@ class Person:
     final: str
     has_account: bool = True
     rooms: int = 0
-    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    id: str = field(default_factory=new_user)
 
     @property
     def mxid(self) -> str:
@@ -74,17 +88,16 @@ PEOPLE = {
 
 def profile(who: str, name: str | None, minute: int, avatar: str | None = None, **more: object) -> Json:
     at = f"2026-01-01T00:{minute:02}:00.123456789Z"
-    named = {"username": who, "display_name": name, "avatar_url": avatar, "is_verified": False, "follower_count": 0}
-    return {"user_id": PEOPLE[who].id, **named, "updated_at": at, **more}
+    return identity_events.profile_payload(PEOPLE[who].id, name, at, avatar=avatar, username=who, **more)
 
 
 def deleted(who: str, *, soft: bool) -> Json:
-    return {"user_id": PEOPLE[who].id, "deleted_at": "2026-01-01T00:30:00Z", "soft_delete": soft, "deleted_by": None}
+    return identity_events.deleted_payload(PEOPLE[who].id, "2026-01-01T00:30:00Z", soft=soft)
 
 
 def steps() -> Iterator[Step]:
     """The demo's script. Records of one person are sent one after the other."""
-    updated, gone = "identity.user.profile_updated", "identity.user.deleted"
+    updated, gone = PROFILE_UPDATED, DELETED
     first = _headers(updated, profile("ada", "Ada Lovelace", 1))
     yield Step("ada", "new display name", "headers", "applied", *first)
     yield Step("ada", "the same record once more", "headers", "unchanged", *first)
@@ -100,7 +113,7 @@ def steps() -> Iterator[Step]:
                _envelope("UserProfileUpdatedEvent", profile("bob", "Bobby", 1)))  # fmt: skip
     yield Step("bob", "name cleared: the username serves", "CloudEvent, binary", "applied",
                *_binary(updated, profile("bob", None, 2)))  # fmt: skip
-    yield Step("bob", "deleted, soft", "envelope without type", "applied", _envelope(None, deleted("bob", soft=True)))
+    yield Step("bob", "deleted, soft", "envelope without type", "applied", _envelope("", deleted("bob", soft=True)))
     yield Step(
         "bob", "a profile after the deletion", "headers", "stale", *_headers(updated, profile("bob", "Bob!", 59))
     )
@@ -117,50 +130,39 @@ def steps() -> Iterator[Step]:
     )
     yield Step("erin", "deleted, but no account", "CloudEvent, binary", "no_account",
                *_binary(gone, deleted("erin", soft=False)))  # fmt: skip
-    yield Step("frank", "deleted, hard", "bare, no headers", "applied", _json(deleted("frank", soft=False)))
+    yield Step("frank", "deleted, hard", "bare, no headers", "applied", encode(deleted("frank", soft=False)))
     yield Step("heidi", "a profile, but no account", "headers", "no_account",
                *_headers(updated, profile("heidi", "Heidi", 1)))  # fmt: skip
-    born = {"user_id": PEOPLE["heidi"].id, "username": "heidi", "created_at": "2026-01-01T00:00:00Z"}
-    yield Step("heidi", "created", "headers", "applied", *_headers("identity.user.created", born))
-    changed = {"user_id": PEOPLE["grace"].id, "changed_at": "2026-01-01T00:00:00Z", "invalidate_all_sessions": True}
+    yield Step("heidi", "created", "headers", "applied",
+               *_headers(CREATED, created_payload(PEOPLE["heidi"].id, "heidi")))  # fmt: skip
     yield Step("grace", "password changed, no session", "headers", "unchanged",
-               *_headers("identity.user.password_changed", changed))  # fmt: skip
+               *_headers(PASSWORD_CHANGED, password_changed_payload(PEOPLE["grace"].id)))  # fmt: skip
     yield Step("grace", "two_fa_enabled", "headers", "ignored",
                *_headers("identity.user.two_fa_enabled", {"user_id": PEOPLE["grace"].id}))  # fmt: skip
     yield Step("grace", "a tombstone", "no value", "ignored", None)
-    yield Step("grace", "not JSON", "headers", "dead_letter: not_json", b"\xff{broken", {"event_type": updated})
+    yield Step(
+        "grace", "not JSON", "headers", "dead_letter: not_json", b"\xff{broken", {"event_type": updated.encode()}
+    )
     yield Step("grace", "a name of 300 characters", "headers", "dead_letter: invalid_display_name",
                *_headers(updated, profile("grace", "g" * 300, 3)))  # fmt: skip
     yield Step("grace", "a user_id that is none", "headers", "dead_letter: invalid_payload",
                *_headers(gone, deleted("grace", soft=True) | {"user_id": "42"}))  # fmt: skip
 
 
-def _json(body: Json) -> bytes:
-    return json.dumps(body).encode()
+def _headers(event_type: str, payload: Json) -> tuple[bytes, dict[str, bytes]]:
+    return encode(payload), headers(event_type, new_user())
 
 
-def _headers(kind: str, payload: Json) -> tuple[bytes, dict[str, str]]:
-    return _json(payload), {"event_type": kind, "event_id": str(uuid.uuid4()), "aggregate_type": "identity"}
+def _envelope(event_type: str, payload: Json) -> bytes:
+    return encode(envelope(payload, event_type, event_id=new_user()))
 
 
-def _envelope(kind: str | None, payload: Json) -> bytes:
-    outer = {
-        "event_id": str(uuid.uuid4()),
-        "timestamp": "2026-01-01T00:00:00Z",
-        "schema_version": 1,
-        "source": "identity",
-    }
-    return _json(outer | ({"event_type": kind} if kind else {}) | {"data": payload})
+def _cloud_event(event_type: str, payload: Json) -> bytes:
+    return encode(structured(payload, event_type, new_user()))
 
 
-def _cloud_event(kind: str, payload: Json) -> bytes:
-    return _json({"specversion": "1.0", "id": str(uuid.uuid4()), "source": "/identity", "type": kind, "data": payload})
-
-
-def _binary(kind: str, payload: Json) -> tuple[bytes, dict[str, str]]:
-    attributes = {"specversion": "1.0", "id": str(uuid.uuid4()), "source": "/identity", "type": kind}
-    headers = {f"ce_{name}": value for name, value in attributes.items()}
-    return _json(payload), headers | {"content-type": "application/json"}
+def _binary(event_type: str, payload: Json) -> tuple[bytes, dict[str, bytes]]:
+    return encode(payload), binary_headers(event_type, new_user())
 
 
 def prepare(stack: Stack) -> None:
@@ -193,8 +195,7 @@ def _send(producer: Producer, step: Step) -> None:
         if error is None:
             step.place = (message.partition() or 0, message.offset() or 0)
 
-    headers: dict[str, str | bytes | None] = {**step.headers}
-    producer.produce(TOPIC, step.value, PEOPLE[step.who].id, headers=headers, on_delivery=acknowledged)
+    producer.produce(TOPIC, step.value, PEOPLE[step.who].id, headers={**step.headers}, on_delivery=acknowledged)
 
 
 def _all_told(current: list[Step]) -> bool:

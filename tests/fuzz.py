@@ -10,6 +10,7 @@ import logging
 import re
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
@@ -18,14 +19,27 @@ import hypothesis
 import typer
 from hypothesis import strategies as st
 
+from dev.identity_events import (
+    DELETED,
+    PROFILE_UPDATED,
+    binary_headers,
+    created_payload,
+    deleted_payload,
+    encode,
+    envelope,
+    headers,
+    password_changed_payload,
+    profile_payload,
+    structured,
+)
 from function.dapr.bulk_envelope import answer, read_batch, read_entry
 from function.events.decode import MAX_AVATAR, MAX_NAME, decode, type_of, user_of
 from function.events.types import TYPES, Ignored, ProfileUpdated, UserCreated
 from function.outcomes import Rejected
-from tests.support.events import deleted_payload, profile_payload
 
 CAPTURES = json.loads((Path(__file__).parent / "captures" / "captures.json").read_text())
 NEEDLE = "s3cr3t"
+USER = "0b5e1f9c-7d43-4c52-9f0e-2a6d1c8b7e10"
 Headers = dict[str, str]
 
 SPECIAL = [
@@ -41,25 +55,25 @@ def _seeds() -> list[tuple[bytes, Headers]]:
     records = [record for entry in entries if (record := read_entry(entry | {"topic": "t"}))]
     found = [(record.value, dict(record.headers)) for record in records]
     payloads: dict[str, dict[str, Any]] = {
-        "identity.user.deleted": deleted_payload(),
-        "identity.user.profile_updated": profile_payload(display_name=NEEDLE, avatar_url=f"mxc://{NEEDLE}.x/a"),
-        "UserCreatedEvent": profile_payload(username=NEEDLE),
-        "PasswordChangedEvent": profile_payload(changed_at="2026-01-01T00:00:00Z", invalidate_all_sessions=True),
+        DELETED: deleted_payload(USER),
+        PROFILE_UPDATED: profile_payload(USER, NEEDLE, avatar=f"mxc://{NEEDLE}.x/a"),
+        "UserCreatedEvent": created_payload(USER, NEEDLE),
+        "PasswordChangedEvent": password_changed_payload(USER),
     }
     for kind, payload in payloads.items():
-        plain, cloud = {"id": "1", "source": "s", "type": kind}, {"specversion": "1.0"}
         found += [
-            (_bytes(payload), {"event_type": kind, "event_id": "1"}),
-            (_bytes({"event_id": "1", "timestamp": "2026-01-01T00:00:00Z", "event_type": kind, "data": payload}), {}),
-            (_bytes(plain | cloud | {"time": "2026-01-01T00:00:00Z", "data": payload}), {}),
-            (_bytes(plain | cloud | {"type": "com.dapr.event.sent", "data": json.dumps(payload)}), {}),
-            (_bytes(payload), {f"ce_{name}": text for name, text in (plain | cloud).items()}),
+            (encode(payload), _text(headers(kind, "1"))),
+            (encode(envelope(payload, kind, event_id="1")), {}),
+            (encode(structured(payload, kind, "1", time="2026-01-01T00:00:00Z")), {}),
+            (encode(structured(json.dumps(payload), "com.dapr.event.sent", "1")), {}),
+            (encode(payload), _text(binary_headers(kind, "1"))),
         ]
     return found
 
 
-def _bytes(body: object) -> bytes:
-    return json.dumps(body).encode()
+def _text(headers: Mapping[str, bytes]) -> Headers:
+    """Headers as daprd hands them over."""
+    return {name: value.decode() for name, value in headers.items()}
 
 
 SEEDS = _seeds()
@@ -112,7 +126,7 @@ def rebuilt(draw: st.DrawFn) -> tuple[bytes, Headers]:
     inner |= draw(st.dictionaries(NAMES, VALUES, max_size=3))
     for name in draw(st.lists(NAMES, max_size=2)):
         inner.pop(name, None)
-    return _bytes(body), headers | draw(st.dictionaries(HEADER_NAMES, HEADER_VALUES, max_size=2))
+    return encode(body), headers | draw(st.dictionaries(HEADER_NAMES, HEADER_VALUES, max_size=2))
 
 
 RECORDS = mutated() | rebuilt() | st.tuples(st.binary(), st.dictionaries(HEADER_NAMES, HEADER_VALUES, max_size=4))

@@ -18,18 +18,19 @@ import typer
 from dapr.aio.clients import DaprClient
 from dapr.conf import settings as dapr_settings
 
+from dev.identity_events import START, new_user
+from dev.running_stack import RunningStack, mxid
 from dev.stack import Stack
 from function.accounts.user_state import Status, UserState
 from function.accounts.user_store import UserStore, Versioned
 from function.dapr.state_store import StateStore
 from function.homeserver.account import Account
-from tests.integration.stack import START, World, mxid, new_user
 
 AVATAR = "mxc://staging.nova.app/" + "a" * 24
 CHUNK = 1_000
 
 
-def make(world: World, count: int) -> None:
+def make(world: RunningStack, count: int) -> None:
     """Accounts with their records."""
     users = [new_user() for _ in range(count)]
     world.stack.synapse.stop()
@@ -52,7 +53,7 @@ def make(world: World, count: int) -> None:
     asyncio.run(remember(world, users))
 
 
-async def remember(world: World, users: list[str]) -> None:
+async def remember(world: RunningStack, users: list[str]) -> None:
     dapr_settings.DAPR_API_TOKEN = world.environment["DAPR_API_TOKEN"]  # type: ignore[attr-defined]
     dapr_settings.DAPR_HTTP_PORT = int(world.environment["DAPR_HTTP_PORT"])  # type: ignore[attr-defined]
     known = Account(display_name="Ada Lovelace", avatar=AVATAR)
@@ -65,7 +66,7 @@ async def remember(world: World, users: list[str]) -> None:
             await state.write({user: Versioned(ended if number % 100 < 2 else record) for number, user in chunk})
 
 
-def measure(world: World, *options: str) -> tuple[float, float, dict[str, object]]:
+def measure(world: RunningStack, *options: str) -> tuple[float, float, dict[str, object]]:
     """Seconds, peak memory (MB) and summary of one audit."""
     began = time.monotonic()
     command = [sys.executable, "-m", "function", "audit", "--json", *options]
@@ -82,7 +83,7 @@ def measure(world: World, *options: str) -> tuple[float, float, dict[str, object
 def main(accounts: int = 100_000) -> None:
     """Audit a hundredth of the accounts, then all of them; repair what differs; audit once more."""
     with tempfile.TemporaryDirectory() as folder, Stack.beside(Path(folder)) as stack:
-        world = World(stack, Path(folder) / "function", {"LOG_LEVEL": "INFO"})
+        world = RunningStack(stack, Path(folder) / "function", {"LOG_LEVEL": "INFO"})
         try:
             world.start()
             for count in (accounts // 100, accounts - accounts // 100):

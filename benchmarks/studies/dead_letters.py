@@ -9,11 +9,11 @@ from pathlib import Path
 import typer
 from confluent_kafka import Producer
 
+from dev.identity_events import new_user, profile
 from dev.servers.daprd import Tool
 from dev.servers.kafka import TOPICS
 from dev.stack import Stack
 from function.dead_letters.publish import DETAIL, EVENT_ID, PARTITION, REASON, REPLAYS, TIME, TOPIC, VERSION
-from tests.integration.stack import new_user, profile
 
 REASONS = ("synapse_error", "invalid_payload", "avatar_invalid", "not_json")
 

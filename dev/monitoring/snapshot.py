@@ -13,12 +13,13 @@ from pathlib import Path
 import httpx
 
 from dev import toolchain
+from dev.identity_events import ProducerRecord, created, deleted, new_user, password_changed, profile
 from dev.monitoring.alerts import ROOT
 from dev.monitoring.dashboard import panels
 from dev.monitoring.render import STEP, Series, picture
 from dev.processes import Server, free_port
+from dev.running_stack import RunningStack
 from dev.stack import Stack
-from tests.integration.stack import Sent, World, created, deleted, new_user, password_changed, profile
 
 PICTURE = ROOT / "docs" / "dashboard.svg"
 SECONDS, OUTAGE = 120, range(50, 66)
@@ -66,7 +67,7 @@ class Prometheus:
         ]
 
 
-def some_events(people: list[str], gone: set[str], minute: int) -> list[Sent]:
+def some_events(people: list[str], gone: set[str], minute: int) -> list[ProducerRecord]:
     """What a second brings."""
     here = [user for user in people if user not in gone]
     events = [profile(user, f"name {minute}", minute) for user in random.choices(here, k=random.randint(3, 9))]
@@ -78,13 +79,13 @@ def some_events(people: list[str], gone: set[str], minute: int) -> list[Sent]:
         gone.add(here[-1])
         events.append(deleted(here[-1], soft=minute % 12 == 0))
     if minute % 15 == 7:
-        events.append(Sent(new_user(), b"not json", {"event_type": b"identity.user.deleted"}))
+        events.append(ProducerRecord(new_user(), b"not json", {"event_type": b"identity.user.deleted"}))
     if minute % 20 == 9:
         events.append(profile(here[1], "with a picture", minute, avatar="http://not.allowed/a.png"))
     return events
 
 
-def live(world: World) -> None:
+def live(world: RunningStack) -> None:
     """Two minutes in the life of the service."""
     people, gone = [new_user() for _ in range(PEOPLE)], set[str]()
     world.create(*people)
@@ -104,7 +105,7 @@ def main() -> None:
     """Runs, asks, draws."""
     random.seed(7)
     with tempfile.TemporaryDirectory() as made, Stack.beside(Path(made)) as stack:
-        world = World(stack, Path(made))
+        world = RunningStack(stack, Path(made))
         prometheus = Prometheus(Path(made), f"127.0.0.1:{stack.ports.app}")
         try:
             world.start()

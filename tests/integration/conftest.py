@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from dev.stack import Stack
-from tests.integration.stack import World
+from tests.integration.stack import StackUnderTest
 
 
 @pytest.fixture(scope="session")
@@ -15,8 +15,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="session")
-def world(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    started = World(stack, tmp_path_factory.mktemp("function"))
+def world(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackUnderTest]:
+    started = StackUnderTest(stack, tmp_path_factory.mktemp("function"))
     try:
         started.start()
         yield started

@@ -19,8 +19,10 @@ import httpx
 import pytest
 from dapr.proto import api_service_v1, api_v1, common_v1
 
+from dev.identity_events import deleted, new_user, profile
+from dev.running_stack import mxid
 from function.audit.drift import Kind
-from tests.integration.stack import World, deleted, mxid, new_user, profile, wait_until
+from tests.integration.stack import StackUnderTest, wait_until
 from tests.support.images import PNG
 
 Tell = Callable[[str], None]
@@ -31,7 +33,7 @@ COMMAND = [sys.executable, "-m", "function", "audit"]
 class Hand:
     """What an admin, or another service, does beside the function."""
 
-    world: World
+    world: StackUnderTest
 
     def admin(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         found: dict[str, Any] = self.world.stack.synapse.admin(method, path, body).raise_for_status().json()
@@ -114,7 +116,7 @@ class Drifted:
 
 
 @pytest.fixture(scope="module")
-def drifted(world: World) -> Drifted:
+def drifted(world: StackUnderTest) -> Drifted:
     hand = Hand(world)
     start = f"accounts:{hand.newest()}"
     users = {kind: new_user() for kind in Kind}

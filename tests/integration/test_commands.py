@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.stack import World
+from tests.integration.stack import StackUnderTest
 
 ROOT = Path(__file__).parents[2]
 
 
-def check(world: World, **changes: str) -> subprocess.CompletedProcess[str]:
+def check(world: StackUnderTest, **changes: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "function", "check"]
     environment = os.environ | world.environment | changes
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_check_finds_everything_in_order(world: World) -> None:
+def test_check_finds_everything_in_order(world: StackUnderTest) -> None:
     done = check(world)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [line for line in done.stdout.splitlines() if "│ ok" in line]
@@ -39,14 +39,14 @@ def test_check_finds_everything_in_order(world: World) -> None:
         ({"MATRIX_SERVICE_USER": "@somebody:staging.nova.app"}, "does not own the token"),
     ],
 )
-def test_check_names_what_is_wrong_and_what_to_do(world: World, changes: dict[str, str], said: str) -> None:
+def test_check_names_what_is_wrong_and_what_to_do(world: StackUnderTest, changes: dict[str, str], said: str) -> None:
     done = check(world, **changes)
     assert done.returncode == 1
     assert said in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_the_example_of_the_readme_works(world: World) -> None:
+def test_the_example_of_the_readme_works(world: StackUnderTest) -> None:
     (snippet,) = re.findall(r"<<'PYTHON'\n(.*?)\nPYTHON\n", (ROOT / "README.md").read_text(), re.DOTALL)
     environment = os.environ | world.environment | {"MATRIX_ADMIN_TOKEN_FILE": str(world.stack.synapse.token_file)}
     done = subprocess.run(
@@ -55,7 +55,7 @@ def test_the_example_of_the_readme_works(world: World) -> None:
     assert done.stdout == "Ada Lovelace\n", done.stderr
 
 
-def test_the_scripts_of_the_troubleshooting_page_find_broker_and_synapse(world: World) -> None:
+def test_the_scripts_of_the_troubleshooting_page_find_broker_and_synapse(world: StackUnderTest) -> None:
     """They run where there is no `nc` and no `curl`: in the function's container."""
     page = (ROOT / "docs" / "operations.md").read_text()
     scripts = [textwrap.dedent(script) for script in re.findall(r"python -c '\n(.*?)\n +'", page, re.DOTALL)]

@@ -1,47 +1,46 @@
 """Every type and shape, from a real Kafka through a real daprd to a real Synapse."""
 
-import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from tests.integration.stack import (
-    REPLAY_TOPIC,
+from dev.identity_events import (
     START,
-    Sent,
-    World,
+    ProducerRecord,
+    binary_headers,
     deleted,
     deleted_payload,
-    mxid,
+    encode,
+    envelope,
     new_user,
     profile,
     profile_payload,
+    structured,
     typed,
 )
+from dev.running_stack import REPLAY_TOPIC, mxid
+from tests.integration.stack import StackUnderTest
 
 MXC = "mxc://staging.nova.app/abcdefghijklmnop"
 
 
-def shaped(shape: str, kind: str, user_id: str, payload: dict[str, Any]) -> Sent:
+def shaped(shape: str, kind: str, user_id: str, payload: dict[str, Any]) -> ProducerRecord:
     """The payload in one of the wire shapes."""
-    event_id, time = new_user(), START.isoformat()
-    envelope = {"event_id": event_id, "timestamp": time, "schema_version": 1, "source": "identity", "data": payload}
-    cloud = {"specversion": "1.0", "id": event_id, "source": "/identity", "type": kind, "time": time}
+    event_id, at = new_user(), START.isoformat()
     match shape:
         case "headers":
             return typed(kind, user_id, payload)
         case "envelope":
-            return Sent(user_id, json.dumps(envelope | {"event_type": kind}).encode())
+            return ProducerRecord(user_id, encode(envelope(payload, kind, event_id=event_id)))
         case "envelope without type":
-            return Sent(user_id, json.dumps(envelope).encode())
+            return ProducerRecord(user_id, encode(envelope(payload, event_id=event_id)))
         case "bare":
-            return Sent(user_id, json.dumps(payload).encode())
+            return ProducerRecord(user_id, encode(payload))
         case "structured CloudEvent":
-            return Sent(user_id, json.dumps(cloud | {"data": payload}).encode())
+            return ProducerRecord(user_id, encode(structured(payload, kind, event_id, time=at)))
         case _:
-            headers = {f"ce_{name}": value.encode() for name, value in cloud.items()}
-            return Sent(user_id, json.dumps(payload).encode(), headers | {"content-type": b"application/json"})
+            return ProducerRecord(user_id, encode(payload), binary_headers(kind, event_id, time=at))
 
 
 SHAPES = ["headers", "envelope", "envelope without type", "bare", "structured CloudEvent", "binary CloudEvent"]
@@ -49,7 +48,7 @@ SHAPES = ["headers", "envelope", "envelope without type", "bare", "structured Cl
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("kind", ["identity.user.profile_updated", "UserProfileUpdatedEvent"])
-def test_a_changed_profile_reaches_matrix_in_every_shape(world: World, shape: str, kind: str) -> None:
+def test_a_changed_profile_reaches_matrix_in_every_shape(world: StackUnderTest, shape: str, kind: str) -> None:
     user = new_user()
     world.create(user)
     world.send(shaped(shape, kind, user, profile_payload(user, "Ada", avatar=MXC)))
@@ -62,7 +61,9 @@ def test_a_changed_profile_reaches_matrix_in_every_shape(world: World, shape: st
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("kind", ["identity.user.deleted", "UserDeletedEvent"])
 @pytest.mark.parametrize("soft", [True, False])
-def test_a_deleted_user_is_deactivated_and_erased_when_hard(world: World, shape: str, kind: str, *, soft: bool) -> None:
+def test_a_deleted_user_is_deactivated_and_erased_when_hard(
+    world: StackUnderTest, shape: str, kind: str, *, soft: bool
+) -> None:
     user = new_user()
     world.create(user)
     world.send(shaped(shape, kind, user, deleted_payload(user, soft=soft)))
@@ -73,7 +74,7 @@ def test_a_deleted_user_is_deactivated_and_erased_when_hard(world: World, shape:
     assert (account["displayname"] is None) is not soft
 
 
-def test_an_empty_avatar_unsets_it_in_matrix(world: World) -> None:
+def test_an_empty_avatar_unsets_it_in_matrix(world: StackUnderTest) -> None:
     user = new_user()
     world.create(user)
     world.send(profile(user, "Ada", 1, MXC))
@@ -83,7 +84,7 @@ def test_an_empty_avatar_unsets_it_in_matrix(world: World) -> None:
     assert world.account(user)["avatar_url"] is None  # type: ignore[index]
 
 
-def test_a_late_event_changes_nothing(world: World) -> None:
+def test_a_late_event_changes_nothing(world: StackUnderTest) -> None:
     user = new_user()
     world.create(user)
     world.send(profile(user, "newer", 5))
@@ -95,7 +96,7 @@ def test_a_late_event_changes_nothing(world: World) -> None:
     assert world.account(user)["displayname"] == "newer"  # type: ignore[index]
 
 
-def test_a_user_without_account_is_remembered_and_the_id_is_not_spoilt(world: World) -> None:
+def test_a_user_without_account_is_remembered_and_the_id_is_not_spoilt(world: StackUnderTest) -> None:
     """Synapse takes a profile for an unknown id, and can then never create the account."""
     user = new_user()
     event = profile(user, "Ada", 1)
@@ -108,7 +109,7 @@ def test_a_user_without_account_is_remembered_and_the_id_is_not_spoilt(world: Wo
     assert world.account(user)["displayname"] == "Ada"  # type: ignore[index]
 
 
-def test_nothing_is_written_to_an_erased_account(world: World) -> None:
+def test_nothing_is_written_to_an_erased_account(world: StackUnderTest) -> None:
     user = new_user()
     world.create(user)
     world.send(deleted(user))
@@ -120,7 +121,7 @@ def test_nothing_is_written_to_an_erased_account(world: World) -> None:
     assert world.account(user)["displayname"] is None  # type: ignore[index]
 
 
-def test_an_unchanged_profile_costs_no_request(world: World) -> None:
+def test_an_unchanged_profile_costs_no_request(world: StackUnderTest) -> None:
     user = new_user()
     world.create(user)
     world.send(profile(user, "Ada", 1))
@@ -132,7 +133,7 @@ def test_an_unchanged_profile_costs_no_request(world: World) -> None:
 
 
 @pytest.mark.parametrize("kind", ["identity.user.two_fa_enabled", "TwoFAEnabledEvent", "something.else"])
-def test_other_types_are_acknowledged(world: World, kind: str) -> None:
+def test_other_types_are_acknowledged(world: StackUnderTest, kind: str) -> None:
     user = new_user()
     event = typed(kind, user, {"user_id": user})
     world.send(event)
@@ -140,7 +141,7 @@ def test_other_types_are_acknowledged(world: World, kind: str) -> None:
     assert world.outcomes([event])[event.event_id] == ["ignored"]
 
 
-def test_an_https_avatar_is_refused_without_holding_back_the_name(world: World) -> None:
+def test_an_https_avatar_is_refused_without_holding_back_the_name(world: StackUnderTest) -> None:
     user = new_user()
     world.create(user)
     event = profile(user, "Ada", 1, "https://cdn.example/ada.png")
@@ -162,7 +163,9 @@ POISON = {
 
 
 @pytest.mark.parametrize("name", POISON)
-def test_poison_lies_in_the_dead_letters_byte_for_byte_and_what_follows_is_applied(world: World, name: str) -> None:
+def test_poison_lies_in_the_dead_letters_byte_for_byte_and_what_follows_is_applied(
+    world: StackUnderTest, name: str
+) -> None:
     user = new_user()
     world.create(user)
     value = POISON[name].replace(b"%s", user.encode())
@@ -179,7 +182,7 @@ def test_poison_lies_in_the_dead_letters_byte_for_byte_and_what_follows_is_appli
     assert letter.headers["event_type"] == b"identity.user.profile_updated"
 
 
-def test_a_forged_partition_header_does_not_hold_the_dead_letter_up(world: World) -> None:
+def test_a_forged_partition_header_does_not_hold_the_dead_letter_up(world: StackUnderTest) -> None:
     """A header `partitionNumber` that no partition has makes Dapr refuse the publish for ever."""
     user = new_user()
     poison = typed("identity.user.deleted", user, {})
@@ -189,7 +192,7 @@ def test_a_forged_partition_header_does_not_hold_the_dead_letter_up(world: World
     assert [letter.reason for letter in world.letters([poison.event_id])] == ["invalid_payload"]
 
 
-def test_a_poison_record_of_the_largest_size_finds_room_in_the_dead_letters(world: World) -> None:
+def test_a_poison_record_of_the_largest_size_finds_room_in_the_dead_letters(world: StackUnderTest) -> None:
     """The reason's headers make it larger than the main topic would take; refused, it would hold its partition up."""
     user = new_user()
     world.create(user)
@@ -200,7 +203,7 @@ def test_a_poison_record_of_the_largest_size_finds_room_in_the_dead_letters(worl
     assert world.account(user)["displayname"] == "after the poison"  # type: ignore[index]
 
 
-def test_the_replay_topic_is_handled_like_the_main_one(world: World) -> None:
+def test_the_replay_topic_is_handled_like_the_main_one(world: StackUnderTest) -> None:
     user = new_user()
     world.create(user)
     world.send(replace(deleted(user), topic=REPLAY_TOPIC))
@@ -208,7 +211,7 @@ def test_the_replay_topic_is_handled_like_the_main_one(world: World) -> None:
     assert world.account(user)["erased"] is True  # type: ignore[index]
 
 
-def test_other_users_are_not_touched(world: World) -> None:
+def test_other_users_are_not_touched(world: StackUnderTest) -> None:
     one, other = new_user(), new_user()
     world.create(one, other)
     world.send(deleted(one))

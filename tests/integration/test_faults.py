@@ -6,9 +6,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from dev.identity_events import ProducerRecord, deleted, new_user, profile
 from dev.stack import Stack
-from tests.integration.stack import Sent, World, deleted, new_user, profile, wait_until
-from tests.integration.test_metrics import refused
+from tests.integration.stack import StackUnderTest, wait_until
+from tests.support.metrics_page import refused
 
 USERS = 50
 Tell = Callable[[str], None]
@@ -17,18 +18,18 @@ Tell = Callable[[str], None]
 class Work:
     """200 events for 50 users: three profiles each, the newest sent second, and a deletion for every fifth user."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: StackUnderTest) -> None:
         self.users = [new_user() for _ in range(USERS)]
         self.gone = set(self.users[::5])
         world.create(*self.users)
-        self.sent: list[Sent] = []
+        self.sent: list[ProducerRecord] = []
         for minute in (1, 3, 2):
             self.sent += [profile(user, f"name {minute}", minute) for user in self.users]
         self.sent += [deleted(user) for user in self.gone]
         self.sent += [profile(user, f"name {3}", 3) for user in self.users if user not in self.gone]
         self.half = len(self.sent) // 2
 
-    def check(self, world: World) -> None:
+    def check(self, world: StackUnderTest) -> None:
         """Every end state is right and nothing is in the dead letters."""
         for user in self.users:
             account = world.account(user)
@@ -40,11 +41,11 @@ class Work:
         assert world.letters(event.event_id for event in self.sent) == []
 
 
-def first_applied(world: World, work: Work) -> None:
+def first_applied(world: StackUnderTest, work: Work) -> None:
     wait_until(lambda: any("applied" in o for o in world.outcomes(work.sent).values()), "a first event applied")
 
 
-def test_synapse_stopped_in_the_middle_and_started_again(world: World, tell: Tell) -> None:
+def test_synapse_stopped_in_the_middle_and_started_again(world: StackUnderTest, tell: Tell) -> None:
     work = Work(world)
     world.send(*work.sent[: work.half])
     first_applied(world, work)
@@ -57,29 +58,29 @@ def test_synapse_stopped_in_the_middle_and_started_again(world: World, tell: Tel
     tell(f"Synapse stopped and started: {world.tally(work.sent)}")
 
 
-def function_killed(world: World) -> None:
+def function_killed(world: StackUnderTest) -> None:
     world.function.stop(kill=True)
     world.function.start()
 
 
-def function_terminated(world: World) -> None:
+def function_terminated(world: StackUnderTest) -> None:
     world.function.stop()
     world.function.start()
 
 
-def daprd_killed(world: World) -> None:
+def daprd_killed(world: StackUnderTest) -> None:
     world.sidecar.stop(kill=True)
     world.sidecar.start()
 
 
-def kafka_killed(world: World) -> None:
+def kafka_killed(world: StackUnderTest) -> None:
     world.stack.kafka.stop(kill=True)
     world.stack.kafka.start()
 
 
 @pytest.mark.parametrize("interrupt", [function_killed, function_terminated, daprd_killed, kafka_killed])
 def test_a_part_that_dies_in_the_middle_loses_nothing(
-    world: World, tell: Tell, interrupt: Callable[[World], None]
+    world: StackUnderTest, tell: Tell, interrupt: Callable[[StackUnderTest], None]
 ) -> None:
     work = Work(world)
     world.send(*work.sent)
@@ -90,7 +91,7 @@ def test_a_part_that_dies_in_the_middle_loses_nothing(
     tell(f"{interrupt.__name__.replace('_', ' ')}: {world.tally(work.sent)}")
 
 
-def test_a_wrong_token_from_daprd_is_refused_and_nothing_is_lost(world: World) -> None:
+def test_a_wrong_token_from_daprd_is_refused_and_nothing_is_lost(world: StackUnderTest) -> None:
     """daprd with another APP_API_TOKEN delivers to nobody; with the right one the same record is applied."""
     user = new_user()
     world.create(user)
@@ -111,18 +112,18 @@ def test_a_wrong_token_from_daprd_is_refused_and_nothing_is_lost(world: World) -
     assert world.account(user)["displayname"] == "Ada"  # type: ignore[index]
 
 
-def test_a_caller_without_token_gets_nowhere(world: World) -> None:
+def test_a_caller_without_token_gets_nowhere(world: StackUnderTest) -> None:
     response = httpx.post(f"http://127.0.0.1:{world.environment['APP_PORT']}/events/identity", json={"entries": []})
     assert response.status_code == 401
 
 
 @pytest.mark.parametrize("switch", ["KAFKA_ENABLED", "MATRIX_ENABLED"])
-def test_switched_off_consumes_nothing_and_on_again_resumes(world: World, tmp_path: Path, switch: str) -> None:
+def test_switched_off_consumes_nothing_and_on_again_resumes(world: StackUnderTest, tmp_path: Path, switch: str) -> None:
     world.settle()
     user = new_user()
     world.create(user)
     world.stop()
-    off = World(world.stack, tmp_path, {switch: "false"})
+    off = StackUnderTest(world.stack, tmp_path, {switch: "false"})
     off.start()
     event = profile(user, "waiting", 1)
     off.send(event)
@@ -138,7 +139,7 @@ def test_switched_off_consumes_nothing_and_on_again_resumes(world: World, tmp_pa
 def test_synapse_without_its_database_stops_the_flow(tmp_path: Path, tell: Tell) -> None:
     """Synapse's /health stays 200 while PostgreSQL is away: every call fails, and none of it is an event's fault."""
     with Stack.beside(tmp_path / "stack", postgres=True) as stack:
-        world = World(stack, tmp_path / "function")
+        world = StackUnderTest(stack, tmp_path / "function")
         world.start()
         try:
             work = Work(world)

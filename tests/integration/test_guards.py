@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
+from dev.identity_events import deleted, new_user, profile
 from dev.servers.daprd import COMPONENTS, ROOT
 from dev.servers.synapse import SERVER_NAME, secrets_file
-from tests.integration.stack import World, deleted, new_user, profile, wait_until
+from tests.integration.stack import StackUnderTest, wait_until
 
 Tell = Callable[[str], None]
 
@@ -22,7 +23,7 @@ Tell = Callable[[str], None]
 class Admin:
     """A second admin account of the homeserver, without the first one's freedom from the rate limit."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: StackUnderTest) -> None:
         self._synapse, self._api = world.stack.synapse, world.stack.synapse.admin
         self.id = f"@{new_user()}:{SERVER_NAME}"
         self.put({"admin": True})
@@ -46,12 +47,12 @@ class Admin:
 class Guarded:
     """A function of its own with a secret of its own, which daprd reads again when its component changes."""
 
-    def __init__(self, world: World, folder: Path, token: str, more: dict[str, str]) -> None:
+    def __init__(self, world: StackUnderTest, folder: Path, token: str, more: dict[str, str]) -> None:
         self._secrets, self._components, self._changes = folder / "secrets.json", folder / "components", 0
         shutil.copytree(COMPONENTS, self._components)
         secrets_file(self._secrets, token)
         environment = {"DEV_SECRETS_FILE": str(self._secrets), "MATRIX_SERVICE_USER": ""} | more
-        self.world = World(world.stack, folder / "function", environment, components=self._components)
+        self.world = StackUnderTest(world.stack, folder / "function", environment, components=self._components)
 
     def renew(self, token: str) -> None:
         """Puts another token into the secret."""
@@ -64,7 +65,7 @@ class Guarded:
 
 
 @contextmanager
-def guarded(world: World, folder: Path, token: str = "", **more: str) -> Iterator[Guarded]:
+def guarded(world: StackUnderTest, folder: Path, token: str = "", **more: str) -> Iterator[Guarded]:
     """In place of the session's function, since they are of one consumer group."""
     world.settle()
     world.stop()
@@ -77,7 +78,7 @@ def guarded(world: World, folder: Path, token: str = "", **more: str) -> Iterato
         world.start()
 
 
-def test_a_token_that_is_rotated_while_running_loses_nothing(world: World, tmp_path: Path, tell: Tell) -> None:
+def test_a_token_that_is_rotated_while_running_loses_nothing(world: StackUnderTest, tmp_path: Path, tell: Tell) -> None:
     """No restart of the function, no dead letter: it reads the secret again when Synapse refuses the old one."""
     admin = Admin(world)
     old, new = admin.token(), admin.token()
@@ -100,7 +101,7 @@ def test_a_token_that_is_rotated_while_running_loses_nothing(world: World, tmp_p
 
 
 @pytest.mark.parametrize("how", ["no admin", "locked"])
-def test_the_token_of_somebody_who_may_not_stops_the_flow(world: World, tmp_path: Path, how: str) -> None:
+def test_the_token_of_somebody_who_may_not_stops_the_flow(world: StackUnderTest, tmp_path: Path, how: str) -> None:
     """Not ready, nothing dead-lettered, `check` says why; on again by itself."""
     admin = Admin(world)
     token = admin.token()
@@ -127,12 +128,12 @@ def test_the_token_of_somebody_who_may_not_stops_the_flow(world: World, tmp_path
     assert world.account(user)["displayname"] == "waited"  # type: ignore[index]
 
 
-def _environment(world: World) -> dict[str, str]:
+def _environment(world: StackUnderTest) -> dict[str, str]:
     kept = {"PATH": str(Path(sys.executable).parent), "COLUMNS": "300"}
     return kept | {name: value for name, value in world.environment.items() if not name.startswith("DEV_")}
 
 
-def test_a_limited_admin_gets_everything_right_in_the_end(world: World, tmp_path: Path, tell: Tell) -> None:
+def test_a_limited_admin_gets_everything_right_in_the_end(world: StackUnderTest, tmp_path: Path, tell: Tell) -> None:
     """300 events for 20 users, 15 changes of each name: Synapse limits each user after ten."""
     admin = Admin(world)
     users = [new_user() for _ in range(20)]
@@ -155,7 +156,7 @@ def test_a_limited_admin_gets_everything_right_in_the_end(world: World, tmp_path
     assert sum(map(len, calls.values())) <= 20 + 300 + refused
 
 
-def test_the_brake_holds_deletions_back_and_a_replay_applies_them(world: World, tmp_path: Path) -> None:
+def test_the_brake_holds_deletions_back_and_a_replay_applies_them(world: StackUnderTest, tmp_path: Path) -> None:
     """Loudly: in the readiness, the log and the dead letters."""
     users = [new_user() for _ in range(5)]
     world.create(*users)
@@ -173,7 +174,7 @@ def test_the_brake_holds_deletions_back_and_a_replay_applies_them(world: World, 
     assert all(world.account(user)["erased"] for user in users)  # type: ignore[index]
 
 
-def test_a_dry_run_writes_nowhere_and_says_what_it_would_do(world: World, tmp_path: Path) -> None:
+def test_a_dry_run_writes_nowhere_and_says_what_it_would_do(world: StackUnderTest, tmp_path: Path) -> None:
     """Neither to Synapse nor to the state store, nor to the dead letters; in a consumer group of its own."""
     ada, bob = new_user(), new_user()
     world.create(ada, bob)
@@ -185,7 +186,7 @@ def test_a_dry_run_writes_nowhere_and_says_what_it_would_do(world: World, tmp_pa
     }
     world.settle()
     world.stop()
-    dry = World(world.stack, tmp_path / "function", environment)
+    dry = StackUnderTest(world.stack, tmp_path / "function", environment)
     broken = profile(ada, "n" * 300, 2)
     events = [profile(ada, "Ada", 1), deleted(bob), broken]
     try:

@@ -4,15 +4,16 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from dev.identity_events import deleted_payload, new_user, profile, profile_payload, typed
 from dev.servers.daprd import FunctionProcess
-from tests.integration.stack import World, deleted_payload, new_user, profile, profile_payload, typed, wait_until
-from tests.integration.test_metrics import refused
+from tests.integration.stack import StackUnderTest, wait_until
+from tests.support.metrics_page import refused
 
 RECORD = 1_048_588 - 1000  # bytes: Kafka's default limit, less what stands around a value
 COUNT = 100
 
 
-def test_a_hundred_of_the_largest_records_are_taken(world: World, tell: Callable[[str], None]) -> None:
+def test_a_hundred_of_the_largest_records_are_taken(world: StackUnderTest, tell: Callable[[str], None]) -> None:
     """One that is refused would come for ever, and hold its partition up."""
     events = []
     for _ in range(COUNT):
@@ -30,7 +31,7 @@ def test_a_hundred_of_the_largest_records_are_taken(world: World, tell: Callable
 
 
 def test_a_batch_that_is_too_large_waits_until_it_is_taken(
-    world: World, tmp_path: Path, tell: Callable[[str], None]
+    world: StackUnderTest, tmp_path: Path, tell: Callable[[str], None]
 ) -> None:
     """daprd takes a 413 for RETRY, though nobody reads what it sends: it acknowledges nothing and puts nothing aside."""
     users = [new_user() for _ in range(5)]

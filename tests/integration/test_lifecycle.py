@@ -7,9 +7,11 @@ import anyio
 import nio
 import pytest
 
+from dev.identity_events import created, deleted, new_user, password_changed, profile
+from dev.running_stack import mxid
 from tests.contract.servers.cdn import Cdn, response
 from tests.integration.servers.cdn import HOST, https_host, image
-from tests.integration.stack import World, created, deleted, mxid, new_user, password_changed, profile, wait_until
+from tests.integration.stack import StackUnderTest, wait_until
 from tests.support.images import GIF, PNG
 
 Tell = Callable[[str], None]
@@ -26,7 +28,9 @@ def cdn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cdn, Path]]:
 
 
 @pytest.fixture(scope="module")
-def living(world: World, cdn: tuple[Cdn, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def living(
+    world: StackUnderTest, cdn: tuple[Cdn, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[StackUnderTest]:
     """The function with accounts made ahead, and images from one host. The other one rests: they are of one group."""
     world.settle()
     world.stop()
@@ -36,7 +40,7 @@ def living(world: World, cdn: tuple[Cdn, Path], tmp_path_factory: pytest.TempPat
         "AVATAR_ALLOWED_HOSTS": f"{HOST}:{host.port}",
         "TEST_CDN_CA": str(authority),
     }
-    with_images = World(
+    with_images = StackUnderTest(
         world.stack, tmp_path_factory.mktemp("living"), more, module="tests.integration.programs.with_local_cdn"
     )
     try:
@@ -55,7 +59,7 @@ def answer(cdn: tuple[Cdn, Path], path: str, content: bytes) -> None:
     cdn[0].answers[path] = content
 
 
-def test_an_avatar_from_creation_to_erasure(living: World, cdn: tuple[Cdn, Path], tell: Tell) -> None:
+def test_an_avatar_from_creation_to_erasure(living: StackUnderTest, cdn: tuple[Cdn, Path], tell: Tell) -> None:
     """Every step of one life, and the requests that it costs."""
     user = new_user()
     face = url(cdn, f"/{user}.png")
@@ -96,11 +100,11 @@ def test_an_avatar_from_creation_to_erasure(living: World, cdn: tuple[Cdn, Path]
     assert [one for one in media if user in (one["upload_name"] or "")] == []
 
 
-def mxid_of_admin(world: World) -> str:
+def mxid_of_admin(world: StackUnderTest) -> str:
     return world.environment["MATRIX_SERVICE_USER"]
 
 
-def test_a_cdn_that_is_down_stops_nobody(living: World, cdn: tuple[Cdn, Path]) -> None:
+def test_a_cdn_that_is_down_stops_nobody(living: StackUnderTest, cdn: tuple[Cdn, Path]) -> None:
     """Names and deletions go on; the image comes with a replay."""
     ada, bob = new_user(), new_user()
     living.create(ada, bob)
@@ -115,7 +119,7 @@ def test_a_cdn_that_is_down_stops_nobody(living: World, cdn: tuple[Cdn, Path]) -
     assert letter.reason == "avatar_unavailable"
 
 
-def test_an_erased_person_has_left_twenty_rooms(living: World, tell: Tell) -> None:
+def test_an_erased_person_has_left_twenty_rooms(living: StackUnderTest, tell: Tell) -> None:
     """A name that was written just before queues a join for each room, which may run after the leave."""
     user = new_user()
     living.create(user)
@@ -136,7 +140,7 @@ def test_an_erased_person_has_left_twenty_rooms(living: World, tell: Tell) -> No
     tell(f"rooms in the end: {rooms()}; calls: {', '.join(living.calls(user))}")
 
 
-def test_a_clients_session_ends_when_the_password_changes(living: World, tell: Tell) -> None:
+def test_a_clients_session_ends_when_the_password_changes(living: StackUnderTest, tell: Tell) -> None:
     """As matrix-nio, a client of real life, sees it; and a new one stays, whatever comes again."""
     user = new_user()
     living.stack.synapse.create(mxid(user), "Ada", password="correct horse")
@@ -166,7 +170,7 @@ def test_a_clients_session_ends_when_the_password_changes(living: World, tell: T
     assert living.calls(user).count("POST /_synapse/admin/v2/users/USER/delete_devices") == 1
 
 
-def test_a_soft_deletion_is_upgraded_by_a_hard_one(living: World) -> None:
+def test_a_soft_deletion_is_upgraded_by_a_hard_one(living: StackUnderTest) -> None:
     user = new_user()
     living.create(user)
     living.in_turn(deleted(user, soft=True))
@@ -180,7 +184,7 @@ def test_a_soft_deletion_is_upgraded_by_a_hard_one(living: World) -> None:
 
 
 @pytest.mark.parametrize("how", ["locked", "suspended"])
-def test_a_locked_or_suspended_account_is_kept_in_step(living: World, how: str) -> None:
+def test_a_locked_or_suspended_account_is_kept_in_step(living: StackUnderTest, how: str) -> None:
     """Both can be undone, and then the name should be right."""
     user = new_user()
     living.create(user)
@@ -193,7 +197,7 @@ def test_a_locked_or_suspended_account_is_kept_in_step(living: World, how: str) 
     assert living.account(user)["erased"]  # type: ignore[index]
 
 
-def test_an_account_that_somebody_else_reactivated_is_ended_again(living: World) -> None:
+def test_an_account_that_somebody_else_reactivated_is_ended_again(living: StackUnderTest) -> None:
     user = new_user()
     living.create(user)
     living.in_turn(profile(user, "Ada", 1), deleted(user))

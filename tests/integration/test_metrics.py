@@ -1,32 +1,17 @@
 """What the running function says of itself at /metrics."""
 
-import httpx
-from prometheus_client.parser import text_string_to_metric_families
-
-from tests.integration.stack import Sent, World, deleted, new_user, profile
-
-
-def shown(world: World) -> tuple[str, dict[str, float]]:
-    """The text, and its samples by name and labels as they are written."""
-    text = httpx.get(f"http://127.0.0.1:{world.environment['APP_PORT']}/metrics").raise_for_status().text
-    samples = {}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            labels = ",".join(f"{name}={value}" for name, value in sorted(sample.labels.items()))
-            samples[f"{sample.name.removeprefix('matrix_account_sync_')}{{{labels}}}"] = sample.value
-    return text, samples
+from dev.identity_events import ProducerRecord, deleted, new_user, profile
+from tests.integration.stack import StackUnderTest
+from tests.support.metrics_page import shown
 
 
-def refused(world: World, why: str) -> float:
-    """How often the running function has refused a delivery for that."""
-    return shown(world)[1][f"refused_total{{why={why}}}"]
-
-
-def test_a_run_shows_in_the_metrics_and_its_people_do_not(world: World) -> None:
+def test_a_run_shows_in_the_metrics_and_its_people_do_not(world: StackUnderTest) -> None:
     user, stranger = new_user(), new_user()
     world.create(user)
     before = shown(world)[1]
-    world.send(profile(user, "Ada Lovelace"), profile(stranger, "nobody"), Sent(user, b"not json"), deleted(user))
+    world.send(
+        profile(user, "Ada Lovelace"), profile(stranger, "nobody"), ProducerRecord(user, b"not json"), deleted(user)
+    )
     world.settle()
     text, after = shown(world)
     grown = {name: after[name] - before.get(name, 0.0) for name in after}

@@ -11,23 +11,23 @@ from pathlib import Path
 import httpx
 import pytest
 
-from dev.servers.daprd import FunctionProcess
-from function.app import TRACES_TO
-from function.routes import EVENTS_ROUTE
-from tests.integration.servers.otlp import Collector, collecting
-from tests.integration.stack import (
-    Sent,
-    World,
+from dev.identity_events import (
+    ProducerRecord,
     created,
     deleted,
-    mxid,
+    moment,
     new_user,
     password_changed,
     profile,
     profile_payload,
     typed,
-    wait_until,
-)  # fmt: skip
+)
+from dev.running_stack import mxid
+from dev.servers.daprd import FunctionProcess
+from function.app import TRACES_TO
+from function.routes import EVENTS_ROUTE
+from tests.integration.servers.otlp import Collector, collecting
+from tests.integration.stack import StackUnderTest, wait_until
 
 Tell = Callable[[str], None]
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -39,7 +39,7 @@ WRONG_TOKEN = f"{MARK}-wrong-token"
 class Life:
     """What happened, and all that nobody may read of it."""
 
-    world: World
+    world: StackUnderTest
     collector: Collector
     users: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)  # by the tools
@@ -58,13 +58,13 @@ class Life:
 
 
 @pytest.fixture(scope="module")
-def life(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
+def life(world: StackUnderTest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
     """Played once, by a function with traces on and every log line on; the other one rests."""
     world.settle()
     world.stop()
     folder = tmp_path_factory.mktemp("seen")
     with collecting() as collector:
-        seen = World(world.stack, folder, {"LOG_LEVEL": "DEBUG", "MATRIX_PRECREATE_USERS": "true"})
+        seen = StackUnderTest(world.stack, folder, {"LOG_LEVEL": "DEBUG", "MATRIX_PRECREATE_USERS": "true"})
         # Not for daprd, which reads the same variable and would export its own spans, by gRPC.
         seen.function = FunctionProcess(seen.environment | {TRACES_TO: collector.url}, folder)
         try:
@@ -91,7 +91,9 @@ def live(life: Life) -> None:
     personal = {"email": mail, "bio": f"{MARK} bio", "phone": f"+49 {MARK}"}
     world.in_turn(
         traced(profile(ada, f"{MARK} Ada", 1)),
-        typed("identity.user.profile_updated", ada, profile_payload(ada, f"{MARK} Ada", 2, url) | personal),
+        typed(
+            "identity.user.profile_updated", ada, profile_payload(ada, f"{MARK} Ada", moment(2), avatar=url) | personal
+        ),
         profile(ada, f"{MARK} Ada", 3, f"mxc://{MARK}.example/face"),
         profile(ada, f"{MARK} old", 0),
         profile(ada, f"{MARK} long" * 99, 4),
@@ -102,22 +104,22 @@ def live(life: Life) -> None:
     )
     headers = {"event_type": b"identity.user.deleted", "event_id": f"{MARK} with blanks".encode()}
     world.send(
-        Sent(dora, f'{{"x": "{MARK}'.encode(), headers),
-        Sent(
+        ProducerRecord(dora, f'{{"x": "{MARK}'.encode(), headers),
+        ProducerRecord(
             dora,
             json.dumps(
                 {"user_id": f"{MARK} no uuid", "soft_delete": f"{MARK} yes", "deleted_at": f"{MARK} now"}
             ).encode(),
             headers,
         ),
-        Sent(
+        ProducerRecord(
             dora,
             json.dumps(
                 {"specversion": f"{MARK} version", "id": f"{MARK} id", "type": f"{MARK} type", "source": mail}
             ).encode(),
         ),
-        Sent(dora, json.dumps([MARK, mail]).encode()),
-        Sent(dora, None, headers),
+        ProducerRecord(dora, json.dumps([MARK, mail]).encode()),
+        ProducerRecord(dora, None, headers),
         typed(f"{MARK}.unknown", dora, {"user_id": dora, "email": mail}),
     )
     world.settle()
@@ -135,12 +137,12 @@ def live(life: Life) -> None:
     world.in_turn(deleted(ada, soft=True), deleted(ada), profile(ada, f"{MARK} late", 9), deleted(carol))
 
 
-def traced(event: Sent) -> Sent:
+def traced(event: ProducerRecord) -> ProducerRecord:
     """As a producer with traces of its own sends it."""
     return replace(event, headers={**event.headers, "traceparent": f"00-{TRACE}-{PARENT}-01".encode()})
 
 
-def outage(world: World, *events: Sent) -> None:
+def outage(world: StackUnderTest, *events: ProducerRecord) -> None:
     """They meet a homeserver that is away, and are applied when it is back."""
     world.stack.synapse.stop()
     world.send(*events)
@@ -149,7 +151,7 @@ def outage(world: World, *events: Sent) -> None:
     world.settle()
 
 
-def told(world: World, command: str, *options: str) -> str:
+def told(world: StackUnderTest, command: str, *options: str) -> str:
     done = world.tool(command, *options)
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr

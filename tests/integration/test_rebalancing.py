@@ -5,8 +5,11 @@ from pathlib import Path
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from dev.identity_events import new_user, profile
 from dev.processes import free_port
-from tests.integration.stack import REPLAY_TOPIC, TOPIC, World, new_user, profile, wait_until
+from dev.running_stack import REPLAY_TOPIC
+from dev.servers.kafka import TOPIC
+from tests.integration.stack import StackUnderTest, wait_until
 
 Owned = dict[str, set[int]]  # partitions by topic
 
@@ -14,7 +17,7 @@ Owned = dict[str, set[int]]  # partitions by topic
 class Group:
     """The consumer group of a world, as Kafka knows it."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: StackUnderTest) -> None:
         self._admin = AdminClient({"bootstrap.servers": world.environment["KAFKA_BROKERS"], "log_level": 0})
         self._name = world.environment["KAFKA_CONSUMER_GROUP_ID"]
 
@@ -36,7 +39,7 @@ class Group:
         return sum(bool(member[TOPIC]) for member in self.members())
 
 
-def test_six_members_share_the_partitions_and_own_the_same_of_both_topics(world: World) -> None:
+def test_six_members_share_the_partitions_and_own_the_same_of_both_topics(world: StackUnderTest) -> None:
     """So a user's main and replayed records meet one member."""
     group = Group(world)
     wait_until(lambda: group.owners() == 6, "each of the six owns something")
@@ -45,10 +48,10 @@ def test_six_members_share_the_partitions_and_own_the_same_of_both_topics(world:
     assert all(member[TOPIC] == member[REPLAY_TOPIC] for member in members)
 
 
-def test_a_component_that_daprd_does_not_have_loses_nothing(world: World, tmp_path: Path) -> None:
+def test_a_component_that_daprd_does_not_have_loses_nothing(world: StackUnderTest, tmp_path: Path) -> None:
     """PUBSUB_COMPONENTS larger than what there is: daprd says nothing, and the other members own all partitions."""
     ports = {name: str(free_port()) for name in ("APP_PORT", "DAPR_HTTP_PORT", "DAPR_GRPC_PORT")}
-    group, second = Group(world), World(world.stack, tmp_path, {"PUBSUB_COMPONENTS": "8"} | ports)
+    group, second = Group(world), StackUnderTest(world.stack, tmp_path, {"PUBSUB_COMPONENTS": "8"} | ports)
     try:
         second.start()
         wait_until(lambda: group.owners() == 12, "two pods share the partitions")

@@ -13,26 +13,16 @@ import grpc
 import pytest
 from dapr.proto import api_service_v1, api_v1
 
+from dev.identity_events import ProducerRecord, deleted, deleted_payload, new_user, profile, profile_payload, typed
+from dev.running_stack import REPLAY_TOPIC
 from dev.servers.daprd import TOOLS, Sidecar, Tool
+from dev.servers.kafka import TOPIC
 from dev.stack import Stack
 from function.dead_letters.publish import DETAIL, OFFSET, PARTITION, REASON, REPLAYS, TIME, VERSION
 from function.dead_letters.publish import TOPIC as ORIGIN_TOPIC
 from tests.contract.servers.cdn import Cdn
 from tests.integration.servers.cdn import HOST, https_host, image
-from tests.integration.stack import (
-    DEAD_TOPIC,
-    REPLAY_TOPIC,
-    TOPIC,
-    Sent,
-    World,
-    deleted,
-    deleted_payload,
-    new_user,
-    profile,
-    profile_payload,
-    typed,
-    wait_until,
-)
+from tests.integration.stack import DEAD_TOPIC, StackUnderTest, wait_until
 from tests.support.images import PNG
 
 Tell = Callable[[str], None]
@@ -62,7 +52,7 @@ class Drill:
         self.hopeless = list(_hopeless())
 
     @property
-    def sent(self) -> list[Sent]:
+    def sent(self) -> list[ProducerRecord]:
         return self.good + self.healable + self.hopeless
 
     @property
@@ -70,7 +60,7 @@ class Drill:
         return self.users + self.unlucky + self.pictured + self.doomed
 
 
-def _hopeless() -> Iterator[Sent]:
+def _hopeless() -> Iterator[ProducerRecord]:
     for number in range(36):
         user = new_user()
         yield [
@@ -82,9 +72,9 @@ def _hopeless() -> Iterator[Sent]:
         ][number % 5](user)
 
 
-def _raw(user: str, value: bytes, kind: str) -> Sent:
+def _raw(user: str, value: bytes, kind: str) -> ProducerRecord:
     headers = {"event_id": new_user().encode()} | ({"event_type": kind.encode()} if kind else {})
-    return Sent(user, value, headers)
+    return ProducerRecord(user, value, headers)
 
 
 @contextmanager
@@ -105,10 +95,10 @@ def broken_for(stack: Stack, users: list[str]) -> Iterator[None]:
 
 
 @contextmanager
-def running(world: World, folder: Path, authority: Path, **more: str) -> Iterator[World]:
+def running(world: StackUnderTest, folder: Path, authority: Path, **more: str) -> Iterator[StackUnderTest]:
     """The function with other settings, in place of the session's."""
     environment = more | {"TEST_CDN_CA": str(authority)}
-    other = World(world.stack, folder, environment, module="tests.integration.programs.with_local_cdn")
+    other = StackUnderTest(world.stack, folder, environment, module="tests.integration.programs.with_local_cdn")
     try:
         other.start()
         yield other
@@ -116,7 +106,9 @@ def running(world: World, folder: Path, authority: Path, **more: str) -> Iterato
         other.stop()
 
 
-def test_what_is_mended_is_replayed_and_what_is_hopeless_stays(world: World, tmp_path: Path, tell: Tell) -> None:
+def test_what_is_mended_is_replayed_and_what_is_hopeless_stays(
+    world: StackUnderTest, tmp_path: Path, tell: Tell
+) -> None:
     """2,000 events, 60 broken in eight ways: look, mend the causes, replay by reason; nothing is lost."""
     world.settle()
     world.stop()
@@ -127,7 +119,7 @@ def test_what_is_mended_is_replayed_and_what_is_hopeless_stays(world: World, tmp
         world.start()
 
 
-def _drill(world: World, folder: Path, host: str, authority: Path, cdn: Cdn, tell: Tell) -> None:
+def _drill(world: StackUnderTest, folder: Path, host: str, authority: Path, cdn: Cdn, tell: Tell) -> None:
     cdn.answers["/pic.png"] = image(PNG, "one")
     drill = Drill(f"https://{host}/pic.png")
     world.create(*drill.accounts)
@@ -173,7 +165,7 @@ def _drill(world: World, folder: Path, host: str, authority: Path, cdn: Cdn, tel
     tell(f"{len(drill.sent)} sent: {counts}; 0 lost; {time.time() - started:.0f} s in all")
 
 
-def _mine(world: World, events: list[Sent]) -> list[dict[str, str]]:
+def _mine(world: StackUnderTest, events: list[ProducerRecord]) -> list[dict[str, str]]:
     ids = {event.event_id for event in events}
     return [letter for letter in world.listed() if letter["event_id"] in ids]
 
@@ -185,13 +177,13 @@ def _told(letters: list[dict[str, str]]) -> str:
 # --- letters made by hand: what the tools do with them
 
 
-def letter(user: str, reason: str = "synapse_error", replays: int = 0, partition: int = 0) -> Sent:
+def letter(user: str, reason: str = "synapse_error", replays: int = 0, partition: int = 0) -> ProducerRecord:
     """A dead letter as the function writes it, of a profile event."""
     event = profile(user, "Ada", 1)
     why = {REASON: reason, DETAIL: "by hand", TIME: "2026-01-01T00:00:00+00:00", VERSION: "0", REPLAYS: str(replays)}
     where = {ORIGIN_TOPIC: "nova.identity.events", PARTITION: str(partition), OFFSET: "0"}
     headers = {name: text.encode() for name, text in (why | where).items()}
-    return Sent(user, event.value, dict(event.headers) | headers, DEAD_TOPIC)
+    return ProducerRecord(user, event.value, dict(event.headers) | headers, DEAD_TOPIC)
 
 
 STEPS = [
@@ -200,10 +192,10 @@ STEPS = [
 ]  # fmt: skip
 
 
-def test_a_replay_killed_at_any_step_loses_no_letter(world: World, tmp_path: Path, tell: Tell) -> None:
+def test_a_replay_killed_at_any_step_loses_no_letter(world: StackUnderTest, tmp_path: Path, tell: Tell) -> None:
     """Each time six letters, three of them chosen; killed at each step in turn, then run to its end."""
-    chosen: list[Sent] = []
-    kept: list[Sent] = []
+    chosen: list[ProducerRecord] = []
+    kept: list[ProducerRecord] = []
     for step in STEPS:
         chosen += (new := [letter(new_user()) for _ in range(3)])
         kept += (others := [letter(new_user(), "avatar_invalid") for _ in range(3)])
@@ -227,7 +219,7 @@ def test_a_replay_killed_at_any_step_loses_no_letter(world: World, tmp_path: Pat
          f"{len(kept)} others, 0 lost, {copies} there twice")  # fmt: skip
 
 
-def test_a_letter_that_was_replayed_too_often_is_stuck(world: World) -> None:
+def test_a_letter_that_was_replayed_too_often_is_stuck(world: StackUnderTest) -> None:
     """It stays, is counted, and the exit code says so."""
     user = new_user()
     stuck = letter(user, replays=5)
@@ -238,7 +230,7 @@ def test_a_letter_that_was_replayed_too_often_is_stuck(world: World) -> None:
     assert [one["replays"] for one in _mine(world, [stuck])] == ["5"]
 
 
-def test_a_letter_that_fails_again_comes_back_with_its_count(world: World) -> None:
+def test_a_letter_that_fails_again_comes_back_with_its_count(world: StackUnderTest) -> None:
     """So that a person sees that the replay did not help."""
     user = new_user()
     world.create(user)
@@ -252,7 +244,7 @@ def test_a_letter_that_fails_again_comes_back_with_its_count(world: World) -> No
         assert (back["replays"], back["reason"]) == (count, "avatar_host_not_allowed")
 
 
-def test_a_dry_run_says_what_would_move_and_moves_nothing(world: World) -> None:
+def test_a_dry_run_says_what_would_move_and_moves_nothing(world: StackUnderTest) -> None:
     user = new_user()
     one = letter(user)
     world.send(one)
@@ -265,7 +257,7 @@ def test_a_dry_run_says_what_would_move_and_moves_nothing(world: World) -> None:
     assert one.event_id not in {record.headers["event_id"].decode() for record in world.records(REPLAY_TOPIC)}
 
 
-def test_at_most_so_many_are_replayed_and_the_rest_stay(world: World) -> None:
+def test_at_most_so_many_are_replayed_and_the_rest_stay(world: StackUnderTest) -> None:
     user = new_user()
     letters = [letter(user) for _ in range(5)]
     world.send(*letters)
@@ -273,14 +265,14 @@ def test_at_most_so_many_are_replayed_and_the_rest_stay(world: World) -> None:
     assert len(_mine(world, letters)) == 3
 
 
-def test_the_tools_leave_no_consumer_group_behind(world: World) -> None:
+def test_the_tools_leave_no_consumer_group_behind(world: StackUnderTest) -> None:
     """Kafka forgets a group that has neither members nor offsets."""
     world.listed()
     tools = tuple(TOOLS.values())
     wait_until(lambda: not any(group.startswith(tools) for group in world.groups()), "no group of the tools")
 
 
-def test_a_tool_can_end_its_sidecar(world: World, tmp_path: Path) -> None:
+def test_a_tool_can_end_its_sidecar(world: StackUnderTest, tmp_path: Path) -> None:
     """A Kubernetes Job is over only when all of its containers are."""
     tool = Tool(world.environment, tmp_path, "dead-letters")
     tool.sidecar.start()
@@ -294,7 +286,7 @@ def test_a_tool_can_end_its_sidecar(world: World, tmp_path: Path) -> None:
         tool.sidecar.stop()
 
 
-def test_a_second_replay_is_refused_while_one_is_at_work(world: World, tmp_path: Path) -> None:
+def test_a_second_replay_is_refused_while_one_is_at_work(world: StackUnderTest, tmp_path: Path) -> None:
     """Its letters would go out twice."""
     user = new_user()
     letters = [letter(user) for _ in range(40)]
@@ -316,11 +308,11 @@ def test_a_second_replay_is_refused_while_one_is_at_work(world: World, tmp_path:
     assert _mine(world, letters) == []
 
 
-def test_a_letter_of_daprds_own_is_recognised(world: World) -> None:
+def test_a_letter_of_daprds_own_is_recognised(world: StackUnderTest) -> None:
     """It has the record's place in headers named like daprd's own words, and no reason."""
     event = profile(new_user(), "Ada", 1)
     forged = {"__topic": b"nova.identity.events", "__partition": b"5", "__offset": b"0", "pubsubName": b"pubsub"}
-    world.send(Sent(event.user_id, event.value, dict(event.headers) | forged, DEAD_TOPIC))
+    world.send(ProducerRecord(event.user_id, event.value, dict(event.headers) | forged, DEAD_TOPIC))
     [found] = _mine(world, [event])
     assert (found["reason"], found["type"]) == ("delivery", UPDATED)
     done = world.tool("dead-letters", "--show", found["letter"])
@@ -331,7 +323,7 @@ def test_a_letter_of_daprds_own_is_recognised(world: World) -> None:
     assert _mine(world, [event]) == []
 
 
-def test_the_main_topic_is_replayed_from_a_time_and_stays_as_it_is(world: World) -> None:
+def test_the_main_topic_is_replayed_from_a_time_and_stays_as_it_is(world: StackUnderTest) -> None:
     """The events of one user, for a state store that was lost, say; other groups notice nothing."""
     user = new_user()
     world.create(user)
@@ -353,7 +345,7 @@ def test_the_main_topic_is_replayed_from_a_time_and_stays_as_it_is(world: World)
     ],
 )
 def test_each_app_publishes_only_where_it_may(
-    world: World, tmp_path: Path, command: str, pubsub: str, allowed: set[str]
+    world: StackUnderTest, tmp_path: Path, command: str, pubsub: str, allowed: set[str]
 ) -> None:
     """Only the replay tool reaches the replay topic, and nobody the main one."""
     sidecar = Tool(world.environment, tmp_path, command).sidecar if command else world.sidecar

@@ -7,9 +7,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
+from dev.identity_events import created, new_user, profile
+from dev.running_stack import mxid
 from dev.stack import Stack
 from tests.integration.servers.oidc import Provider, provider
-from tests.integration.stack import World, created, mxid, new_user, profile
+from tests.integration.stack import StackUnderTest
 
 Tell = Callable[[str], None]
 
@@ -37,7 +39,7 @@ def test_the_first_login_lands_on_the_account_that_was_made_ahead(tmp_path: Path
         public = f"http://127.0.0.1:{stack.ports.synapse}/"
         stack = Stack(tmp_path / "stack", stack.ports, homeserver=nova.homeserver(public))
         with stack:
-            world = World(stack, tmp_path / "function", {"MATRIX_PRECREATE_USERS": "true"})
+            world = StackUnderTest(stack, tmp_path / "function", {"MATRIX_PRECREATE_USERS": "true"})
             world.start()
             try:
                 ada, bob = new_user(), new_user()

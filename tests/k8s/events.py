@@ -4,8 +4,11 @@ import time
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from dev.identity_events import ProducerRecord
+from dev.running_stack import mxid
+from dev.servers.kafka import TOPIC
 from dev.stack import Stack
-from tests.integration.stack import TOPIC, Sent, mxid, wait_until
+from tests.integration.stack import wait_until
 
 
 class Events:
@@ -15,7 +18,7 @@ class Events:
         self._stack = stack
         self._producer = Producer({"bootstrap.servers": brokers or stack.kafka.brokers, "log_level": 0})
 
-    def send(self, event: Sent) -> None:
+    def send(self, event: ProducerRecord) -> None:
         self._producer.produce(event.topic, event.value, event.user_id, headers=dict(event.headers))
         assert self._producer.flush(30) == 0
 
@@ -23,7 +26,7 @@ class Events:
         account = self._stack.account(mxid(user))
         return account["displayname"] if account else None
 
-    def until_named(self, event: Sent, name: str) -> float:
+    def until_named(self, event: ProducerRecord, name: str) -> float:
         """Sends the event and waits until its user has the name; seconds that it took."""
         began = time.monotonic()
         self.send(event)

@@ -9,11 +9,12 @@ import grpc
 import pytest
 from dapr.aio.clients import DaprClient
 
+from dev.identity_events import new_user, profile
 from dev.k8s.cluster import Cluster
 from dev.k8s.control_plane import ControlPlane
 from dev.k8s.pod import Pod, daprd_of
 from dev.stack import Stack
-from tests.integration.stack import new_user, profile, wait_until
+from tests.integration.stack import wait_until
 from tests.k8s.events import Events
 from tests.k8s.namespace import Namespace, settings_for
 from tests.manifests.deploy_page import scripts

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from dev.identity_events import new_user, profile
 from dev.k8s.cluster import Cluster
 from dev.k8s.control_plane import ControlPlane
 from dev.k8s.pod import Pod, daprd_of, flags
 from dev.processes import listens
 from dev.servers.daprd import TOOLS
 from dev.stack import Stack
-from tests.integration.stack import World, new_user, profile, wait_until
+from tests.integration.stack import StackUnderTest, wait_until
 from tests.k8s.namespace import Namespace, Warnings, settings_for
-from tests.manifests.test_jobs import COMMANDS, job
+from tests.manifests.rendering import COMMANDS, job
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,7 @@ def test_a_replay_runs_and_ends_its_sidecar(
     deployed: Namespace, stack: Stack, tmp_path: Path, tell: Callable[[str], None]
 ) -> None:
     """With the pod's own identity, on the real Kafka: the state store's place, the topics and the scopes fit."""
-    world = World(stack, tmp_path)
+    world = StackUnderTest(stack, tmp_path)
     letter = profile(new_user(), "Ada", 1)
     world.send(letter.on("nova.identity.events.matrix.dead"))
     pod = created(deployed, "replay", "--yes", "--quiet=2")

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from dev.identity_events import new_user, profile
 from dev.stack import Stack
-from tests.integration.stack import new_user, profile, wait_until
+from tests.integration.stack import wait_until
 from tests.k8s.events import Events
 from tests.k8s.namespace import Namespace, settings_for
 from tests.k8s.secure_kafka import PASSWORD, USER, SecureKafka

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+from dev.identity_events import new_user, profile
 from dev.k8s.pod import Pod
 from dev.stack import Stack
-from tests.integration.stack import new_user, profile, wait_until
+from tests.integration.stack import wait_until
 from tests.k8s.events import Events
 from tests.k8s.namespace import DEPLOYMENT, Namespace, settings_for
 

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from dev import toolchain
+from dev.servers.daprd import TOOLS
 
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / "k8s"
@@ -23,6 +24,7 @@ COMPONENTS = sorted(file.parent.relative_to(K8S / "components").as_posix()
                     for file in (K8S / "components").rglob("kustomization.yaml"))  # fmt: skip
 # Of these an overlay has one at most.
 INSTEAD_OF = {"kafka-mtls": "kafka-sasl"}
+COMMANDS = sorted(TOOLS)  # of the Jobs in k8s/jobs
 
 
 def components_of(overlay: str) -> set[str]:
@@ -190,3 +192,8 @@ def leaves(document: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tu
             yield from leaves(value, (*path, index))
     else:
         yield path, document
+
+
+def job(command: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(kustomize(K8S / "jobs" / command))
+    return found

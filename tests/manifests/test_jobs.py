@@ -11,16 +11,10 @@ from typer.main import get_command
 
 from dev.servers.daprd import TOOLS
 from function.cli import cli
-from tests.manifests.rendering import K8S, dig, kustomize, render
+from tests.manifests.rendering import COMMANDS, K8S, dig, job, kustomize, render
 from tests.manifests.rules.names import APP, NAMESPACE
 
-COMMANDS = sorted(TOOLS)
 STAGING = render("staging")
-
-
-def job(command: str) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load(kustomize(K8S / "jobs" / command))
-    return found
 
 
 def pod(command: str) -> dict[str, Any]:

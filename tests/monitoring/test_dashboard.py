@@ -7,7 +7,7 @@ import pytest
 
 from dev.monitoring.alerts import judge
 from dev.monitoring.dashboard import FILE, Panel, as_json, panels
-from tests.monitoring.test_alerts import misspelt
+from tests.monitoring.queries import misspelt
 
 NO_TESTS = "rule_files: [rules.yaml]\ntests: []\n"
 

@@ -5,54 +5,54 @@ from datetime import timedelta
 
 from function.audit.drift import Kind
 from tests.support.events import ALICE, deletion, profile
-from tests.support.harness import World
+from tests.support.harness import Harness
 
 FACE = "https://cdn.example/face.png"
 
 
-async def _made_after_the_deletion(w: World) -> None:
+async def _made_after_the_deletion(w: Harness) -> None:
     await w.process(deletion(soft=False))
     w.login(ALICE)
 
 
-async def _reactivated(w: World) -> None:
+async def _reactivated(w: Harness) -> None:
     w.login(ALICE)
     await w.process(profile(second=1), deletion(second=2))
     w.account()["deactivated"] = False
 
 
-async def _erasure_taken_back(w: World) -> None:
+async def _erasure_taken_back(w: Harness) -> None:
     w.login(ALICE)
     await w.process(deletion(soft=False))
     w.account()["erased"] = False
 
 
-async def _written_after_the_erasure(w: World) -> None:
+async def _written_after_the_erasure(w: Harness) -> None:
     w.login(ALICE)
     await w.process(deletion(soft=False))
     w.account().update(displayname="Alice", avatar_url="mxc://test.example/face")
 
 
-async def _rooms_joined_late(w: World) -> None:
+async def _rooms_joined_late(w: Harness) -> None:
     w.login(ALICE)
     await w.process(deletion())
     w.homeserver.rooms[w.homeserver.mxid(ALICE)] = 3
 
 
-async def _another_name(w: World) -> None:
+async def _another_name(w: Harness) -> None:
     w.login(ALICE)
     await w.process(profile(display_name="Alice"))
     w.account()["displayname"] = "Mallory"
 
 
-async def _another_avatar(w: World) -> None:
+async def _another_avatar(w: Harness) -> None:
     w.login(ALICE)
     w.avatars.images[FACE] = b"face"
     await w.process(profile(avatar_url=FACE))
     w.account()["avatar_url"] = "mxc://test.example/other"
 
 
-async def _image_that_outlived_the_erasure(w: World) -> None:
+async def _image_that_outlived_the_erasure(w: Harness) -> None:
     w.login(ALICE)
     w.avatars.images[FACE] = b"face"
     await w.process(profile(second=1, avatar_url=FACE))
@@ -61,13 +61,13 @@ async def _image_that_outlived_the_erasure(w: World) -> None:
     w.homeserver.failing_for.clear()
 
 
-async def _upload_that_was_forgotten(w: World) -> None:
+async def _upload_that_was_forgotten(w: Harness) -> None:
     w.login(ALICE)
     await w.client.upload(b"face", "image/png", ALICE)
     w.clock.now += timedelta(hours=2)
 
 
-MADE: Mapping[Kind, Callable[[World], Awaitable[None]]] = {
+MADE: Mapping[Kind, Callable[[Harness], Awaitable[None]]] = {
     Kind.ACTIVE: _made_after_the_deletion,
     Kind.REACTIVATED: _reactivated,
     Kind.NOT_ERASED: _erasure_taken_back,

@@ -32,7 +32,7 @@ class Clock:
 
 
 @dataclass
-class World:
+class Harness:
     """Delivery and what it works on."""
 
     homeserver: FakeSynapse
@@ -77,7 +77,7 @@ class World:
 @asynccontextmanager
 async def world(
     *logged_in: str, deletions: int = 0, precreate: bool = True, traces: Traces = OFF
-) -> AsyncIterator[World]:
+) -> AsyncIterator[Harness]:
     """A well world in which the given users have logged in once."""
     homeserver, state, letters, health = FakeSynapse(), FakeStateStore(), FakeDeadLetters(), Health()
     health.failure = None
@@ -96,7 +96,7 @@ async def world(
             precreate=precreate,
             traces=traces,
         )
-        made = World(
+        made = Harness(
             homeserver, synapse, reconciler, processor, state, letters, health, avatars, room_cleanup, clock, tokens
         )
         made.login(*logged_in)

@@ -1,11 +1,14 @@
-"""Hypothesis strategies for a user's events."""
+"""Hypothesis strategies for a user's events, their account and the state that is stored of them."""
 
 from collections.abc import Callable
 from datetime import timedelta
 
 from hypothesis import strategies as st
 
+from function.accounts.plan import ABSENT
+from function.accounts.user_state import Copy, Status, UserState
 from function.events.types import Event, PasswordChanged, ProfileUpdated, UserCreated, UserDeleted
+from function.homeserver.account import Account
 from function.outcomes import Reason, Rejected
 from tests.support.events import ALICE, EPOCH
 
@@ -13,6 +16,21 @@ NAMES = st.sampled_from(["", "Ann", "Bea", "Ünïcödé 🦊"])
 AVATARS = st.sampled_from(["", "mxc://test.example/one", "mxc://test.example/two"])
 IMAGES = {"https://cdn.example/one.png": b"one", "https://cdn.example/two.png": b"two"}
 NO_AVATAR = Rejected(Reason.AVATAR_INVALID, "neither an mxc:// nor an https:// address")
+FACE = "https://cdn.example/one.png"
+COPY = Copy(FACE, "mxc://test.example/copy", EPOCH, "sha256")
+
+ACCOUNTS = st.builds(Account, st.just(True), st.booleans(), st.booleans(), NAMES, AVATARS | st.just(COPY.mxc))
+RECORDS = st.builds(
+    UserState,
+    st.sampled_from(Status),
+    st.just(EPOCH),
+    st.none() | NAMES,
+    st.none() | AVATARS | st.just(FACE),
+    st.none() | ACCOUNTS | st.just(ABSENT),
+    avatar_at=st.just(EPOCH),
+    copy=st.none() | st.just(COPY),
+    uploads=st.sampled_from([(), (COPY.mxc,), ("mxc://test.example/old", COPY.mxc)]),
+)
 
 
 def _event(second: int, kind: str, name: str, avatar: str | Rejected) -> Event:

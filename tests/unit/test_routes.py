@@ -1,7 +1,6 @@
 """What daprd sees over HTTP: the declaration, the answers to batches, the health routes."""
 
 import asyncio
-import base64
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +13,7 @@ from fastapi import FastAPI
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from dev.servers.kafka import TOPIC
 from function.app import Parts, create_app
 from function.dapr.bulk_envelope import KafkaRecord
 from function.dapr.subscription import BATCH_MS, BATCH_SIZE
@@ -22,57 +22,23 @@ from function.outcomes import Reason, TryAgain
 from function.routes import EVENTS_ROUTE, LIVE_ROUTE, READY_ROUTE, mount
 from function.settings import Settings
 from function.telemetry.metrics import Metrics
-from tests.support.events import ALICE, BOB, TOPIC, deletion, profile
-from tests.support.harness import World, world
+from tests.support.events import ALICE, BOB, deletion, profile
+from tests.support.harness import Harness, world
+from tests.support.http import APP_TOKEN, AUTH, GOOD, client, entry, envelope, settings_with
 
 pytestmark = pytest.mark.anyio
 
-APP_TOKEN = "token-of-the-sidecar"
-AUTH = {"dapr-api-token": APP_TOKEN}
-
-
-def settings_with(**changes: Any) -> Settings:
-    known = {
-        "matrix_homeserver_url": "http://synapse.test",
-        "matrix_server_name": "test.example",
-        "app_api_token": APP_TOKEN,
-    }
-    return Settings(**(known | changes))
-
-
-def client(app: FastAPI) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url="http://app.test", transport=httpx.ASGITransport(app))
-
 
 @asynccontextmanager
-async def serving(w: World | None, failure: TryAgain | None = None, **changes: Any) -> AsyncIterator[httpx.AsyncClient]:
+async def serving(
+    w: Harness | None, failure: TryAgain | None = None, **changes: Any
+) -> AsyncIterator[httpx.AsyncClient]:
     """The routes over a world, or over none as long as the function is starting."""
     app, health = FastAPI(), w.health if w else Health()
     health.failure = failure or health.failure
     mount(app, settings_with(**changes), health, Metrics(), lambda: w.processor if w else None)
     async with client(app) as http:
         yield http
-
-
-def entry(record: KafkaRecord, entry_id: str) -> dict[str, Any]:
-    return {
-        "entryId": entry_id,
-        "event": base64.b64encode(record.value).decode(),
-        "contentType": "application/octet-stream",
-        "metadata": dict(record.metadata),
-    }
-
-
-def envelope(*entries: Any, **fields: Any) -> dict[str, Any]:
-    outer = {
-        "id": "batch",
-        "entries": list(entries),
-        "metadata": {},
-        "topic": TOPIC,
-        "pubsubname": "pubsub",
-        "type": "com.dapr.event.sent.bulk",
-    }
-    return outer | fields
 
 
 def statuses(response: httpx.Response) -> dict[str, str]:
@@ -173,9 +139,6 @@ async def test_a_batch_before_the_start_is_done_is_answered_retry() -> None:
             EVENTS_ROUTE, json=envelope(entry(deletion(), "1"), entry(profile(), "2")), headers=AUTH
         )
         assert statuses(answer) == {"1": "RETRY", "2": "RETRY"}
-
-
-GOOD = entry(deletion(BOB), "good")
 
 
 @pytest.mark.parametrize(

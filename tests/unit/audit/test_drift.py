@@ -4,35 +4,19 @@ from dataclasses import replace
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
-from function.accounts.plan import ABSENT, CopyAvatar, plan
-from function.accounts.user_state import Copy, Status, UserState
+from function.accounts.plan import CopyAvatar, plan
+from function.accounts.user_state import Status, UserState
 from function.audit.drift import Kind, drift_of
 from function.homeserver.account import Account
 from tests.support.events import EPOCH
-from tests.support.strategies import AVATARS, NAMES
+from tests.support.strategies import ACCOUNTS, COPY, FACE, RECORDS
 
-FACE = "https://cdn.example/one.png"
-COPY = Copy(FACE, "mxc://test.example/copy", EPOCH, "sha256")
 ANN = UserState(Status.ACTIVE, EPOCH, "Ann", "mxc://test.example/one")
 PICTURED = replace(ANN, avatar=FACE, avatar_at=EPOCH, copy=COPY, uploads=(COPY.mxc,))
 SHOWN = Account(display_name="Ann", avatar=COPY.mxc)
 DELETED, ERASED = UserState(Status.DEACTIVATED), UserState(Status.ERASED)
 ENDED, GONE = Account(deactivated=True), Account(deactivated=True, erased=True)
-
-ACCOUNTS = st.builds(Account, st.just(True), st.booleans(), st.booleans(), NAMES, AVATARS | st.just(COPY.mxc))
-RECORDS = st.builds(
-    UserState,
-    st.sampled_from(Status),
-    st.just(EPOCH),
-    st.none() | NAMES,
-    st.none() | AVATARS | st.just(FACE),
-    st.none() | ACCOUNTS | st.just(ABSENT),
-    avatar_at=st.just(EPOCH),
-    copy=st.none() | st.just(COPY),
-    uploads=st.sampled_from([(), (COPY.mxc,), ("mxc://test.example/old", COPY.mxc)]),
-)
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,8 @@ from function.homeserver.account import Account
 from function.outcomes import Reason, TryAgain
 from tests.support.drift_scenarios import MADE
 from tests.support.events import ALICE, BOB, CAROL, deletion, profile
-from tests.support.harness import World, world
-from tests.support.strategies import IMAGES
-from tests.unit.audit.test_drift import ACCOUNTS, RECORDS
+from tests.support.harness import Harness, world
+from tests.support.strategies import ACCOUNTS, IMAGES, RECORDS
 
 pytestmark = pytest.mark.anyio
 
@@ -35,12 +34,12 @@ def user(number: int) -> str:
     return f"00000000-0000-4000-8000-{number:012}"
 
 
-def repairs(w: World, rate: float = 0) -> Repairer:
+def repairs(w: Harness, rate: float = 0) -> Repairer:
     return Repairer(w.client, w.users, w.reconciler, w.room_cleanup, rate)
 
 
 def begun(
-    w: World, options: Options | None = None, *, repair: bool = False, cursor: Cursor | None = None,
+    w: Harness, options: Options | None = None, *, repair: bool = False, cursor: Cursor | None = None,
     tell: Callable[[Drift], None] = lambda _: None,
 ) -> Audit:  # fmt: skip
     mends = repairs(w) if repair else None
@@ -48,7 +47,7 @@ def begun(
 
 
 async def audited(
-    w: World, options: Options | None = None, *, repair: bool = False, cursor: Cursor | None = None
+    w: Harness, options: Options | None = None, *, repair: bool = False, cursor: Cursor | None = None
 ) -> list[Drift]:
     found: list[Drift] = []
     audit = begun(w, options, repair=repair, cursor=cursor, tell=found.append)
@@ -57,11 +56,11 @@ async def audited(
     return found
 
 
-def everything(w: World) -> dict[str, object]:
+def everything(w: Harness) -> dict[str, object]:
     return deepcopy({"accounts": w.homeserver.accounts, "media": w.homeserver.media, "rooms": w.homeserver.rooms})
 
 
-def writes(w: World) -> list[tuple[str, str]]:
+def writes(w: Harness) -> list[tuple[str, str]]:
     return [(method, path) for method, path in w.homeserver.requests if method != "GET"]
 
 

@@ -23,7 +23,7 @@ from function.settings import Settings
 from function.telemetry.metrics import Metrics
 from tests.support.drift_scenarios import MADE
 from tests.support.events import ALICE
-from tests.support.harness import World, world
+from tests.support.harness import Harness, world
 
 RUNNER = CliRunner()
 SETTINGS = {
@@ -45,7 +45,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-def opening(w: World, opened: list[Settings] | None = None) -> OpenParts:
+def opening(w: Harness, opened: list[Settings] | None = None) -> OpenParts:
     @asynccontextmanager
     async def parts(settings: Settings, _: Health, __: Metrics) -> AsyncIterator[Parts]:
         if opened is not None:
@@ -55,7 +55,7 @@ def opening(w: World, opened: list[Settings] | None = None) -> OpenParts:
     return parts
 
 
-async def ran(w: World, manner: RunOptions, options: Options = ALL, cursor: Cursor | None = None) -> int:
+async def ran(w: Harness, manner: RunOptions, options: Options = ALL, cursor: Cursor | None = None) -> int:
     return await run(Settings(), options, cursor, manner, opening(w))  # type: ignore[call-arg]  # from the environment
 
 

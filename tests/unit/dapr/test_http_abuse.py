@@ -38,7 +38,7 @@ from function.routes import EVENTS_ROUTE, LIVE_ROUTE, METRICS_ROUTE, READY_ROUTE
 from function.settings import SidecarSettings
 from function.telemetry.metrics import Metrics
 from tests.support.harness import world
-from tests.unit.test_routes import APP_TOKEN, GOOD, envelope, settings_with
+from tests.support.http import APP_TOKEN, GOOD, envelope, settings_with
 
 pytestmark = pytest.mark.anyio
 

@@ -34,7 +34,7 @@ from tests.support.events import (
     profile,
     profile_payload,
 )
-from tests.support.harness import World, world
+from tests.support.harness import Harness, world
 from tests.support.strategies import IMAGES, arrivals
 
 pytestmark = pytest.mark.anyio
@@ -42,7 +42,7 @@ pytestmark = pytest.mark.anyio
 GET, PUT, POST = "GET", "PUT", "POST"
 
 
-def methods(w: World) -> list[str]:
+def methods(w: Harness) -> list[str]:
     return [method for method, _ in w.homeserver.calls()]
 
 
@@ -617,7 +617,7 @@ def oracle(happened: list[Event], first_name: str | None) -> dict[str, object]:
     }
 
 
-def end_state(w: World, expected: dict[str, object]) -> dict[str, object]:
+def end_state(w: Harness, expected: dict[str, object]) -> dict[str, object]:
     """The account, a copied avatar as the address that it was copied from."""
     account = dict(w.account())
     content = w.homeserver.media.get(str(account["avatar_url"]))
@@ -759,7 +759,7 @@ async def test_batches_that_come_at_once_end_in_the_same_account(
 # --- hooks of the fake homeserver
 
 
-def failing_first(w: World, times: int) -> Callable[[str, str], Awaitable[None]]:
+def failing_first(w: Harness, times: int) -> Callable[[str, str], Awaitable[None]]:
     left = times
 
     async def before(_method: str, _path: str) -> None:

@@ -12,7 +12,7 @@ from function.dapr.bulk_envelope import KafkaRecord
 from function.outcomes import Outcome, Reason
 from function.processing.deletion_limit import HOUR, DeletionLimit
 from tests.support.events import ALICE, BOB, CAROL, deletion, delivered, moment, profile
-from tests.support.harness import World, world
+from tests.support.harness import Harness, world
 
 pytestmark = pytest.mark.anyio
 
@@ -29,7 +29,7 @@ def password(user_id: str = ALICE, second: float = 0, *, ends: bool = True) -> K
     return delivered(payload, "identity.user.password_changed")
 
 
-def calls(w: World) -> list[str]:
+def calls(w: Harness) -> list[str]:
     """The calls since the last look, as method and last word of the path."""
     made = [f"{method} {path.rpartition('/')[2].partition('@')[0]}".strip() for method, path in w.homeserver.requests]
     w.homeserver.requests.clear()
@@ -143,7 +143,7 @@ async def test_an_upload_that_could_not_be_shown_is_not_made_again() -> None:
 OTHER = "https://cdn.example/other.png"
 
 
-async def lose(w: World, event: KafkaRecord) -> None:
+async def lose(w: Harness, event: KafkaRecord) -> None:
     """Synapse takes the calls; the record is not saved."""
     w.state.losing = 1
     assert await w.process(event) == [Outcome.RETRY]

@@ -35,8 +35,8 @@ from function.telemetry.metrics import TYPES as TYPE_VALUES
 from tests.support.events import ALICE, BOB, deletion, delivered, profile
 from tests.support.fake_dapr import FakeTokens
 from tests.support.fake_synapse import ADMIN_TOKEN, FakeSynapse
-from tests.support.harness import World, world
-from tests.unit.test_routes import AUTH, client, entry, envelope, settings_with
+from tests.support.harness import Harness, world
+from tests.support.http import AUTH, client, entry, envelope, settings_with
 
 pytestmark = pytest.mark.anyio
 
@@ -77,7 +77,7 @@ class Scraped:
 
 
 @asynccontextmanager
-async def serving(w: World | None, **changes: Any) -> AsyncIterator[Scraped]:
+async def serving(w: Harness | None, **changes: Any) -> AsyncIterator[Scraped]:
     app, metrics = FastAPI(), Metrics(lambda: NOW)
     health = w.health if w else Health()
     mount(app, settings_with(**changes), health, metrics, lambda: w.processor if w else None)

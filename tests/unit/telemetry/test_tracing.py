@@ -23,7 +23,7 @@ from function.telemetry.tracing import Spans
 from tests.support.events import ALICE, BOB, deletion, delivered, profile
 from tests.support.fake_synapse import ADMIN_TOKEN
 from tests.support.harness import world
-from tests.unit.test_routes import AUTH, entry, envelope, settings_with
+from tests.support.http import AUTH, entry, envelope, settings_with
 
 pytestmark = pytest.mark.anyio
 
