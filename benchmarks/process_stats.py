@@ -1,32 +1,31 @@
-"""What a process costs, from /proc, and percentiles."""
+"""Processor time and memory of processes, and percentiles."""
 
+import contextlib
 import math
-import os
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
 
-_TICK = os.sysconf("SC_CLK_TCK")
+import psutil
 
 
 def cpu_seconds(pids: Iterable[int]) -> float:
-    """Processor time that the processes have used so far."""
-    return sum(sum(map(int, _stat(pid)[11:13])) for pid in pids) / _TICK
+    """Returns the processor time that the processes have used so far."""
+    return _total(pids, lambda process: sum(process.cpu_times()[:2]))  # user and system, without children
 
 
 def rss_mb(pids: Iterable[int]) -> float:
-    """Memory that the processes hold now."""
-    pages = sum(int(fields[21]) for pid in pids if (fields := _stat(pid)))
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+    """Returns the resident memory that the processes hold now."""
+    return _total(pids, lambda process: process.memory_info().rss) / 2**20
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that `share` of all are not above; 0 of nothing."""
+    """Returns the smallest value that at least `share` of all values do not exceed; 0 for no values."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else 0.0
 
 
-def _stat(pid: int) -> list[str]:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return []
+def _total(pids: Iterable[int], measure: Callable[[psutil.Process], float]) -> float:
+    total = 0.0
+    for pid in pids:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            total += measure(psutil.Process(pid))
+    return total

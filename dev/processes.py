@@ -1,4 +1,4 @@
-"""Starts servers as processes of their own, waits for them with a deadline, and stops exactly those. Knows no server."""
+"""Starts servers as processes, waits for them with a deadline, and stops exactly those. Knows no particular server."""
 
 import contextlib
 import os
@@ -10,17 +10,19 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import psutil
+
 
 class StackError(Exception):
-    """Something a person has to do: the message says what."""
+    """The stack cannot go on; the message tells the developer what to do."""
 
 
-# Below those that Linux gives to outgoing connections, one of which may take a port between here and its use.
+# Below Linux's ephemeral ports: an outgoing connection could take one of those before the server binds it.
 PORTS = range(12_000, 32_000)
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody listens on now."""
+    """Returns a TCP port on loopback that is free now."""
     while True:
         port = random.choice(PORTS)
         with socket.socket() as probe, contextlib.suppress(OSError):
@@ -45,11 +47,11 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 class Server:
-    """One process in a session of its own, known by a pid file, so that a later run can stop what an earlier left.
+    """A process in its own session. Its pid file lets a later run stop what an earlier run left behind.
 
     Args:
         name: for messages, and the names of the log and the pid file.
-        folder: where both lie.
+        folder: holds both.
     """
 
     def __init__(self, name: str, folder: Path) -> None:
@@ -70,17 +72,17 @@ class Server:
         return self._pid() is not None
 
     def pids(self) -> list[int]:
-        """Its living processes."""
+        """Returns the living processes of its session."""
         return _session(self._pid() or 0)
 
     def wait_ready(self, condition: Callable[[], bool], seconds: float) -> None:
-        """Waits for `condition`. Raises StackError with the end of the log when the process ends or the time is up."""
+        """Waits for `condition`. Raises StackError with the end of the log if the process exits or the time is up."""
         if not wait_until(lambda: not self.running() or condition(), seconds) or not self.running():
-            state = f"is not ready after {seconds:.0f} s" if self.running() else "ended at its start"
+            state = f"is not ready after {seconds:.0f} s" if self.running() else "exited at its start"
             raise StackError(f"{self.name} {state}; the end of {self.log}:\n{tail(self.log)}")
 
     def stop(self, *, kill: bool = False, seconds: float = 20.0) -> None:
-        """Ends the process and everything in its session; returns once all of it is gone."""
+        """Ends the process and all others in its session; returns once they are gone."""
         pid = self._pid()
         if pid is not None:
             _signal(pid, signal.SIGKILL if kill else signal.SIGTERM)
@@ -97,7 +99,7 @@ class Server:
         self._pid_file.unlink(missing_ok=True)
 
     def _recorded(self) -> tuple[int, str]:
-        """Pid and start time; zero when there are none, or when they are of an earlier boot."""
+        """Returns pid and start time; zero if there are none, or if an earlier boot wrote them."""
         try:
             pid, started, boot = self._pid_file.read_text().split()
         except (OSError, ValueError):
@@ -105,12 +107,12 @@ class Server:
         return (int(pid), started) if boot == _boot() else (0, "")
 
     def _pid(self) -> int | None:
-        """The pid, if that process is still the one that was started."""
+        """Returns the pid, unless another process has it by now."""
         pid, started = self._recorded()
         return pid if pid and _alive(pid) and _started(pid) == started else None
 
     def _orphaned(self) -> int:
-        """The session whose first process has died; zero when the pid went to a stranger, whose session is not ours."""
+        """Returns the session whose leader has died; zero if another process has the pid by now: its session is not ours."""
         pid, started = self._recorded()
         return pid if _started(pid) in ("", started) else 0
 
@@ -124,35 +126,37 @@ def _signal(pid: int, number: int) -> None:
         os.kill(pid, number)
 
 
-def _stat(pid: int) -> list[str]:
-    """Fields of /proc/PID/stat after the command's name: state is the first, session the fourth."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return []
-
-
 def _alive(pid: int) -> bool:
-    """Whether it still holds anything. The first thread of a killed process is a zombie (Z) before the others, which
-    keep its ports open, have ended: field 17 is the number of threads."""
-    stat = _stat(pid)
-    return bool(stat) and (stat[0] != "Z" or int(stat[17]) > 1)
+    """Whether the process still holds anything. The leader of a killed process becomes a zombie before its other threads,
+    which keep its ports open, have ended."""
+    try:
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _started(pid: int) -> str:
-    """When the process started, in clock ticks: tells it from a later one with the same pid."""
-    stat = _stat(pid)
-    return stat[19] if stat else ""
+    """Returns the seconds from boot to the start of the process, which tell it from a later process with the same pid;
+    "" if there is none. Unlike the time of day they stay the same when the clock is set."""
+    try:
+        return f"{psutil.Process(pid).create_time() - psutil.boot_time():.2f}"
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def _boot() -> str:
-    """The id of the running boot: pids and start times begin anew with each."""
+    """Returns the id of the running boot: after a reboot, pids and start times can repeat."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def _session(session: int) -> list[int]:
-    """The living processes of a session."""
-    if not session:
-        return []
-    pids = (int(p.name) for p in Path("/proc").iterdir() if p.name.isdecimal())
-    return [pid for pid in pids if (stat := _stat(pid)) and stat[3] == str(session) and _alive(pid)]
+    """Returns the living processes of a session."""
+    return [pid for pid in psutil.pids() if _session_of(pid) == session and _alive(pid)] if session else []
+
+
+def _session_of(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except OSError:  # it has ended, or is none of ours
+        return 0

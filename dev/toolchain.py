@@ -98,11 +98,6 @@ def peers_python(say: Say) -> Path:
     return _environment("peers", DEV.parent / "requirements-bench.txt", "the benchmark's peers (about 15 seconds)", say)
 
 
-def audit_python(say: Say) -> Path:
-    """The Python of the virtual environment that holds pip-audit."""
-    return _environment("audit", DEV.parent / "requirements-audit.txt", "pip-audit (about 15 seconds)", say)
-
-
 def _environment(name: str, locked: Path, what: str, say: Say) -> Path:
     """The Python of a virtual environment of its own in dev/.tools."""
     target = TOOLS / name
