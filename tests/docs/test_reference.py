@@ -172,7 +172,7 @@ def test_the_health_routes_in_the_docs_are_those_of_the_function() -> None:
 
 
 def test_the_record_in_the_design_page_is_one_that_the_function_reads_and_writes() -> None:
-    shown = re.search(r"```json\n(.*?)\n```", (ROOT / "docs" / "design.md").read_text())
+    shown = re.search(r"```json\n(.*?)\n```", (ROOT / "docs" / "how-it-works.md").read_text())
     assert shown
     record = json.loads(shown[1])
     assert json.loads(dump(load(shown[1]))) == record
@@ -254,7 +254,7 @@ def test_the_limits_in_the_security_page_are_those_of_the_code() -> None:
 
 
 def test_the_traces_page_has_every_attribute_of_a_span_and_no_other() -> None:
-    table = rows((ROOT / "docs" / "traces.md").read_text())
+    table = rows((ROOT / "docs" / "tracing.md").read_text())
     listed = {name for row in table for name in code(row[2])}
     source = (ROOT / "function" / "telemetry" / "tracing.py").read_text()
     assert listed == set(re.findall(r'set_attribute\("([\w.]+)"', source)) | {"outcome.*"}

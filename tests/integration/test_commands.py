@@ -57,7 +57,7 @@ def test_the_example_of_the_readme_works(world: StackUnderTest) -> None:
 
 def test_the_scripts_of_the_troubleshooting_page_find_broker_and_synapse(world: StackUnderTest) -> None:
     """They run where there is no `nc` and no `curl`: in the function's container."""
-    page = (ROOT / "docs" / "operations.md").read_text()
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
     scripts = [textwrap.dedent(script) for script in re.findall(r"python -c '\n(.*?)\n +'", page, re.DOTALL)]
     said = [
         subprocess.run([sys.executable, "-c", script], env=os.environ | world.environment, capture_output=True,
