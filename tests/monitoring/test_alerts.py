@@ -76,7 +76,7 @@ def test_each_alert_has_its_section_in_the_runbook_and_the_other_way_round() -> 
 def test_each_section_says_what_to_look_at_and_what_to_do() -> None:
     for section in re.split(r"^## ", RUNBOOK, flags=re.MULTILINE)[1:]:
         if section.startswith("MatrixAccountSync"):
-            assert "**Look**" in section, section
+            assert "**Check**" in section, section
             assert "**Do**" in section, section
 
 
