@@ -1,78 +1,86 @@
-"""Every reason why an event is dead-lettered or has to wait, with the words that a person reads.
+"""Lists every reason why an event is dead-lettered or retried, with the words that an operator reads.
 
-A sentence on what it means, what to do about it, and whether a replay of the dead letter can help: the command line
-shows them, and docs/reasons.md is compared with them.
+The command line shows them, and docs/reference/reasons.md is generated from them.
 """
 
 from enum import StrEnum
 from typing import Self
 
+_RETRIED = "not needed"  # a replay is for dead letters: a retried event is still in Kafka
+
 
 class Reason(StrEnum):
-    """Why an event was dead-lettered or has to wait; the value is the log field and the dead letter's header."""
+    """Why an event was dead-lettered or is retried; the value is the log field, the metric label and the header.
+
+    Attributes:
+        means: what happened.
+        todo: what an operator does about it.
+        replay: whether a replay of the dead letter can help.
+        dependency: the dependency that a readiness probe reports, "" if the function stays ready.
+    """
 
     means: str
     todo: str
     replay: str
+    dependency: str
 
-    def __new__(cls, value: str, means: str, todo: str, replay: str) -> Self:
-        """A member, with its words beside its value."""
+    def __new__(cls, value: str, means: str, todo: str, replay: str, dependency: str = "") -> Self:
+        """Creates a member that carries its texts."""
         member = str.__new__(cls, value)
         member._value_ = value
-        member.means, member.todo, member.replay = means, todo, replay
+        member.means, member.todo, member.replay, member.dependency = means, todo, replay, dependency
         return member
 
-    # The event's own fault: dead letter.
+    @property
+    def retried(self) -> bool:
+        """Whether the event is retried; otherwise it is dead-lettered."""
+        return self.replay == _RETRIED
+
+    # Rejected events: dead-lettered.
     NOT_JSON = (
         "not_json",
-        "The record is not one JSON object in UTF-8, or it has a key twice, `NaN`, or absurd nesting.",
-        "Look at the bytes and mend the producer.",
+        "The record is not a single JSON object in UTF-8, has a duplicate key or `NaN`, or is nested too deeply.",
+        "Read the bytes and fix the producer.",
         "no: the bytes stay as they are",
     )
     UNKNOWN_SHAPE = (
         "unknown_shape",
-        "A JSON object, but neither a header nor its content says which type it is.",
+        "Valid JSON, but the event type could not be determined from headers or body.",
         "Have the producer send the `event_type` header.",
-        "no, unless a later version knows the shape",
+        "no, unless a later version supports the format",
     )
     INVALID_CLOUDEVENT = (
         "invalid_cloudevent",
-        (
-            "The record says that it is a CloudEvent, but it breaks the CloudEvents 1.0 specification, or its data is no "
-            "object."
-        ),
-        "Mend the producer; `id`, `source`, `type` and `specversion` are required.",
+        "The record claims to be a CloudEvent but violates the CloudEvents 1.0 specification, or its data is not an object.",
+        "Fix the producer; `id`, `source`, `type` and `specversion` are required.",
         "no",
     )
     INVALID_PAYLOAD = (
         "invalid_payload",
-        "A deletion or profile with a field missing or of the wrong form; the detail names the field.",
-        "Have the producer send the event again, correctly. A deletion has not happened in Matrix.",
+        "A field of the payload is missing or malformed; the detail names the field.",
+        "Have the producer send a correct event. A deletion has not happened in Matrix.",
         "no, unless a later version accepts the field",
     )
     INVALID_DISPLAY_NAME = (
         "invalid_display_name",
-        (
-            "Synapse can't store the name: over 256 characters, a NUL or a lone surrogate. Name and avatar stay as they "
-            "were."
-        ),
-        "Have the person choose another name; the next profile event sets it.",
+        "Synapse can't store the name: over 256 characters, a NUL or a lone surrogate. Name and avatar are unchanged.",
+        "Have the user choose another name; the next profile event sets it.",
         "no",
     )
     AVATAR_INVALID = (
         "avatar_invalid",
         (
-            "The avatar is neither an `mxc://` nor an `https://` address that Synapse can store. The name is applied, the "
-            "avatar stays as it was."
+            "The avatar is neither an `mxc://` nor an `https://` URL that Synapse can store. The name is applied, the "
+            "avatar is unchanged."
         ),
-        "Mend the address in the identity service; the next profile event sets it.",
+        "Fix the URL in the identity service; the next profile event sets it.",
         "no",
     )
     AVATAR_HOST_NOT_ALLOWED = (
         "avatar_host_not_allowed",
         (
-            "The avatar is an `https://` address whose host is not among `AVATAR_ALLOWED_HOSTS`. The name is applied, "
-            "the avatar stays as it was."
+            "The avatar is an `https://` URL whose host is not in `AVATAR_ALLOWED_HOSTS`. The name is applied, the "
+            "avatar is unchanged."
         ),
         "Add the host, if it is trusted.",
         "yes, once the host is allowed",
@@ -80,17 +88,17 @@ class Reason(StrEnum):
     AVATAR_ADDRESS_REFUSED = (
         "avatar_address_refused",
         (
-            "The image's host resolves to an address that is not on the internet: private, loopback, link-local, shared"
-            " or reserved. The name is applied, the avatar stays as it was."
+            "The image host resolves to an address that is not public: private, loopback, link-local, shared or "
+            "reserved. The name is applied, the avatar is unchanged."
         ),
-        "Ask why that name leads into a network; an image must come from a public address.",
+        "Find out why the host name resolves to an internal address; images must come from a public one.",
         "yes, once the name resolves to a public address",
     )
     AVATAR_REDIRECTS = (
         "avatar_redirects",
         (
-            "The image's host redirects more than 3 times, or to a host that is not allowed or not https. The name is "
-            "applied, the avatar stays as it was."
+            "The image host redirects more than 3 times, or to a host that is not allowed or not https. The name is "
+            "applied, the avatar is unchanged."
         ),
         "Allow the host that it redirects to, if it is trusted.",
         "yes, once that host is allowed",
@@ -98,155 +106,159 @@ class Reason(StrEnum):
     AVATAR_NOT_FOUND = (
         "avatar_not_found",
         (
-            "The image's host answered with a 4xx, or with another status that brings no image; the detail has it. The "
-            "name is applied, the avatar stays as it was."
+            "The image host answered with a 4xx or another status without an image; the detail has the status. The "
+            "name is applied, the avatar is unchanged."
         ),
-        "Look whether the image can be read without logging in.",
+        "Check that the image can be fetched without logging in.",
         "yes, once it can",
     )
     AVATAR_TOO_LARGE = (
         "avatar_too_large",
         (
-            "The image has over 8 MiB, over 8192 pixels a side, or over 32 Mi pixels in all. The name is applied, the "
-            "avatar stays as it was."
+            "The image is over 8 MiB, over 8192 pixels a side, or over 32 Mi pixels in total. The name is applied, the "
+            "avatar is unchanged."
         ),
-        "Have the identity service store a smaller one.",
-        "yes, once the address has a smaller one",
+        "Have the identity service store a smaller image.",
+        "yes, once the URL has a smaller one",
     )
     AVATAR_NOT_AN_IMAGE = (
         "avatar_not_an_image",
         (
-            "The content is neither PNG, JPEG, GIF nor WebP, has a corrupt header, or is compressed in transit. The "
-            "name is applied, the avatar stays as it was."
+            "The content is not PNG, JPEG, GIF or WebP, has a corrupt header, or is compressed in transit. The name is "
+            "applied, the avatar is unchanged."
         ),
-        "Look at what the address gives.",
-        "yes, once it gives an image",
+        "Check what the URL returns.",
+        "yes, once it returns an image",
     )
     AVATAR_UNAVAILABLE = (
         "avatar_unavailable",
         (
-            "The image's host can't be reached, has no valid certificate, fails, or takes over 5 s. It is then left "
-            "alone for 30 s, in which this is the answer at once. The name is applied, the avatar stays as it was."
+            "The image host is unreachable, has no valid certificate, fails, or takes over 5 s. It is not contacted "
+            "again for 30 s; avatars from it are rejected at once until then. The name is applied, the avatar is unchanged."
         ),
-        "Look at the image's host.",
+        "Check the image host.",
         "yes, once the host works",
     )
     SYNAPSE_REFUSED = (
         "synapse_refused",
-        (
-            "Synapse works for others and answered this call with a 400, 409 or 413 of its own; the detail has its error "
-            "code."
-        ),
-        "Look the code up in Synapse's log at that time.",
-        "yes, once what Synapse objects to has changed",
+        "Synapse is healthy and answered this request with 400, 409 or 413; the detail has its error code.",
+        "Look up the error code in Synapse's log at that time.",
+        "yes, once the cause of the refusal is gone",
     )
     SYNAPSE_ERROR = (
         "synapse_error",
-        "Synapse works for others but failed on this call again and again, with 5xx or a timeout.",
+        "Synapse is healthy, but this request kept failing with 5xx or timeouts.",
         "Look for the traceback in Synapse's log.",
-        "yes, once Synapse is mended",
+        "yes, once Synapse is fixed",
     )
     DELETION_BRAKE = (
         "deletion_brake",
         (
-            "More accounts were deleted within an hour than `MATRIX_MAX_DELETIONS_PER_HOUR`. Nothing was done for this "
-            "one, and nothing is remembered of it."
+            "More accounts were deleted within an hour than `MATRIX_MAX_DELETIONS_PER_HOUR` allows. Nothing was done "
+            "for this user, and nothing is stored about the event."
         ),
         (
-            "Ask the identity service whether the deletions are meant. If so, raise the limit and replay; if not, leave"
-            " the letters."
+            "Ask the identity service whether the deletions are intended. If so, raise the limit and replay; if not, "
+            "leave the dead letters."
         ),
         "yes, once the limit allows it",
     )
     EXTERNAL_ID_TAKEN = (
         "external_id_taken",
         (
-            "The account was created, but its identity belongs to another account at `MATRIX_OIDC_PROVIDER`: the "
-            "person's login leads there. The header `x-dead-letter-ids` has both."
+            "The account was created, but its external id at `MATRIX_OIDC_PROVIDER` belongs to another account, which "
+            "the user's login opens. The header `x-dead-letter-ids` has both."
         ),
-        "Decide which account is the person's; deactivate the other or take the identity from it.",
-        "yes, once the identity is free",
+        "Decide which account is the user's; deactivate the other or remove the external id from it.",
+        "yes, once the external id is free",
     )
     DELIVERY = (
         "delivery",
-        "Not the function's letter but daprd's own: the net under it, which catches what was never answered.",
-        "Look at daprd's log of that time, and at the Resiliency policy: with `maxRetries: -1` none should be here.",
-        "yes: the function has not seen it, or could not answer",
+        "Dead-lettered by daprd, not by the function: Dapr's retries ran out.",
+        "Check daprd's log at that time and the Resiliency policy: with `maxRetries: -1` this does not happen.",
+        "yes: the function has not seen the event, or could not answer",
     )
 
-    # The world's fault: RETRY.
+    # Dependency failures: retried.
     STARTING = (
         "starting",
-        "The function has not yet found its sidecar, its token, the state store and Synapse.",
+        "The function has not yet reached its sidecar, its token, the state store and Synapse.",
         "If it lasts: is daprd running, and are `DAPR_HTTP_PORT` and `DAPR_GRPC_PORT` its ports?",
-        "not needed",
+        _RETRIED,
+        "sidecar",
     )
     SECRET_UNAVAILABLE = (
         "secret_unavailable",
-        "The secret store gave no `MATRIX_ADMIN_TOKEN`.",
+        "The secret store returned no `MATRIX_ADMIN_TOKEN`.",
         "Check `SECRET_STORE_NAME` and `SECRET_NAME`, and that the Dapr Configuration allows this secret.",
-        "not needed",
+        _RETRIED,
+        "secret",
     )
     TOKEN_REFUSED = (
         "token_refused",
-        "Synapse refuses the token, or its owner is no server admin (any more).",
+        "Synapse rejects the token, or its owner is not (or no longer) a server admin.",
         "Renew the token.",
-        "not needed",
+        _RETRIED,
+        "token",
     )
     SERVER_NAME_MISMATCH = (
         "server_name_mismatch",
         "The token belongs to a homeserver other than `MATRIX_SERVER_NAME`.",
         "Set `MATRIX_SERVER_NAME` to `server_name` of `homeserver.yaml`.",
-        "not needed",
+        _RETRIED,
+        "token",
     )
     SYNAPSE_UNAVAILABLE = (
         "synapse_unavailable",
-        "Synapse does not answer, or fails on a call that must work; its database may be away.",
+        "Synapse does not answer, or fails on a call that must work; its database may be down.",
         "Bring Synapse and its database up.",
-        "not needed",
+        _RETRIED,
+        "synapse",
     )
     SYNAPSE_UNEXPECTED = (
         "synapse_unexpected",
-        "The answer is not one that Synapse gives: a proxy, or a wrong address.",
+        "The answer does not come from Synapse: a proxy answered, or the URL is wrong.",
         "`MATRIX_HOMESERVER_URL` must reach `/_matrix` and `/_synapse/admin`.",
-        "not needed",
+        _RETRIED,
+        "synapse",
     )
     RATE_LIMITED = (
         "rate_limited",
         "Synapse asks to wait longer than the 15 s that a call may wait.",
         "Lift the rate limit of the admin account.",
-        "not needed",
+        _RETRIED,
     )
     STATE_UNAVAILABLE = (
         "state_unavailable",
         "The state store can't be read or written, or holds a record that this version can't read.",
         "Check the component that `STATE_STORE_NAME` names and its database; run the version that wrote the records.",
-        "not needed",
+        _RETRIED,
+        "state",
     )
     CONFLICT = (
         "conflict",
         "Another writer changed the user's record three times in a row.",
-        "Nothing if it passes. If not: who else writes to this state store?",
-        "not needed",
+        "Nothing if it passes. If not: which other process writes to this state store?",
+        _RETRIED,
     )
     PUBLISH_FAILED = (
         "publish_failed",
         "The dead letter could not be published.",
         "Does the topic `<topic>.matrix.dead` exist, and may daprd write to it?",
-        "not needed",
+        _RETRIED,
     )
     TOO_SLOW = (
         "too_slow",
-        "One user's calls took over 30 s.",
-        "Look at Synapse's load.",
-        "not needed",
+        "The calls for one user took over 30 s.",
+        "Check Synapse's load.",
+        _RETRIED,
     )
     UNEXPECTED = (
         "unexpected",
-        "A bug of this service. Nothing is thrown away: the event waits until it is mended.",
+        "A bug in this service. No event is lost: it stays in Kafka until a fixed version runs.",
         (
             "Look for `user_failed`, `batch_failed`, `probe_failed` or `start_failed` in the log and report `error` and "
             "`at`."
         ),
-        "not needed",
+        _RETRIED,
     )

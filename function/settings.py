@@ -1,6 +1,6 @@
-"""All settings: name, default and meaning in one place, read from the environment once at the start.
+"""Defines every setting with its default and meaning, and reads them from the environment once at the start.
 
-The admin token is not among them: it is read through Dapr's secret store (secrets.py).
+The admin token is not a setting: it is read from Dapr's secret store. docs/reference/settings.md is generated from here.
 """
 
 import difflib
@@ -18,31 +18,36 @@ SECRET_KEY = "MATRIX_ADMIN_TOKEN"  # noqa: S105 - the name of the key inside the
 DEAD_SUFFIX, REPLAY_SUFFIX = ".matrix.dead", ".matrix.replay"
 DRY_SUFFIX = "-dry-run"
 
-# Kubernetes adds such variables for every Service of a namespace; they are not settings.
+# Kubernetes sets these variables for every Service of a namespace; they are not settings.
 _SERVICE_LINK = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)\w*)?)")
-# The local stack's, for scripts; harmless beside the function.
+# Set by the local stack for scripts; not a setting.
 _STACK = frozenset({"MATRIX_ADMIN_TOKEN_FILE"})
 _OURS = re.compile(r"(MATRIX|KAFKA|SECRET|STATE_STORE|PUBSUB|DEAD_LETTERS|AVATAR|APP|LOG)(_.*)?")
 _NAME = re.compile(r"[A-Za-z0-9.\-\[\]:]{1,255}")
 
 
 class SidecarSettings(BaseSettings):
-    """What each Dapr app of the project needs; every field is the environment variable of the same name in capitals."""
+    """The settings that the tools need too; each field is the environment variable of the same name in capitals."""
 
     model_config = SettingsConfigDict(frozen=True, case_sensitive=False, extra="ignore")
 
     kafka_identity_events_topic: str = Field(
-        "nova.identity.events", min_length=1, description="the topic of the identity service"
+        "nova.identity.events",
+        min_length=1,
+        description="the topic of the identity service; `.matrix.dead` and `.matrix.replay` are appended for the other two",
     )
     state_store_name: str = Field("statestore", description="name of the Dapr state store component")
     dead_letters_pubsub_name: str = Field(
         "pubsub-dead-letters", description="name of the Dapr pub/sub component of `dead-letters` and `replay`"
     )
-    app_host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 where kubelet probes the pod")
+    app_host: str = Field("127.0.0.1", description="address to listen on; `0.0.0.0` where kubelet probes the pod")
     app_port: int = Field(18080, ge=1, le=65535, description="port to listen on; `dapr run` sets it")
-    app_api_token: SecretStr = Field(min_length=8, description="what daprd sends as dapr-api-token with each event")
+    app_api_token: SecretStr = Field(
+        min_length=8,
+        description="the token that daprd sends as `dapr-api-token` with each request; at least 8 characters",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="DEBUG adds a line for every event, INFO for every change"
+        "INFO", description="`DEBUG` adds a line for every event, `INFO` for every change; also `WARNING`, `ERROR`"
     )
 
     @property
@@ -57,36 +62,41 @@ class SidecarSettings(BaseSettings):
 class Settings(SidecarSettings):
     """The function's settings."""
 
-    kafka_enabled: bool = Field(True, description="false: subscribe to nothing; offsets stay, true resumes there")
+    kafka_enabled: bool = Field(True, description="`false`: subscribe to nothing; offsets stay, `true` resumes there")
     kafka_brokers: str = Field("", description="read by daprd's pub/sub component, not by the function")
     kafka_consumer_group_id: str = Field("", description="read by daprd's pub/sub component, not by the function")
-    matrix_enabled: bool = Field(True, description="false: the same as KAFKA_ENABLED=false")
-    matrix_homeserver_url: HttpUrl = Field(description="where Synapse's client and admin APIs answer")
+    matrix_enabled: bool = Field(True, description="`false`: the same as `KAFKA_ENABLED=false`")
+    matrix_homeserver_url: HttpUrl = Field(description="base URL of Synapse's client and admin APIs")
     matrix_server_name: str = Field(description="the part after the colon of a Matrix id")
-    matrix_service_user: str = Field("", description="the Matrix id of the admin account that owns the token")
-    matrix_precreate_users: bool = Field(False, description="true: make accounts ahead of the first login")
+    matrix_service_user: str = Field(
+        "", description="the Matrix id of the admin account that owns the token; only `check` compares it"
+    )
+    matrix_precreate_users: bool = Field(False, description="`true`: create accounts before the first login")
     matrix_oidc_provider: str = Field(
-        "oidc-nova", description="under which Synapse knows the identity service: `oidc-` and its idp_id"
+        "oidc-nova", description="Synapse's auth provider id of the identity service: `oidc-` followed by its `idp_id`"
     )
     matrix_max_deletions_per_hour: int = Field(
-        500, ge=0, description="of one pod; what is beyond goes to the dead letters as deletion_brake; 0 for no limit"
+        500,
+        ge=0,
+        description="limit per pod; deletions over it are dead-lettered as `deletion_brake`; `0` for no limit",
     )
     matrix_dry_run: bool = Field(
-        False, description="true: log what would be done, and do nothing; needs a consumer group of its own"
+        False,
+        description="`true`: log the calls instead of making them; needs its own consumer group, whose name ends with `-dry-run`",
     )
     avatar_allowed_hosts: str = Field(
-        "", description="hosts, separated by commas, from which https avatars may be copied; empty: none"
+        "", description="comma-separated hosts from which `https://` avatars may be copied; empty: none"
     )
     pubsub_name: str = Field(
         "pubsub", description="name of the first Dapr pub/sub component; dead letters go through it"
     )
     pubsub_components: int = Field(
         6, ge=1, le=16,
-        description="how many there are: `PUBSUB_NAME`, `PUBSUB_NAME-2` and so on; each has a batch of its own in flight; "
-        "daprd says nothing of one that it does not have",
+        description="number of pub/sub components: `PUBSUB_NAME`, `PUBSUB_NAME-2` and so on; each has its own batch in flight; "
+        "daprd does not report a missing one",
     )  # fmt: skip
     secret_store_name: str = Field("secretstore", description="name of the Dapr secret store component")
-    secret_name: str = Field("realtime-chat-service-secret", description="the secret with the key MATRIX_ADMIN_TOKEN")
+    secret_name: str = Field("realtime-chat-service-secret", description="the secret with the key `MATRIX_ADMIN_TOKEN`")
 
     @property
     def pubsub_names(self) -> list[str]:
@@ -122,7 +132,7 @@ class Settings(SidecarSettings):
 
     @model_validator(mode="after")
     def _dry_run_has_its_own_group(self) -> "Settings":
-        """Its events are acknowledged and not applied: in the function's own group they would be lost."""
+        """Requires another group: a dry run acknowledges events unapplied, which in the function's group would lose them."""
         if self.matrix_dry_run and not self.kafka_consumer_group_id.endswith(DRY_SUFFIX):
             raise ValueError(
                 f"KAFKA_CONSUMER_GROUP_ID: with MATRIX_DRY_RUN=true expected a group of its own, ending with {DRY_SUFFIX}"
@@ -144,7 +154,7 @@ def _listed(value: str) -> list[str]:
 
 
 class WrongSettings(Exception):
-    """Settings that stop the start; `problems` are lines for a person, each with a variable and what it should be."""
+    """Settings that prevent the start; `problems` has a line for each, with the variable and the value that it expects."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("; ".join(problems))
@@ -158,10 +168,10 @@ def load(kind: type[Kind]) -> Kind:
     """Reads the environment of the process.
 
     Args:
-        kind: which settings: the function needs all of them, its tools fewer.
+        kind: the class of settings: the function needs all of them, its tools fewer.
 
     Raises:
-        WrongSettings: a value is wrong, missing, or a variable of ours is mistyped.
+        WrongSettings: a value is wrong or missing, or the name of a variable is mistyped.
     """
     problems = _mistyped(os.environ)
     try:

@@ -122,45 +122,43 @@ def _typed(event: BaseCloudEvent) -> Decoded:
     kind = TYPES.get(event.get_type())
     if kind is None:
         return Ignored(event.get_id())
+    payload, read = PAYLOADS[kind]
     try:
-        return _READ[kind](event, event.get_data())
+        return read(event, payload.model_validate(event.get_data()))
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, e['loc']))}: {e['type']}" for e in error.errors(include_input=False)]
         raise Rejected(Reason.INVALID_PAYLOAD, "; ".join(problems)) from None
 
 
-def _deleted(event: BaseCloudEvent, data: Any) -> UserDeleted:
-    body = _Deleted.model_validate(data)
+def _deleted(event: BaseCloudEvent, body: _Deleted) -> UserDeleted:
     at = _own_time(body.deleted_at, event, "deleted_at")
     return UserDeleted(event.get_id(), body.user_id, at, erase=not body.soft_delete)
 
 
-def _profile(event: BaseCloudEvent, data: Any) -> ProfileUpdated:
-    body = _Profile.model_validate(data)
+def _profile(event: BaseCloudEvent, body: _Profile) -> ProfileUpdated:
     at = _own_time(body.updated_at, event, "updated_at")
     name = _display_name(body.display_name) or _display_name(body.username)
     return ProfileUpdated(event.get_id(), body.user_id, at, name, _avatar(body.avatar_url))
 
 
-def _created(event: BaseCloudEvent, data: Any) -> UserCreated:
-    body = _Created.model_validate(data)
+def _created(event: BaseCloudEvent, body: _Created) -> UserCreated:
     at = _own_time(body.created_at, event, "created_at")
     return UserCreated(event.get_id(), body.user_id, at, _display_name(body.username))
 
 
-def _password_changed(event: BaseCloudEvent, data: Any) -> PasswordChanged | Ignored:
-    body = _PasswordChanged.model_validate(data)
+def _password_changed(event: BaseCloudEvent, body: _PasswordChanged) -> PasswordChanged | Ignored:
     at = _own_time(body.changed_at, event, "changed_at")
     return (
         PasswordChanged(event.get_id(), body.user_id, at) if body.invalidate_all_sessions else Ignored(event.get_id())
     )
 
 
-_READ: dict[EventType, Callable[[BaseCloudEvent, Any], Decoded]] = {
-    EventType.DELETED: _deleted,
-    EventType.PROFILE_UPDATED: _profile,
-    EventType.CREATED: _created,
-    EventType.PASSWORD_CHANGED: _password_changed,
+# The fields that are read of each type's payload, and the function that makes an event of them.
+PAYLOADS: dict[EventType, tuple[type[BaseModel], Callable[[BaseCloudEvent, Any], Decoded]]] = {
+    EventType.DELETED: (_Deleted, _deleted),
+    EventType.PROFILE_UPDATED: (_Profile, _profile),
+    EventType.CREATED: (_Created, _created),
+    EventType.PASSWORD_CHANGED: (_PasswordChanged, _password_changed),
 }
 
 

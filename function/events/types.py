@@ -1,5 +1,6 @@
 """Defines the events of the identity service that this service handles, and their names. Pure."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -60,22 +61,39 @@ Decoded = Event | Ignored | Rejected
 
 
 class EventType(StrEnum):
-    """An event type as the producer names it today; `old` is the name that earlier producers used."""
+    """An event type as the producer names it today.
+
+    Attributes:
+        event: the class that it decodes to.
+        old: the name that earlier producers used.
+        effects: what happens in Synapse, by case ("" if there is only one case).
+    """
 
     event: type[Event]
     old: str
+    effects: Mapping[str, str]
 
-    def __new__(cls, value: str, event: type[Event], old: str) -> Self:
-        """Makes a member from its name, the class that it decodes to, and its old name."""
+    def __new__(cls, value: str, event: type[Event], old: str, effects: Mapping[str, str]) -> Self:
+        """Makes a member from its name, the class that it decodes to, its old name and its effects."""
         member = str.__new__(cls, value)
         member._value_ = value
-        member.event, member.old = event, old
+        member.event, member.old, member.effects = event, old, effects
         return member
 
-    CREATED = "identity.user.created", UserCreated, "UserCreatedEvent"
-    DELETED = "identity.user.deleted", UserDeleted, "UserDeletedEvent"
-    PASSWORD_CHANGED = "identity.user.password_changed", PasswordChanged, "PasswordChangedEvent"
-    PROFILE_UPDATED = "identity.user.profile_updated", ProfileUpdated, "UserProfileUpdatedEvent"
+    DELETED = "identity.user.deleted", UserDeleted, "UserDeletedEvent", {
+        "soft": "the account is deactivated",
+        "hard": "the account is deactivated and erased: name and avatar go too",
+    }  # fmt: skip
+    PROFILE_UPDATED = "identity.user.profile_updated", ProfileUpdated, "UserProfileUpdatedEvent", {
+        "": "the display name is set (`username` if it is empty); an `mxc://` avatar is set, an `https://` avatar is copied "
+        "from an allowed host, an empty avatar is removed",
+    }  # fmt: skip
+    CREATED = "identity.user.created", UserCreated, "UserCreatedEvent", {
+        "": "with `MATRIX_PRECREATE_USERS=true`, the account is created before the first login",
+    }  # fmt: skip
+    PASSWORD_CHANGED = "identity.user.password_changed", PasswordChanged, "PasswordChangedEvent", {
+        "": "with `invalidate_all_sessions`, every session is ended",
+    }  # fmt: skip
 
 
 # Both names of each type.

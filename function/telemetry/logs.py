@@ -1,7 +1,8 @@
-"""JSON log lines: an event name and allow-listed fields, one object a line on standard error.
+"""Writes JSON log lines to standard error: an event name and allow-listed fields, one object per line.
 
-A field that is not on the list is dropped here, whoever logged it, so that no name, address, token or body can
-reach a log by a slip. Other libraries' lines keep only logger, level and exception type for the same reason.
+A field that is not in `FIELDS` is dropped here, so that no name, address, token or body can reach a log by mistake. Lines of
+other libraries keep only logger, level and exception type for the same reason. docs/reference/logs.md is generated from
+`EVENTS` and `FIELDS`.
 """
 
 import json
@@ -9,12 +10,76 @@ import logging
 import re
 import sys
 import traceback
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
-FIELDS = frozenset({
-    "accounts", "attempts", "call", "detail", "event_id", "event_type", "offset", "outcome", "outcomes", "partition", "pending",
-    "port", "ready", "reason", "seconds", "size", "status", "topic", "version",
-})  # fmt: skip
+# Every field that a line can have, with its meaning. A value comes from a closed set or passes `plain`.
+FIELDS = {
+    "call": "the call on Synapse, or the dead letter, that a dry run did not make",
+    "detail": "field names, statuses and error codes; never a name, an address or a token",
+    "event_id": "the event's id, `-` if it has none",
+    "event_type": "the class of the decoded event, `Ignored` or `Rejected`",
+    "offset": "Kafka offset of the record",
+    "outcome": "the event's outcome",
+    "outcomes": "number of events by outcome",
+    "partition": "Kafka partition of the record",
+    "port": "the port that the process listens on",
+    "reason": "why the event was dead-lettered or is retried; for a batch, the number of retries by reason",
+    "size": "a number of records, deletions, rooms or bytes, as the event's meaning says",
+    "topic": "Kafka topic of the record",
+    "version": "the version that runs",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LogEvent:
+    """One kind of log line: the value of `event`, its level, its fields, and what it tells."""
+
+    name: str
+    level: str
+    fields: tuple[str, ...]
+    means: str
+
+
+_FAILURE = ("error", "at")  # written for an exception, not passed by the caller
+EVENTS = (
+    LogEvent("started", "info", ("version", "port"), "the process listens; it is not yet ready"),
+    LogEvent("stopped", "info", (), "the process exits after SIGTERM"),
+    LogEvent("switched_off", "warning", ("detail",), "nothing is consumed: `KAFKA_ENABLED` or `MATRIX_ENABLED` is false"),
+    LogEvent("ready", "info", (), "all probes pass again"),
+    LogEvent("not_ready", "warning", ("reason", "detail"), "a dependency fails; logged again when the reason changes"),
+    LogEvent(
+        "event", "info for applied, warning for dead letters, else debug",
+        ("outcome", "event_type", "event_id", "topic", "partition", "offset", "reason", "detail"), "the outcome of one event",
+    ),
+    LogEvent(
+        "batch", "info, or debug if nothing changed", ("size", "outcomes", "reason"),
+        "one batch of `size` records: events by outcome, and retries by reason",
+    ),
+    LogEvent("batch_waits", "warning", ("reason", "detail", "size"), "a whole batch of `size` records is answered RETRY"),
+    LogEvent("dead_letter_waits", "warning", ("reason", "detail"), "a dead letter could not be published; its event is retried"),
+    LogEvent("deletion_brake", "error", ("size",), "`size` deletions of one user exceeded the limit and were dead-lettered"),
+    LogEvent("rooms_left", "warning", ("size",), "a deactivated user was still joined to `size` rooms; deactivation is retried"),
+    LogEvent("rooms_unknown", "warning", ("reason", "detail"), "Synapse did not return the rooms of a deactivated user"),
+    LogEvent("departures_wait", "debug", ("reason", "detail"), "the room checks wait for Synapse or the state store"),
+    LogEvent("would", "info", ("call",), "with `MATRIX_DRY_RUN=true`: a call that was not made"),
+    LogEvent(
+        "caller_refused", "warning", ("detail",),
+        "a request had no valid `dapr-api-token`: daprd's `APP_API_TOKEN` differs, or another client calls",
+    ),
+    LogEvent(
+        "batch_refused", "error", ("detail", "size"),
+        "a batch with a valid token is larger (`size` bytes) than Kafka's limits allow; daprd sends it again",
+    ),
+    LogEvent("envelope_unreadable", "error", ("detail", "size"), "a request of `size` bytes is not a bulk batch; daprd sends it again"),
+    LogEvent("entry_unreadable", "error", ("detail", "topic"), "an entry is not base64 as `rawPayload` requires; it is retried"),
+    LogEvent("user_failed", "error", _FAILURE, "a bug in processing one user's events: exception type and place"),
+    LogEvent("batch_failed", "error", _FAILURE, "a bug in processing a batch"),
+    LogEvent("probe_failed", "error", _FAILURE, "a bug in a readiness probe"),
+    LogEvent("start_failed", "error", _FAILURE, "a bug at the start"),
+    LogEvent("departures_failed", "error", _FAILURE, "a bug in the room checks"),
+    LogEvent("library", "warning and above", ("logger",), "a line of a library, without its text"),
+)  # fmt: skip
 
 _PLAIN = re.compile(r"[A-Za-z0-9._:/\-]{1,128}")
 _logger = logging.getLogger("function")

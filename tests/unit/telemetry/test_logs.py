@@ -99,7 +99,7 @@ def test_other_libraries_keep_logger_and_level_only(lines: Lines) -> None:
 
 def test_a_line_stays_one_line_whatever_is_in_a_field(lines: Lines) -> None:
     """A newline in a value would forge a line."""
-    log(logging.INFO, "event", detail='a\nb\u2028"{}', outcomes={"applied": 1}, seconds=object())
+    log(logging.INFO, "event", detail='a\nb\u2028"{}', outcomes={"applied": 1}, size=object())
     assert len(lines.text.splitlines()) == 1
     assert lines.objects[0]["detail"] == 'a\nb\u2028"{}'
 
