@@ -1,6 +1,6 @@
 # Targets for people; `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup up down demo demo-picture dead-letters replay test replay-drill k8s-test alerts-test dashboard dashboard-picture bench bench-more bench-profile fuzz vulnerabilities check lock clean
+.PHONY: help setup up down demo demo-picture dead-letters replay test unit replay-drill k8s-test alerts-test dashboard dashboard-picture bench bench-more bench-profile fuzz vulnerabilities docs check lock clean
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
@@ -25,7 +25,7 @@ up: setup ## Start Kafka, Synapse and the function, and keep them running
 down: setup ## Stop what `make up` started
 	@$(RUN)/python -m dev down
 
-demo: setup ## Run about twenty events through the real stack and show what became of them
+demo: setup ## Run about twenty events through the real stack and show the outcomes
 	@$(RUN)/python -m dev.demo
 
 demo-picture: setup ## Run the demo and draw what it shows as docs/demo.svg
@@ -41,21 +41,24 @@ test: setup ## Set up and run all tests, on real servers
 	@$(RUN)/python -m dev tools
 	@$(RUN)/python -m pytest
 
-bench: setup ## Measure beside peers and limits; QUICK=1: two minutes, correctness only; ARGS="--only noise --runs 1"
+unit: setup ## Run the tests that need no servers, on all cores
+	@$(RUN)/python -m pytest tests/unit tests/docs tests/benchmarks tests/manifests -n auto --dist loadfile
+
+bench: setup ## Measure against peers and limits; QUICK=1: two minutes, correctness only; ARGS="--only noise --runs 1"
 	@$(RUN)/python -m dev tools
 	@$(RUN)/python -m benchmarks $(if $(QUICK),--quick) $(ARGS)
 
-bench-more: setup ## How it grows with partitions, batches, components and replicas, and memory over a million events
+bench-more: setup ## Measure how it scales with partitions, batches, components and replicas, and memory over a million events
 	@$(RUN)/python -m dev tools
 	@$(RUN)/python -m benchmarks.studies.scaling
 	@$(RUN)/python -m benchmarks.studies.soak
 
-bench-profile: setup ## Where the function's time goes on noise, from samples of the running process
+bench-profile: setup ## Sample the running process on noise and show where its time goes
 	@$(RUN)/python -m dev tools
 	@$(RUN)/python -m benchmarks.studies.stages
 	@$(RUN)/python -m benchmarks.studies.profiling
 
-replay-drill: setup ## Break 60 of 2,000 events in eight ways, mend the causes, replay, and count (part of `make test`)
+replay-drill: setup ## Break 60 of 2,000 events in eight ways, fix the causes, replay, and count (part of `make test`)
 	@$(RUN)/python -m dev tools
 	@$(RUN)/python -m pytest tests/integration/test_replay.py
 
@@ -63,10 +66,10 @@ k8s-test: setup ## Apply the manifests to a real API server with Dapr on it, and
 	@$(RUN)/python -m dev.k8s
 	@$(RUN)/python -m pytest tests/k8s
 
-alerts-test: setup ## Have Prometheus' own tool show that each alert fires when it should, and only then
+alerts-test: setup ## Verify with promtool that each alert fires when it should, and only then
 	@$(RUN)/python -m dev.monitoring.alerts
 
-dashboard: setup ## Write the Grafana dashboard anew from dev/monitoring/dashboard.py
+dashboard: setup ## Write the Grafana dashboard from dev/monitoring/dashboard.py
 	@$(RUN)/python -m dev.monitoring.dashboard
 
 dashboard-picture: setup ## Draw the dashboard from two minutes of a real run (builds Prometheus)
@@ -75,15 +78,22 @@ dashboard-picture: setup ## Draw the dashboard from two minutes of a real run (b
 fuzz: setup ## Feed the decoder garbage for ten minutes; ARGS="--minutes 1"
 	@$(RUN)/python -m tests.fuzz $(ARGS)
 
-vulnerabilities: setup ## Ask a database of known weaknesses about what is locked (needs one on the network)
-	@$(RUN)/python -m dev.vulnerabilities $(ARGS)
+vulnerabilities: setup ## Look up known vulnerabilities of the image's locked dependencies (needs a database on the network)
+	@$(RUN)/python -m pip_audit --require-hashes --disable-pip -r requirements.txt -r requirements-build.txt $(ARGS)
 
-check: setup ## Lint, types, layers and the Dockerfile
+COG := $(RUN)/python -m cogapp -p "from dev import reference" --verbosity=1
+GENERATED := README.md $(wildcard docs/reference/*.md)
+docs: setup ## Write the reference pages from the code
+	@$(COG) -r $(GENERATED)
+
+check: setup ## Lint, types, layers, the Dockerfile, English, and whether the reference pages are up to date
 	@$(RUN)/ruff check .
 	@$(RUN)/ruff format --check .
 	@$(RUN)/mypy
 	@$(RUN)/lint-imports
 	@$(RUN)/hadolint Dockerfile
+	@$(RUN)/python -m dev.prose
+	@$(COG) --check --check-fail-msg="run: make docs" $(GENERATED)
 
 LOCK := uv pip compile -q --generate-hashes --no-emit-index-url --universal --python-version 3.11 --custom-compile-command "make lock"
 lock: ## Renew the lock files (needs uv)

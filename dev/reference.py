@@ -21,8 +21,8 @@ from function.telemetry.metrics import METRICS
 HELP_COLUMNS = 120  # the docstrings fit
 # Instructions in the code are plain text; these get a link on the page.
 LINKS = {
-    "Renew the token": "../operations.md#rotating-the-token",
-    "Lift the rate limit": "../operations.md#lifting-the-rate-limit",
+    "Renew the token": "../deploy.md#rotating",
+    "Lift the rate limit": "../deploy.md#lifting-the-rate-limit",
 }
 
 
