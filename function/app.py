@@ -22,9 +22,7 @@ from function.dapr.pubsub import Publisher
 from function.dapr.secret_store import AdminToken
 from function.dapr.state_store import StateStore
 from function.dead_letters.publish import DeadLetters
-from function.dryrun import DryDeadLetters, DryStateStore, DrySynapse
 from function.health import PROBE_INTERVAL_FAILING, Health, Probe
-from function.homeserver.measured import Measured
 from function.homeserver.synapse import Synapse
 from function.homeserver.transport import HttpClient
 from function.outcomes import Reason, TryAgain
@@ -34,7 +32,7 @@ from function.routes import mount
 from function.settings import Settings
 from function.telemetry.logs import log, log_failure
 from function.telemetry.metrics import Metrics
-from function.telemetry.traces import OFF, Traces
+from function.telemetry.tracing import OFF, Traces, otlp_tracing
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +66,9 @@ def open_traces(environment: Mapping[str, str] = os.environ) -> Traces:
     if not environment.get(TRACES_TO) or environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return OFF
     try:
-        from function.telemetry.tracing import otlp_tracing  # noqa: PLC0415 - an optional extra, which costs nothing while it is off
+        return otlp_tracing()
     except ImportError:
         raise MissingExtra(f"{TRACES_TO}: is set; install matrix-account-sync[traces] as well") from None
-    return otlp_tracing()
 
 
 def open_avatars(settings: Settings) -> AbstractAsyncContextManager[AvatarSource]:
@@ -84,21 +81,21 @@ async def open_parts(
     settings: Settings, health: Health, metrics: Metrics, avatars: OpenAvatars = open_avatars, traces: Traces = OFF
 ) -> AsyncIterator[Parts]:
     """Opens the parts on the real sidecar and the real Synapse. Raises TryAgain while the sidecar does not answer."""
-    dry = settings.matrix_dry_run
-    transport = traces.calling(Measured(AiohttpTransport(), metrics))
-    http = HttpClient(transport, str(settings.matrix_homeserver_url), AGENT)
+    dry_run = settings.matrix_dry_run  # guarded where requests are sent, so that it covers every call
+    url = str(settings.matrix_homeserver_url)
+    http = HttpClient(AiohttpTransport(), url, AGENT, metrics=metrics, traces=traces, read_only=dry_run)
     async with open_client() as client, http, avatars(settings) as source:
         token = AdminToken(client, settings.secret_store_name, settings.secret_name, metrics)
-        synapse = (DrySynapse if dry else Synapse)(http, token, settings.matrix_server_name, writes=not dry)
-        state = (DryStateStore if dry else StateStore)(client, settings.state_store_name)
+        synapse = Synapse(http, token, settings.matrix_server_name)
+        state = StateStore(client, settings.state_store_name, read_only=dry_run)
         users = UserStore(state)
-        publisher = Publisher(client, settings.pubsub_name)
+        publisher = Publisher(client, settings.pubsub_name, read_only=dry_run)
         room_cleanup = RoomCleanup(state, synapse)
         reconciler = Reconciler(synapse, source, settings.matrix_oidc_provider)
         processor = BatchProcessor(
             users,
             reconciler,
-            (DryDeadLetters if dry else DeadLetters)(publisher, settings.dead_letter_topic),
+            DeadLetters(publisher, settings.dead_letter_topic),
             health,
             deletion_limit=DeletionLimit(settings.matrix_max_deletions_per_hour),
             room_cleanup=room_cleanup,
@@ -106,15 +103,13 @@ async def open_parts(
             traces=traces,
         )
         parts = Parts(processor, state, users, synapse, [state.probe, synapse.probe], reconciler, room_cleanup)
-        if dry:
-            yield parts
-            return
-        watching = asyncio.create_task(room_cleanup.watch())
+        watching = [] if dry_run else [asyncio.create_task(room_cleanup.watch())]
         try:
             yield parts
         finally:
-            watching.cancel()
-            await asyncio.wait([watching])
+            for task in watching:
+                task.cancel()
+                await asyncio.wait([task])
             await asyncio.to_thread(traces.flush)
 
 

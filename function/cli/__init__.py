@@ -66,7 +66,7 @@ def serve() -> None:
     except MissingExtra as error:
         print(error, file=sys.stderr)
         raise typer.Exit(2) from None
-    app = traces.around(create_app(settings, functools.partial(open_parts, traces=traces)))
+    app = traces.extract_context(create_app(settings, functools.partial(open_parts, traces=traces)))
     # Modules and routes stay: no collection need look at them again. A batch makes many objects and hardly a cycle.
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD)

@@ -1,5 +1,6 @@
 """Publishes records unchanged through Dapr's Kafka component. Chooses neither topic nor headers."""
 
+import logging
 from collections.abc import Mapping
 
 from dapr.aio.clients import DaprClient
@@ -7,6 +8,7 @@ from grpc import RpcError
 
 from function.dapr.bulk_envelope import KafkaRecord
 from function.outcomes import Reason, TryAgain
+from function.telemetry.logs import log
 
 # Words that Dapr and its Kafka component take as instructions when they stand in the metadata of a publish request.
 _INSTRUCTIONS = frozenset({
@@ -21,10 +23,11 @@ class Publisher:
     Args:
         client: client of the sidecar.
         pubsub: name of the Dapr pub/sub component.
+        read_only: whether records are logged instead of published, as in a dry run.
     """
 
-    def __init__(self, client: DaprClient, pubsub: str) -> None:
-        self._client, self._pubsub = client, pubsub
+    def __init__(self, client: DaprClient, pubsub: str, *, read_only: bool = False) -> None:
+        self._client, self._pubsub, self._read_only = client, pubsub, read_only
 
     async def publish(self, topic: str, record: KafkaRecord, headers: Mapping[str, str], partition: str) -> None:
         """Publishes the record's bytes and key, with `headers`.
@@ -39,6 +42,9 @@ class Publisher:
         Raises:
             TryAgain: Kafka did not take it.
         """
+        if self._read_only:
+            log(logging.INFO, "dry_run", operation="publish", topic=topic)
+            return
         metadata = dict(headers) | {"rawPayload": "true"}
         if key := record.dapr_metadata("key"):
             metadata["partitionKey"] = key

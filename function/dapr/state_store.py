@@ -27,10 +27,11 @@ class StateStore:
     Args:
         client: client of the sidecar.
         name: name of the Dapr state store component.
+        read_only: whether writes do nothing, as in a dry run.
     """
 
-    def __init__(self, client: DaprClient, name: str) -> None:
-        self._client, self._name = client, name
+    def __init__(self, client: DaprClient, name: str, *, read_only: bool = False) -> None:
+        self._client, self._name, self._read_only = client, name, read_only
 
     async def read_values(self, wanted: Iterable[str]) -> dict[str, Value]:
         """Returns bytes and ETag of each key; both are empty for a key without a value. Raises TryAgain."""
@@ -50,6 +51,8 @@ class StateStore:
             Conflict: at least one of them was changed in between; nothing was written.
             TryAgain: the store did not take them.
         """
+        if self._read_only:
+            return
         operations = [
             api_v1.TransactionalStateOperation(
                 operationType="upsert",
@@ -86,6 +89,9 @@ class StateStore:
 
     async def probe(self) -> None:
         """Writes and reads a key of its own, which detects a full or read-only store. Raises TryAgain."""
+        if self._read_only:
+            await self.read_values([PROBE_KEY])
+            return
         try:
             await self._client.save_state(self._name, PROBE_KEY, b"{}")
             await self._client.get_state(self._name, PROBE_KEY)

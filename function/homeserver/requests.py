@@ -1,5 +1,5 @@
-"""One call on Synapse's APIs: with the admin's token, a few tries, patience with the rate limiter, and the judgement
-whose fault a failure is. Knows no verb.
+"""Sends one request to Synapse's APIs: adds the admin token, retries, waits for the rate limiter, and decides whether the
+request or Synapse is at fault when it fails. Knows no endpoint but those of the probe.
 
 Statuses and error codes are those that Synapse 1.163 gives; see the Admin API's documentation.
 """
@@ -14,8 +14,8 @@ from urllib.parse import quote
 import httpx
 import stamina
 
-from function.homeserver.measured import verb
 from function.homeserver.transport import HttpClient
+from function.operations import Operation
 from function.outcomes import Reason, Rejected, TryAgain
 
 IN_FLIGHT = 16  # Synapse is one process: beyond this its throughput falls
@@ -29,12 +29,12 @@ PASSING_STATUSES = frozenset({500, 502, 503, 504})
 
 
 class _TransientError(Exception):
-    """One try failed in a way that the next may not."""
+    """A transient failure of one attempt."""
 
     def __init__(self, what: str, *, answered: bool) -> None:
         super().__init__(what)
         self.what = what
-        self.answered = answered  # Synapse took the request, so that the failure may be this request's own
+        self.answered = answered  # Synapse took the request: the request itself may be at fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +49,19 @@ Body = dict[str, Any] | Upload | None
 
 
 @dataclass(frozen=True, slots=True)
+class Request:
+    """A request to Synapse; `path` is quoted."""
+
+    operation: Operation
+    method: str
+    path: str
+    body: Body
+    timeout: httpx.Timeout
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """Synapse's answer; `body` is {} where it sent no JSON object."""
+    """Synapse's answer; `body` is {} if it sent no JSON object."""
 
     status: int
     body: dict[str, Any]
@@ -77,27 +88,25 @@ class AdminApi:
 
     Args:
         http: sends requests to the homeserver.
-        tokens: where the admin token comes from.
+        tokens: provides the admin token.
         server_name: the part after the colon of the users' Matrix ids.
-        writes: whether the probe may write.
     """
 
-    def __init__(self, http: HttpClient, tokens: TokenSource, server_name: str, *, writes: bool = True) -> None:
-        self._http, self._tokens, self._server_name, self._writes = http, tokens, server_name, writes
+    def __init__(self, http: HttpClient, tokens: TokenSource, server_name: str) -> None:
+        self._http, self._tokens, self._server_name = http, tokens, server_name
         self._in_flight = asyncio.Semaphore(IN_FLIGHT)
 
-    @verb
     async def probe(self) -> str:
-        """Whether Synapse can do its work for us: knows the token, reads as an admin may, and writes.
+        """Checks that Synapse accepts the token, lets it read as an admin, and can write.
 
         `/health` says none of that (it stays 200 while the database is down), so a value in the admin's own account
-        data is written, which nobody sees.
+        data is written. A dry run leaves that out.
 
         Returns:
             the Matrix id that the token belongs to.
 
         Raises:
-            TryAgain: with the first thing that is not as it must be.
+            TryAgain: a check failed; the first one that did is the reason.
         """
         try:
             me = await self._probed("GET", "/_matrix/client/v3/account/whoami")
@@ -108,7 +117,7 @@ class AdminApi:
                 raise TryAgain(Reason.SERVER_NAME_MISMATCH, "the token's homeserver is not MATRIX_SERVER_NAME")
             own = quote(user, safe="")
             await self._probed("GET", f"/_synapse/admin/v2/users/{own}")
-            if not self._writes:
+            if self._http.read_only:
                 return user
             data = f"/_matrix/client/v3/user/{own}/account_data/matrix-account-sync.probe"
             await self._probed("PUT", data, {"at": int(time.time())})
@@ -117,79 +126,82 @@ class AdminApi:
         return user
 
     async def _probed(self, method: str, path: str, body: Body = None) -> Answer:
-        return _raise_for_status(await self._with_token(method, path, body, PROBE_TIMEOUT))
+        request = Request(Operation.PROBE, method, path, body, PROBE_TIMEOUT)
+        return _raise_for_status(await self._with_token(request))
 
-    async def call(self, method: str, path: str, body: Body = None) -> Answer:
-        """One request with a few quick tries. What still fails then is the request's own fault only if Synapse works
-        for others, before and after one more try; else Synapse is unwell.
+    async def _call(self, operation: Operation, method: str, path: str, body: Body = None) -> Answer:
+        """Sends a request with a few quick retries. If it still fails, probes Synapse, tries once more and probes again.
+        Only if both probes pass is the request itself at fault (Rejected); otherwise Synapse is (TryAgain).
 
         Raises:
-            Rejected: Synapse works for others, and refuses this or fails on this.
-            TryAgain: Synapse is unwell, limits us for long, or refuses us altogether.
+            Rejected: Synapse works for other requests, and refuses this one or fails on it.
+            TryAgain: Synapse is unavailable, limits the rate for long, or refuses the token.
         """
+        request = Request(operation, method, path, body, TIMEOUT)
         try:
-            return await self._with_retries(method, path, body)
+            return await self._with_retries(request)
         except TryAgain as failure:
             if failure.reason is not Reason.TOKEN_REFUSED or "M_FORBIDDEN" not in failure.detail:
                 raise
-            await self._check_healthy()  # still an admin: then only this is forbidden
+            await self._check_healthy()  # the token is still an admin's: only this request is forbidden
             raise Rejected(Reason.SYNAPSE_REFUSED, failure.detail) from None
 
-    async def _with_retries(self, method: str, path: str, body: Body) -> Answer:
+    async def _with_retries(self, request: Request) -> Answer:
         try:
-            return await self._wait_for_rate_limit(method, path, body)
+            return await self._wait_for_rate_limit(request)
         except _TransientError as passing:
             first: _TransientError | None = passing
         try:
             async for attempt in stamina.retry_context(on=_is_retryable, attempts=TRIES, **WAITS):
                 with attempt:
-                    if first:  # only what fails pays for stamina's frame; the first try counts all the same
+                    if first:  # only a failed request pays for stamina's frame; its first try counts
                         failed, first = first, None
                         raise failed
-                    return await self._wait_for_rate_limit(method, path, body)
+                    return await self._wait_for_rate_limit(request)
         except _TransientError:
             await self._check_healthy()
         try:
-            return await self._wait_for_rate_limit(method, path, body)
+            return await self._wait_for_rate_limit(request)
         except _TransientError as failure:
             await self._check_healthy()
             if failure.answered:
-                raise Rejected(Reason.SYNAPSE_ERROR, f"{method}: {failure.what}") from None
-            raise TryAgain(Reason.SYNAPSE_UNAVAILABLE, f"{method}: {failure.what}") from None
+                raise Rejected(Reason.SYNAPSE_ERROR, f"{request.method}: {failure.what}") from None
+            raise TryAgain(Reason.SYNAPSE_UNAVAILABLE, f"{request.method}: {failure.what}") from None
 
     async def _check_healthy(self) -> None:
-        """The probe, as one of the calls in flight: when Synapse is unwell, every user's call comes to ask."""
+        """Runs the probe inside the concurrency limit, since during an outage every pending call runs it."""
         async with self._in_flight:
             await self.probe()
 
-    async def _wait_for_rate_limit(self, method: str, path: str, body: Body) -> Answer:
-        """One try, repeated while the rate limiter asks to wait. A limited write may have been applied all the same;
-        every call here can be repeated."""
-        async with self._in_flight:  # not while a failed call waits for its next try: others may pass
+    async def _wait_for_rate_limit(self, request: Request) -> Answer:
+        """Sends one attempt and waits while rate limited. A limited write may have been applied all the same; every
+        request here can be repeated."""
+        async with self._in_flight:  # released between retries, so that other calls can run
             deadline = time.monotonic() + LIMITED_SECONDS
-            while (answer := await self._with_token(method, path, body, TIMEOUT)).status == 429:
+            while (answer := await self._with_token(request)).status == 429:
                 pause = answer.body.get("retry_after_ms")
                 seconds = pause / 1000 if isinstance(pause, int) else 1.0
                 if time.monotonic() + seconds > deadline:
                     raise TryAgain(
-                        Reason.RATE_LIMITED, f"{method}: asked to wait {seconds:.0f} s; lift the admin's limit"
+                        Reason.RATE_LIMITED, f"{request.method}: asked to wait {seconds:.0f} s; lift the admin's limit"
                     )
                 await asyncio.sleep(seconds)
         return _raise_for_status(answer)
 
-    async def _with_token(self, method: str, path: str, body: Body, timeout: httpx.Timeout) -> Answer:
-        """One request; a refused token is read again, once."""
+    async def _with_token(self, request: Request) -> Answer:
+        """Sends the request; reads a refused token again, once."""
         token = await self._tokens.token()
-        answer = await self._send(method, path, body, token, timeout)
+        answer = await self._send(request, token)
         if answer.status == 401:
             renewed = await self._tokens.renewed(token)
             if renewed != token:
-                answer = await self._send(method, path, body, renewed, timeout)
+                answer = await self._send(request, renewed)
         if answer.status == 401 or answer.errcode == "M_FORBIDDEN":
             raise TryAgain(Reason.TOKEN_REFUSED, str(answer))
         return answer
 
-    async def _send(self, method: str, path: str, body: Body, token: str, timeout: httpx.Timeout) -> Answer:
+    async def _send(self, request: Request, token: str) -> Answer:
+        body = request.body
         headers = {"Authorization": f"Bearer {token}"}
         content = b""
         if isinstance(body, Upload):
@@ -197,7 +209,9 @@ class AdminApi:
         elif body is not None:
             content, headers["Content-Type"] = json.dumps(body).encode(), "application/json"
         try:
-            response = await self._http.request(method, path, content, headers, timeout)
+            response = await self._http.request(
+                request.operation, request.method, request.path, content, headers, request.timeout
+            )
         except httpx.ReadTimeout:
             raise _TransientError("no answer in time", answered=True) from None
         except httpx.TransportError as error:
@@ -207,18 +221,18 @@ class AdminApi:
         except ValueError:
             parsed = None
         if response.is_success and not isinstance(parsed, dict):
-            # A proxy's page, say: taken for success, it would lose the event.
+            # A page of a proxy, for example: taken for success, it would lose the event.
             raise TryAgain(Reason.SYNAPSE_UNEXPECTED, f"{response.status_code} without a JSON object")
         return Answer(response.status_code, parsed if isinstance(parsed, dict) else {})
 
 
 def _is_retryable(error: Exception) -> bool:
-    """A request that ran into its timeout is not repeated at once: the batch has no time for it."""
+    """Returns False for a request that timed out: the batch has no time to repeat it at once."""
     return isinstance(error, _TransientError) and error.what != "no answer in time"
 
 
 def _raise_for_status(answer: Answer) -> Answer:
-    """The answer if it is one that a caller can use: success, or Synapse's own "not found"."""
+    """Returns the answer if a caller can use it: success, or Synapse's own "not found"."""
     if 200 <= answer.status < 300 or (answer.status == 404 and answer.errcode == "M_NOT_FOUND"):
         return answer
     if answer.status in PASSING_STATUSES:

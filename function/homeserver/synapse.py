@@ -1,5 +1,5 @@
-"""The few verbs of Synapse's APIs that this service needs, with typed results. Holds no policy about users; requests.py says
-what a refusal or a failure of any of them raises."""
+"""The calls on Synapse's APIs that this service needs, with typed results. Holds no policy about users; requests.py says
+what a refused or failed call raises."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,8 +8,8 @@ from typing import Any
 from urllib.parse import quote
 
 from function.homeserver.account import Account, Media, Page, T
-from function.homeserver.measured import verb
 from function.homeserver.requests import AdminApi, Upload
+from function.operations import Operation
 from function.outcomes import Reason, Rejected, TryAgain
 
 UUID = r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
@@ -19,120 +19,118 @@ class Synapse(AdminApi):
     """One homeserver."""
 
     def mxid(self, user_id: str) -> str:
-        """The Matrix id of a user (a lower-case UUID with dashes)."""
+        """Returns the Matrix id of a user (a lower-case UUID with dashes)."""
         return f"@nova-{user_id}:{self._server_name}"
 
-    @verb
     async def account(self, user_id: str) -> Account | None:
-        """The account, or None when there is none. `GET /_synapse/admin/v2/users/{mxid}`."""
-        answer = await self.call("GET", f"/_synapse/admin/v2/users/{self._quoted(user_id)}")
+        """Returns the account, None if there is none. `GET /_synapse/admin/v2/users/{mxid}`."""
+        answer = await self._call(Operation.ACCOUNT, "GET", f"/_synapse/admin/v2/users/{self._quoted(user_id)}")
         if answer.status == 404:
             return None
         return _account(answer.body)
 
-    @verb
     async def accounts(self, start: int, limit: int) -> Page[tuple[str, Account]]:
-        """Users with their accounts, the oldest first: deactivated, erased and locked ones too.
+        """Lists users with their accounts, the oldest first; includes deactivated, erased and locked ones.
         `GET /_synapse/admin/v2/users`.
 
-        Synapse pages by offset. In the order of creation, which never changes, an account that is made meanwhile comes last
-        and moves no other; none ever goes.
+        Synapse pages by offset. The order is that of creation, which never changes: an account that is created between
+        two pages comes last and moves no other one, and Synapse never removes an account.
         """
-        # user_id: a filter that Synapse applies anywhere in the id. guests: refused under Matrix Authentication Service.
+        # user_id matches anywhere in the id. guests=true is refused under Matrix Authentication Service.
         query = "user_id=%40nova-&deactivated=true&locked=true&guests=false&order_by=creation_ts&dir=f"
-        body = (await self.call("GET", f"/_synapse/admin/v2/users?from={start}&limit={limit}&{query}")).body
+        body = (
+            await self._call(Operation.ACCOUNTS, "GET", f"/_synapse/admin/v2/users?from={start}&limit={limit}&{query}")
+        ).body
         ours = re.compile(rf"@nova-({UUID}):{re.escape(self._server_name)}")
         found = [(ours.fullmatch(row["name"]), row) for row in body["users"]]
         return _page([(match[1], _account(row)) for match, row in found if match], len(found), body)
 
-    @verb
     async def uploads(self, admin: str, start: int, limit: int) -> Page[Media]:
-        """The users' avatars that the admin (a Matrix id) uploaded, the oldest first.
+        """Lists the users' avatars that the admin (a Matrix id) uploaded, the oldest first.
         `GET /_synapse/admin/v1/users/{mxid}/media`."""
         path = f"/_synapse/admin/v1/users/{quote(admin, safe='')}/media"
-        body = (await self.call("GET", f"{path}?from={start}&limit={limit}&order_by=created_ts&dir=f")).body
+        body = (
+            await self._call(Operation.UPLOADS, "GET", f"{path}?from={start}&limit={limit}&order_by=created_ts&dir=f")
+        ).body
         rows = body["media"]
         found = [(re.fullmatch(f"nova-({UUID})", row["upload_name"] or ""), row) for row in rows]
         return _page([_media(self._server_name, match[1], row) for match, row in found if match], len(rows), body)
 
-    @verb
     async def deactivate(self, user_id: str, *, erase: bool) -> bool:
-        """Ends the account; False when there is none. Idempotent. `POST /_synapse/admin/v1/deactivate/{mxid}`."""
-        answer = await self.call("POST", f"/_synapse/admin/v1/deactivate/{self._quoted(user_id)}", {"erase": erase})
+        """Deactivates the account; False if there is none. Idempotent. `POST /_synapse/admin/v1/deactivate/{mxid}`."""
+        if self._http.read_only and await self.account(user_id) is None:
+            return False  # a dry run sends no request whose 404 would tell
+        operation = Operation.ERASE if erase else Operation.DEACTIVATE
+        path = f"/_synapse/admin/v1/deactivate/{self._quoted(user_id)}"
+        answer = await self._call(operation, "POST", path, {"erase": erase})
         return answer.status != 404
 
-    @verb
     async def set_display_name(self, user_id: str, name: str) -> None:
-        """Sets the name; "" unsets it. The account must be known to exist: Synapse answers 200 for any id, and the
-        id is then spoilt for ever. `PUT /_matrix/client/v3/profile/{mxid}/displayname`."""
+        """Sets the name; "" unsets it. The account must exist: Synapse answers 200 for an id without one, and its user
+        can then never log in. `PUT /_matrix/client/v3/profile/{mxid}/displayname`."""
         path = f"/_matrix/client/v3/profile/{self._quoted(user_id)}/displayname"
-        await self.call("PUT", path, {"displayname": name})
+        await self._call(Operation.SET_DISPLAY_NAME, "PUT", path, {"displayname": name})
 
-    @verb
     async def set_avatar(self, user_id: str, address: str) -> None:
-        """Sets the avatar to an mxc:// address; "" unsets it. As `set_display_name` else.
+        """Sets the avatar to an mxc:// address; "" unsets it. The account must exist, as for `set_display_name`.
         `PUT /_matrix/client/v3/profile/{mxid}/avatar_url`."""
         path = f"/_matrix/client/v3/profile/{self._quoted(user_id)}/avatar_url"
-        await self.call("PUT", path, {"avatar_url": address})
+        await self._call(Operation.SET_AVATAR, "PUT", path, {"avatar_url": address})
 
-    @verb
     async def create(self, user_id: str, name: str, provider: str) -> None:
-        """Makes the account, tied to the user's identity at `provider`, such as `oidc-nova`: the first login then lands on
+        """Creates the account with the user's identity at `provider`, such as `oidc-nova`, so that the first login uses
         it. `PUT /_synapse/admin/v2/users/{mxid}`.
 
         Raises:
-            Rejected: EXTERNAL_ID_TAKEN, with both accounts: the identity belongs to another. The account was made.
+            Rejected: EXTERNAL_ID_TAKEN, with both accounts: the identity belongs to another one. The account was created.
         """
         body = {"displayname": name, "external_ids": [{"auth_provider": provider, "external_id": user_id}]}
         try:
-            await self.call("PUT", f"/_synapse/admin/v2/users/{self._quoted(user_id)}", body)
+            await self._call(Operation.CREATE, "PUT", f"/_synapse/admin/v2/users/{self._quoted(user_id)}", body)
         except Rejected as rejected:
             if not rejected.detail.startswith("409"):
                 raise
             path = f"/_synapse/admin/v1/auth_providers/{quote(provider, safe='')}/users/{quote(user_id, safe='')}"
-            owner = (await self.call("GET", path)).body.get("user_id", "-")
+            owner = (await self._call(Operation.CREATE, "GET", path)).body.get("user_id", "-")
             both = f"{self.mxid(user_id)} {owner}"
             raise Rejected(Reason.EXTERNAL_ID_TAKEN, rejected.detail, ids=both) from None
 
-    @verb
     async def end_sessions(self, user_id: str) -> bool:
-        """Deletes every device, and with it each access token; False when there was none.
+        """Deletes every device, and with it each access token; False if there was none.
         `POST /_synapse/admin/v2/users/{mxid}/delete_devices`."""
         path = f"/_synapse/admin/v2/users/{self._quoted(user_id)}"
-        devices = (await self.call("GET", f"{path}/devices")).body.get("devices", [])
+        devices = (await self._call(Operation.END_SESSIONS, "GET", f"{path}/devices")).body.get("devices", [])
         ids = [device["device_id"] for device in devices]
         if ids:
-            await self.call("POST", f"{path}/delete_devices", {"devices": ids})
+            await self._call(Operation.END_SESSIONS, "POST", f"{path}/delete_devices", {"devices": ids})
         return bool(ids)
 
-    @verb
     async def upload(self, content: bytes, content_type: str, user_id: str) -> str:
-        """Puts an image into the media store; its mxc:// address. The upload's name says whose avatar it is, so that one
-        that was forgotten can be found. `POST /_matrix/media/v3/upload`."""
+        """Uploads an image and returns its mxc URI. The file name contains the user id, so that orphaned uploads can be
+        found. `POST /_matrix/media/v3/upload`."""
         path = f"/_matrix/media/v3/upload?filename=nova-{user_id}"  # `uploads` knows it by this name
-        answer = await self.call("POST", path, Upload(content, content_type))
+        answer = await self._call(Operation.UPLOAD, "POST", path, Upload(content, content_type))
         address = answer.body.get("content_uri")
         if not isinstance(address, str):
             raise TryAgain(Reason.SYNAPSE_UNEXPECTED, "an upload without content_uri")
         return address
 
-    @verb
     async def delete_media(self, mxc: str) -> None:
-        """Deletes what was uploaded; also fine when it is gone.
+        """Deletes an upload; no error if it is gone.
         `DELETE /_synapse/admin/v1/media/{server_name}/{media_id}`."""
-        await self.call("DELETE", f"/_synapse/admin/v1/media/{mxc.removeprefix('mxc://')}")
+        await self._call(Operation.DELETE_MEDIA, "DELETE", f"/_synapse/admin/v1/media/{mxc.removeprefix('mxc://')}")
 
-    @verb
     async def joined_rooms(self, user_id: str) -> int:
-        """How many rooms the user is in. `GET /_synapse/admin/v1/users/{mxid}/joined_rooms`."""
-        answer = await self.call("GET", f"/_synapse/admin/v1/users/{self._quoted(user_id)}/joined_rooms")
+        """Returns the number of rooms that the user is joined to. `GET /_synapse/admin/v1/users/{mxid}/joined_rooms`."""
+        answer = await self._call(
+            Operation.JOINED_ROOMS, "GET", f"/_synapse/admin/v1/users/{self._quoted(user_id)}/joined_rooms"
+        )
         return int(answer.body.get("total", 0))
 
-    @verb
     async def rate_limit(self, mxid: str) -> dict[str, Any]:
-        """The account's rate limit override; empty when it has none."""
+        """Returns the account's rate limit override; empty if it has none."""
         path = f"/_synapse/admin/v1/users/{quote(mxid, safe='')}/override_ratelimit"
-        return (await self.call("GET", path)).body
+        return (await self._call(Operation.RATE_LIMIT, "GET", path)).body
 
     def _quoted(self, user_id: str) -> str:
         return quote(self.mxid(user_id), safe="")

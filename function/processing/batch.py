@@ -23,7 +23,7 @@ from function.processing.event_log import event_id_of, log_batch
 from function.processing.user import UserEvents, UserProcessor, deactivated
 from function.processing.user_locks import UserLocks
 from function.telemetry.logs import log, log_failure
-from function.telemetry.traces import OFF, Traces
+from function.telemetry.tracing import OFF, Traces
 
 BATCH_SECONDS = 60.0  # for a whole batch: calls to the sidecar have no deadline of their own
 TASK_START_CHUNK = 10  # users that are started before other tasks run

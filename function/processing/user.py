@@ -21,7 +21,7 @@ from function.outcomes import EventResult, Outcome, Reason, Rejected, TryAgain
 from function.processing.deletion_limit import DeletionLimit
 from function.processing.results import deactivates, event_results
 from function.telemetry.logs import log, log_failure
-from function.telemetry.traces import Traces
+from function.telemetry.tracing import Traces
 
 USER_SECONDS = 30.0  # a user's reconciliation holds the batch, and with it every partition of its component
 SAVE_ATTEMPTS = 3  # against other writers of the same user

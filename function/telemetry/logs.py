@@ -15,11 +15,11 @@ from datetime import UTC, datetime
 
 # Every field that a line can have, with its meaning. A value comes from a closed set or passes `plain`.
 FIELDS = {
-    "call": "the call on Synapse, or the dead letter, that a dry run did not make",
     "detail": "field names, statuses and error codes; never a name, an address or a token",
     "event_id": "the event's id, `-` if it has none",
     "event_type": "the class of the decoded event, `Ignored` or `Rejected`",
     "offset": "Kafka offset of the record",
+    "operation": "the operation on Synapse, or the dead letter, that a dry run did not make",
     "outcome": "the event's outcome",
     "outcomes": "number of events by outcome",
     "partition": "Kafka partition of the record",
@@ -62,7 +62,7 @@ EVENTS = (
     LogEvent("rooms_left", "warning", ("size",), "a deactivated user was still joined to `size` rooms; deactivation is retried"),
     LogEvent("rooms_unknown", "warning", ("reason", "detail"), "Synapse did not return the rooms of a deactivated user"),
     LogEvent("departures_wait", "debug", ("reason", "detail"), "the room checks wait for Synapse or the state store"),
-    LogEvent("would", "info", ("call",), "with `MATRIX_DRY_RUN=true`: a call that was not made"),
+    LogEvent("dry_run", "info", ("operation",), "with `MATRIX_DRY_RUN=true`: a call that was not made"),
     LogEvent(
         "caller_refused", "warning", ("detail",),
         "a request had no valid `dapr-api-token`: daprd's `APP_API_TOKEN` differs, or another client calls",

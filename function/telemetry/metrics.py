@@ -16,6 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYP
 from prometheus_client.registry import Collector
 
 from function import __version__
+from function.operations import Operation
 from function.outcomes import Reason
 
 __all__ = ["CONTENT_TYPE", "METRICS", "CountRefusal", "Counted", "Metric", "Metrics", "Refusal", "uncounted"]
@@ -26,9 +27,7 @@ TYPES = (
     "unknown", OTHER,
 )  # fmt: skip
 OUTCOMES = ("applied", "unchanged", "stale", "no_account", "ignored", "dead_letter", "retry", OTHER)
-VERBS = (
-    "account", "accounts", "uploads", "deactivate", "set_display_name", "set_avatar", "create", "end_sessions", "upload", "delete_media", "joined_rooms", "probe", "rate_limit", OTHER,
-)  # fmt: skip
+OPERATIONS = (*Operation, OTHER)
 STATUSES = ("2xx", "3xx", "4xx", "429", "5xx", "timeout", "unreachable", OTHER)
 TokenRead = Literal["renewed", "same", "failed"]  # a new token, the refused one again, none
 # A wrong or missing app token; a body over the limit; a body that is no batch; an entry that is not as rawPayload has it.
@@ -97,9 +96,9 @@ REFUSED = _metric("refused_total", Kind.COUNTER,
                   why=get_args(Refusal))  # fmt: skip
 CALLS = _metric("synapse_calls_total", Kind.COUNTER,
                 "Requests to Synapse, repeated ones included, by what they are for and what came back.",
-                verb=VERBS, status=STATUSES)  # fmt: skip
+                operation=OPERATIONS, status=STATUSES)  # fmt: skip
 CALL_SECONDS = _metric("synapse_call_seconds", Kind.HISTOGRAM,
-                       "From a request to Synapse to the head of its answer, or to the failure.", _CALLS, verb=VERBS)  # fmt: skip
+                       "From a request to Synapse to the head of its answer, or to the failure.", _CALLS, operation=OPERATIONS)  # fmt: skip
 TOKENS = _metric("token_reads_total", Kind.COUNTER,
                  "Reads of the admin token: a new one, the refused one again, or none.", result=get_args(TokenRead))  # fmt: skip
 BRAKE = _metric("deletion_brake", Kind.GAUGE, "1 while deletions go to the dead letters because there are too many.")
@@ -159,10 +158,10 @@ class Metrics:
     def refused(self, why: Refusal) -> None:
         self._get(REFUSED, why=why).inc()
 
-    def synapse_call(self, verb: str, status: str, seconds: float) -> None:
+    def synapse_call(self, operation: str, status: str, seconds: float) -> None:
         """Counts one request; `status` is one of STATUSES."""
-        self._get(CALLS, verb=verb, status=status).inc()
-        self._get(CALL_SECONDS, verb=verb).observe(seconds)
+        self._get(CALLS, operation=operation, status=status).inc()
+        self._get(CALL_SECONDS, operation=operation).observe(seconds)
 
     def token_read(self, result: TokenRead) -> None:
         self._get(TOKENS, result=result).inc()

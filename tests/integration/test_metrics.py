@@ -18,8 +18,8 @@ def test_a_run_shows_in_the_metrics_and_its_people_do_not(world: StackUnderTest)
     assert grown["events_total{outcome=applied,type=identity.user.deleted}"] == 1
     assert grown["events_total{outcome=no_account,type=identity.user.profile_updated}"] == 1
     assert grown["dead_letters_total{reason=not_json}"] == 1
-    assert grown["synapse_calls_total{status=2xx,verb=deactivate}"] == 1
-    assert grown["synapse_calls_total{status=4xx,verb=account}"] >= 1
+    assert grown["synapse_calls_total{operation=erase,status=2xx}"] == 1
+    assert grown["synapse_calls_total{operation=account,status=4xx}"] >= 1
     assert after["token_reads_total{result=renewed}"] >= 1
     assert grown["event_age_seconds_count{}"] == 4  # daprd hands the records' timestamps over
     assert 0 <= grown["event_age_seconds_sum{}"] < 60

@@ -17,7 +17,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from function.homeserver.transport import HttpClient
-from function.telemetry.traces import OFF, Traces
+from function.telemetry.metrics import Metrics
+from function.telemetry.tracing import OFF, Traces
 from tests.support.events import EPOCH
 
 ADMIN_TOKEN = "admin-token-of-the-fake"
@@ -83,9 +84,9 @@ class FakeSynapse:
         }
         return self.accounts[mxid]
 
-    def client(self, traces: Traces = OFF) -> HttpClient:
-        transport = traces.calling(httpx.ASGITransport(self))
-        return HttpClient(transport, f"https://{self.server_name}", "tests")
+    def client(self, traces: Traces = OFF, *, metrics: Metrics | None = None, read_only: bool = False) -> HttpClient:
+        url = f"https://{self.server_name}"
+        return HttpClient(httpx.ASGITransport(self), url, "tests", metrics=metrics, traces=traces, read_only=read_only)
 
     def calls(self, method: str = "") -> list[tuple[str, str]]:
         """The requests about users so far, without those of the probe."""

@@ -14,7 +14,7 @@ from function.homeserver.synapse import Synapse
 from function.outcomes import Outcome
 from function.processing.batch import BatchProcessor
 from function.processing.deletion_limit import DeletionLimit
-from function.telemetry.traces import OFF, Traces
+from function.telemetry.tracing import OFF, Traces
 from tests.support.events import ALICE, EPOCH
 from tests.support.fake_avatars import FakeAvatars
 from tests.support.fake_dapr import FakeDeadLetters, FakeStateStore, FakeTokens

@@ -24,13 +24,13 @@ from function.dapr.subscription import BODY_BYTES
 from function.events.decode import type_of
 from function.events.types import TYPES
 from function.health import READINESS_REASONS, Health
-from function.homeserver.measured import Measured
 from function.homeserver.synapse import Synapse
 from function.homeserver.transport import HttpClient
+from function.operations import Operation
 from function.outcomes import Outcome, Reason, TryAgain
 from function.routes import EVENTS_ROUTE, METRICS_ROUTE, mount
 from function.settings import SECRET_KEY
-from function.telemetry.metrics import METRICS, OUTCOMES, PARTS, STATUSES, VERBS, Kind, Metrics, Refusal
+from function.telemetry.metrics import METRICS, OUTCOMES, PARTS, STATUSES, Kind, Metrics, Refusal
 from function.telemetry.metrics import TYPES as TYPE_VALUES
 from tests.support.events import ALICE, BOB, deletion, delivered, profile
 from tests.support.fake_dapr import FakeTokens
@@ -218,9 +218,13 @@ async def test_what_can_be_read_is_no_refusal() -> None:
 
 @asynccontextmanager
 async def measured(homeserver: FakeSynapse, metrics: Metrics) -> AsyncIterator[Synapse]:
-    transport = Measured(httpx.ASGITransport(homeserver), metrics)
-    async with HttpClient(transport, "http://synapse.test", "tests") as http:
+    async with homeserver.client(metrics=metrics) as http:
         yield Synapse(http, FakeTokens(ADMIN_TOKEN), homeserver.server_name)
+
+
+async def exchange(transport: httpx.AsyncBaseTransport, metrics: Metrics, url: str = "http://synapse.test") -> None:
+    async with HttpClient(transport, url, "tests", metrics=metrics) as http:
+        await http.request(Operation.ACCOUNT, "GET", "/_matrix", b"", {}, httpx.Timeout(5))
 
 
 async def test_each_request_to_synapse_counts_under_the_method_that_made_it() -> None:
@@ -232,22 +236,18 @@ async def test_each_request_to_synapse_counts_under_the_method_that_made_it() ->
         await synapse.set_display_name(ALICE, "Ada")
         await synapse.deactivate(ALICE, erase=True)
         await synapse.probe()
-    assert value(metrics, "synapse_calls_total", verb="account", status="2xx") == 1
-    assert value(metrics, "synapse_calls_total", verb="account", status="4xx") == 1
-    assert value(metrics, "synapse_calls_total", verb="set_display_name", status="2xx") == 1
-    assert value(metrics, "synapse_calls_total", verb="deactivate", status="2xx") == 1
-    assert value(metrics, "synapse_calls_total", verb="probe", status="2xx") == 3
-    assert value(metrics, "synapse_call_seconds_count", verb="account") == 2
+    assert value(metrics, "synapse_calls_total", operation="account", status="2xx") == 1
+    assert value(metrics, "synapse_calls_total", operation="account", status="4xx") == 1
+    assert value(metrics, "synapse_calls_total", operation="set_display_name", status="2xx") == 1
+    assert value(metrics, "synapse_calls_total", operation="erase", status="2xx") == 1
+    assert value(metrics, "synapse_calls_total", operation="probe", status="2xx") == 3
+    assert value(metrics, "synapse_call_seconds_count", operation="account") == 2
 
 
-def test_every_method_that_calls_synapse_is_a_verb() -> None:
-    """A new one is to be decorated, and added to VERBS. `call` is what they all use."""
-    methods = {
-        name: method for name, method in inspect.getmembers(Synapse)
-        if not name.startswith("_") and name != "call" and inspect.iscoroutinefunction(inspect.unwrap(method))
-    }  # fmt: skip
-    assert methods.keys() == set(VERBS) - {"other"}
-    assert [name for name, method in methods.items() if not hasattr(method, "__wrapped__")] == []
+def test_every_method_that_calls_synapse_has_an_operation_of_its_own() -> None:
+    """`deactivate` has two: an erasure can't be undone."""
+    methods = {name for name, _ in inspect.getmembers(Synapse, inspect.iscoroutinefunction) if not name.startswith("_")}
+    assert methods == set(Operation) - {Operation.ERASE}
 
 
 @pytest.mark.parametrize(
@@ -267,10 +267,9 @@ async def test_an_answer_counts_by_its_class_and_a_failure_by_its_kind(answer: i
         return httpx.Response(answer)
 
     metrics = Metrics()
-    async with httpx.AsyncClient(transport=Measured(httpx.MockTransport(respond), metrics)) as http:
-        with contextlib.suppress(httpx.HTTPError, RuntimeError):
-            await http.get("http://synapse.test/_matrix")
-    assert value(metrics, "synapse_calls_total", verb="other", status=status) == 1
+    with contextlib.suppress(httpx.HTTPError, RuntimeError):
+        await exchange(httpx.MockTransport(respond), metrics)
+    assert value(metrics, "synapse_calls_total", operation="account", status=status) == 1
 
 
 async def test_a_real_homeserver_that_is_away_is_unreachable() -> None:
@@ -279,10 +278,9 @@ async def test_a_real_homeserver_that_is_away_is_unreachable() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
-        async with httpx.AsyncClient(base_url=url, transport=Measured(AiohttpTransport(), metrics)) as http:
-            with pytest.raises(httpx.TransportError):
-                await http.get("/")
-    assert value(metrics, "synapse_calls_total", verb="other", status="unreachable") == 1
+        with pytest.raises(httpx.TransportError):
+            await exchange(AiohttpTransport(), metrics, url)
+    assert value(metrics, "synapse_calls_total", operation="account", status="unreachable") == 1
 
 
 async def test_a_call_that_is_cancelled_for_want_of_time_is_a_timeout() -> None:
@@ -291,11 +289,10 @@ async def test_a_call_that_is_cancelled_for_want_of_time_is_a_timeout() -> None:
         raise AssertionError
 
     metrics = Metrics()
-    async with httpx.AsyncClient(transport=Measured(httpx.MockTransport(never), metrics)) as http:
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.01):
-                await http.get("http://synapse.test/")
-    assert value(metrics, "synapse_calls_total", verb="other", status="timeout") == 1
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await exchange(httpx.MockTransport(never), metrics)
+    assert value(metrics, "synapse_calls_total", operation="account", status="timeout") == 1
 
 
 class _SecretStore:
@@ -385,7 +382,7 @@ calls = st.one_of(
         ),
         st.lists(st.floats(0, 2e9), max_size=3),
     ),
-    st.builds(lambda verb, status: lambda m: m.synapse_call(verb, status, 0.1), anything, anything),
+    st.builds(lambda operation, status: lambda m: m.synapse_call(operation, status, 0.1), anything, anything),
     st.builds(lambda reason: lambda m: m.world(reason, consuming=True), st.sampled_from(Reason)),
 )  # fmt: skip
 
@@ -434,8 +431,8 @@ def test_what_can_be_counted_is_at_zero_from_the_start() -> None:
 
 def test_there_are_few_series() -> None:
     metrics = Metrics()
-    for verb in VERBS:
-        metrics.synapse_call(verb, "2xx", 0.1)
+    for operation in Operation:
+        metrics.synapse_call(operation, "2xx", 0.1)
     assert len(samples(metrics.exposed())) < 500
 
 

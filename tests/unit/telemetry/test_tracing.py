@@ -15,11 +15,11 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from function.app import TRACES_TO, open_traces
 from function.events.types import TYPES
+from function.operations import Operation
 from function.outcomes import Outcome, Reason
 from function.routes import EVENTS_ROUTE, mount
-from function.telemetry.metrics import VERBS, Metrics
-from function.telemetry.traces import OFF
-from function.telemetry.tracing import Spans
+from function.telemetry.metrics import Metrics
+from function.telemetry.tracing import OFF, Traces
 from tests.support.events import ALICE, BOB, deletion, delivered, profile
 from tests.support.fake_synapse import ADMIN_TOKEN
 from tests.support.harness import world
@@ -38,7 +38,7 @@ class Seen:
         self._kept = InMemorySpanExporter()
         provider = TracerProvider(shutdown_on_exit=False)
         provider.add_span_processor(SimpleSpanProcessor(self._kept))
-        self.traces = Spans(provider)
+        self.traces = Traces(provider.get_tracer("tests"), provider.force_flush)
 
     @property
     def spans(self) -> Sequence[ReadableSpan]:
@@ -106,7 +106,7 @@ async def test_batch_users_and_calls_are_one_trace_below_the_sidecars(seen: Seen
     async with world(ALICE, BOB, traces=seen.traces) as w:
         app = FastAPI()
         mount(app, settings_with(), w.health, Metrics(), lambda: w.processor)
-        transport = httpx.ASGITransport(seen.traces.around(app))
+        transport = httpx.ASGITransport(seen.traces.extract_context(app))
         async with httpx.AsyncClient(base_url="http://app.test", transport=transport) as http:
             body = envelope(entry(profile(ALICE, 1), "1"), entry(profile(ALICE, 2), "2"), entry(deletion(BOB), "3"))
             shown = AUTH | {"traceparent": f"00-{TRACE}-{PARENT}-01", "tracestate": "a=secret"}
@@ -180,7 +180,7 @@ async def test_names_and_attributes_are_of_closed_sets(seen: Seen) -> None:
         await w.process(deletion(ALICE, 4))
         w.homeserver.tokens.clear()
         await w.process(deletion(ALICE, 5))
-    names = {"batch", "user"} | {f"synapse {verb}" for verb in VERBS}
+    names = {"batch", "user"} | {f"synapse {operation}" for operation in Operation}
     words = {kind.event.__name__ for kind in TYPES.values()} | set(Reason) | {"GET", "PUT", "POST", "DELETE"}
     keys = {"records", "types", "reasons", "http.request.method", "http.response.status_code"}
     keys |= {f"outcome.{outcome.value}" for outcome in Outcome}

@@ -1,0 +1,25 @@
+"""Every operation on the homeserver: the metric label, the span's name and the dry run's log line at once.
+
+It is below `homeserver` and `telemetry`, since both need it: the one to name its requests, the other as a closed set.
+"""
+
+from enum import StrEnum
+
+
+class Operation(StrEnum):
+    """What a request to the homeserver is for. Whether it writes is the HTTP method's business: all but GET do."""
+
+    ACCOUNT = "account"
+    ACCOUNTS = "accounts"
+    UPLOADS = "uploads"
+    DEACTIVATE = "deactivate"
+    ERASE = "erase"
+    SET_DISPLAY_NAME = "set_display_name"
+    SET_AVATAR = "set_avatar"
+    CREATE = "create"
+    END_SESSIONS = "end_sessions"
+    UPLOAD = "upload"
+    DELETE_MEDIA = "delete_media"
+    JOINED_ROOMS = "joined_rooms"
+    PROBE = "probe"
+    RATE_LIMIT = "rate_limit"
