@@ -62,7 +62,7 @@ EVENTS = (
     LogEvent("rooms_left", "warning", ("size",), "a deactivated user was still joined to `size` rooms; deactivation is retried"),
     LogEvent("rooms_unknown", "warning", ("reason", "detail"), "Synapse did not return the rooms of a deactivated user"),
     LogEvent("departures_wait", "debug", ("reason", "detail"), "the room checks wait for Synapse or the state store"),
-    LogEvent("dry_run", "info", ("operation",), "with `MATRIX_DRY_RUN=true`: a call that was not made"),
+    LogEvent("dry_run", "info", ("operation", "topic"), "with `MATRIX_DRY_RUN=true`: a call that was not made"),
     LogEvent(
         "caller_refused", "warning", ("detail",),
         "a request had no valid `dapr-api-token`: daprd's `APP_API_TOKEN` differs, or another client calls",
