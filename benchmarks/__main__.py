@@ -1,4 +1,4 @@
-"""`make bench`: measures ours beside its peers and its limits. `python -m benchmarks --help` lists the options."""
+"""Measures the function, its peers and its upper limits: `make bench`. `python -m benchmarks --help` lists the options."""
 
 import json
 import os
@@ -39,12 +39,12 @@ def measure(at: Bench, part: Part, system: str, events: int, *, seed: int, quick
 
 
 def run_part(at: Bench, part: Part, repeats: int, *, quick: bool) -> dict[str, Figures]:
-    """All systems in turn, and again: a machine that grows slower does so for all of them."""
+    """Runs all systems in turn, then again, so that a machine that slows down does so for all of them."""
     sizes = part.quick if quick else part.events
     found: dict[str, list[Figures]] = {system: [] for system in sizes}
     for repeat in range(repeats):
         for number, (system, events) in enumerate(sizes.items()):
-            # The real Synapse keeps its accounts, and the ids that a peer spoilt: each run there has users of its own.
+            # The real Synapse keeps its accounts, and the ids that a peer corrupted: each run there uses other users.
             seed = 1 + repeat + (1000 * (1 + PARTS.index(part)) + 100 * number if part.real else 0)
             one = measure(at, part, system, events, seed=seed, quick=quick)
             found[system].append(one)
@@ -54,7 +54,7 @@ def run_part(at: Bench, part: Part, repeats: int, *, quick: bool) -> dict[str, F
 
 
 def machine() -> dict[str, object]:
-    """Where and when it was measured, and how busy the machine was with other things."""
+    """Returns when and on what machine the figures were taken, and its load before."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"), "cores": os.cpu_count(),
         "load before": round(os.getloadavg()[0], 2), "Python": platform.python_version(),
@@ -62,13 +62,17 @@ def machine() -> dict[str, object]:
 
 
 def main(
-    quick: Annotated[bool, typer.Option(help="About two minutes, for correctness only; keeps no figures.")] = False,
-    repeats: Annotated[int, typer.Option("--runs", min=1, help="Runs of each, of which the median is taken.")] = 3,
-    only: Annotated[str, typer.Option(help="Workloads, separated by commas; else all.")] = "",
-    folder: Annotated[Path | None, typer.Option(help="Where servers keep data and logs; else a temporary one.")] = None,
+    quick: Annotated[
+        bool, typer.Option(help="Check correctness only, in about two minutes; write no figures.")
+    ] = False,
+    repeats: Annotated[int, typer.Option("--runs", min=1, help="Runs of each system; the median is reported.")] = 3,
+    only: Annotated[str, typer.Option(help="Workloads, separated by commas; default: all.")] = "",
+    folder: Annotated[
+        Path | None, typer.Option(help="Folder for the servers' data and logs; default: a temporary one.")
+    ] = None,
 ) -> None:
-    """Measure, print, and unless --quick write benchmarks/results/latest.json and docs/performance.md. Exit code 1: ours lost
-    an event or left an account wrong."""
+    """Measure, print, and unless --quick write benchmarks/results/latest.json and docs/performance.md. Exit code 1: the function
+    lost an event or left an account wrong."""
     began, dapr_metadata = time.monotonic(), machine()
     wanted = [name.strip() for name in only.split(",") if name.strip()] or [part.name for part in PARTS]
     if unknown := set(wanted) - {part.name for part in PARTS}:
@@ -100,7 +104,7 @@ def main(
 
 
 def keep(results: Results, dapr_metadata: dict[str, object]) -> None:
-    """Writes the figures; workloads that were not run keep theirs."""
+    """Writes the figures; workloads that were not run keep their old ones."""
     known = tables.load() | results
     ordered = {part.name: known[part.name] for part in PARTS if part.name in known}
     tables.LATEST.write_text(json.dumps(ordered, indent=1) + "\n")

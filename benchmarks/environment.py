@@ -1,4 +1,4 @@
-"""Where runs happen: one Kafka and one homeserver for all of them; topics, group and state store anew for each."""
+"""Sets up runs: all share one Kafka and one homeserver; each gets new topics, a new group and an empty state store."""
 
 import itertools
 import time
@@ -22,8 +22,8 @@ class Bench:
 
     Args:
         folder: for data, logs and pid files.
-        stack: gives Kafka, and the real Synapse if it is wanted.
-        homeserver: what is called.
+        stack: runs Kafka, and the real Synapse if it is measured.
+        homeserver: the stub or the real Synapse.
     """
 
     def __init__(self, folder: Path, stack: Stack, homeserver: Homeserver) -> None:
@@ -34,12 +34,12 @@ class Bench:
         self._producer: Producer
 
     def fresh(self, workload: Workload, partitions: int = 12, failing: float = 0.0) -> dict[str, str]:
-        """Forgets the run before. Returns the environment of the next."""
+        """Resets everything after the previous run. Returns the environment of the next."""
         self.partitions = partitions
         self._group = f"bench-{next(self._runs)}"
         self._remake_topics()
-        # A new one: it would remember for a while that the topic was not there. Idempotent: else what it sends once more
-        # comes after what was sent later, and each user met late costs a look.
+        # A new producer: the old one would cache for a while that the topic is missing. Idempotent: otherwise a record that
+        # is sent again arrives after later ones, which costs an extra lookup.
         settings = {"linger.ms": 1, "log_level": 0, "enable.idempotence": True}
         self._producer = Producer({"bootstrap.servers": self.stack.kafka.brokers} | settings)
         for left in self.folder.glob("state.db*"):
@@ -50,7 +50,7 @@ class Bench:
             "KAFKA_CONSUMER_GROUP_ID": self._group,
             "MATRIX_HOMESERVER_URL": self.homeserver.url,
             "LOG_LEVEL": "INFO",
-            "MATRIX_MAX_DELETIONS_PER_HOUR": "0",  # W4 deletes more than the brake lets pass
+            "MATRIX_MAX_DELETIONS_PER_HOUR": "0",  # W4 deletes more than the limit
         }
         # The peers have their token without a secret store.
         return self.stack.env() | own | {"TOKEN": self.homeserver.token}
@@ -61,7 +61,7 @@ class Bench:
         for future in admin.delete_topics(present).values() if present else ():
             future.result(30)
         gone = wait_until(lambda: not set(TOPICS) & set(admin.list_topics(timeout=10).topics), 30)
-        assert gone, "Kafka still has the topics of the run before"
+        assert gone, "Kafka still has the topics of the previous run"
         self.stack.kafka.make_topics(self.partitions)
 
     def produce(self, events: Iterable[Event]) -> None:
@@ -70,7 +70,7 @@ class Bench:
         assert self._producer.flush(60) == 0, "Kafka did not take every event"
 
     def send(self, event: Event) -> None:
-        """Hands one event to the producer, which sends it at once."""
+        """Passes one event to the producer, which sends it immediately."""
         partition = -1 if event.partition is None else event.partition  # -1: by the key
         headers: dict[str, str | bytes | None] = dict(event.headers)
         while True:
@@ -91,17 +91,17 @@ class Bench:
         return all(one.offset >= end or not end for one, end in zip(committed, ends, strict=True))
 
     def balance(self) -> str:
-        """How many partitions each member of the group owns, such as `6 + 6`; "" while they are being shared out."""
+        """Returns how many partitions each member of the group owns, such as `6 + 6`; "" during a rebalance."""
         admin = AdminClient({"bootstrap.servers": self.stack.kafka.brokers, "log_level": 0})
         try:
             group = admin.describe_consumer_groups([self._group])[self._group].result(10)
-        except KafkaException:  # the group is only just being made
+        except KafkaException:  # the group does not exist yet
             return ""
         owned = [[p for p in m.assignment.topic_partitions if p.topic == TOPIC] for m in group.members if m.assignment]
         return " + ".join(str(len(partitions)) for partitions in owned if partitions)
 
     def letters(self) -> set[str]:
-        """The ids of the events in the dead letters."""
+        """Returns the ids of the events in the dead-letter topic."""
         consumer, topic = self._consumer("bench-letters"), TOPICS[1]
         found: set[str] = set()
         for number in range(self.partitions):
@@ -121,8 +121,8 @@ class Bench:
 
 @contextmanager
 def bench(folder: Path, *, real: bool = False) -> Iterator[Bench]:
-    """A benchmark's servers, started; ended afterwards."""
-    stack, stub = Stack.beside(folder), StubSynapse(folder)
+    """Starts a benchmark's servers and stops them afterwards."""
+    stack, stub = Stack.on_free_ports(folder), StubSynapse(folder)
     try:
         stack.kafka.start()
         if real:
@@ -137,5 +137,5 @@ def bench(folder: Path, *, real: bool = False) -> Iterator[Bench]:
 
 
 def now() -> float:
-    """The clock that the stub reads, too."""
+    """Returns the time of the clock that the stub also reads."""
     return time.monotonic()

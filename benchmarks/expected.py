@@ -1,4 +1,4 @@
-"""What has to be true after a workload, and the calls that it can't do without. Pure."""
+"""Computes the accounts that a workload must lead to, and the fewest calls that do it. Pure."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -7,7 +7,7 @@ from benchmarks.workloads import Event, Kind, State, Workload
 
 
 def apply(state: State | None, event: Event) -> State | None:
-    """The account after the event; nobody's account stays nobody's, a deleted one stays deleted."""
+    """Returns the account after the event. A missing account stays missing, a deleted one stays deleted."""
     if state is None or event.kind is Kind.POISON:
         return state
     if event.kind is Kind.HARD:
@@ -18,7 +18,7 @@ def apply(state: State | None, event: Event) -> State | None:
 
 
 def expected(workload: Workload) -> dict[str, State | None]:
-    """What has to be true of each user's account after all events; None: there is none."""
+    """Returns each user's account after all events; None for a user without an account."""
     found: dict[str, State | None] = dict(workload.accounts)
     for event in [*workload.primer, *workload.everything]:
         found[event.user_id] = apply(found.get(event.user_id), event)
@@ -29,8 +29,8 @@ Call = tuple[str, str, str]  # what, user, value
 
 
 def fewest_calls(workload: Workload) -> list[list[Call]]:
-    """For each event the calls on Synapse that it can't do without: a look at a user not seen before, then what
-    changes. Does not fold events of one user together."""
+    """Returns for each event the Synapse calls that it needs at least: a lookup of a user not seen before, then the
+    changes. Does not coalesce events of one user."""
     now: dict[str, State | None] = dict(workload.accounts)
     seen: set[str] = set()
     found = []
@@ -43,7 +43,7 @@ def fewest_calls(workload: Workload) -> list[list[Call]]:
 
 
 def _look(event: Event, seen: Iterable[str]) -> list[Call]:
-    """A deactivation says by itself whether there is an account."""
+    """Returns the lookup, which a deactivation does not need: its answer tells whether there is an account."""
     return [("get", event.user_id, "")] if event.kind is Kind.PROFILE and event.user_id not in seen else []
 
 

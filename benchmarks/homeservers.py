@@ -1,4 +1,4 @@
-"""The homeservers that a run is measured on: the stub, and the real Synapse. Both tell how far a run has come."""
+"""Prepares the homeservers of a run, the stub or the real Synapse, and reads the progress of a run from them."""
 
 import asyncio
 import http.client
@@ -34,8 +34,8 @@ def user_of(mxid: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Calls on users so far, the times of the first and the last of them (in seconds of one clock), whether the end of
-    the run has been written; `away`: it answers nobody now."""
+    """Calls on users so far, the times of the first and the last (seconds of the monotonic clock), and whether the last
+    writes of the run have arrived; `away`: the homeserver refuses connections now."""
 
     calls: int
     first: float
@@ -46,11 +46,12 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a run left behind. `arrivals`: when each name was first written; `writes` is None where nobody knows."""
+    """The state after a run. `arrivals`: when each name was first written; `writes` is None if the homeserver keeps no log of
+    them; `corrupted`: ids without an account that were written to."""
 
     accounts: dict[str, State]
     writes: list[Write] | None
-    spoilt: set[str]
+    corrupted: set[str]
     arrivals: dict[tuple[str, str], float]
 
 
@@ -59,10 +60,10 @@ class Homeserver(Protocol):
     token: str
 
     def prepare(self, workload: Workload, failing: float = 0.0) -> None:
-        """Makes the accounts; forgets the run before."""
+        """Creates the accounts and drops the state of the previous run."""
 
     def expect(self, ends: Sequence[Event]) -> None:
-        """Counts anew, until these have been written."""
+        """Resets the count of calls; the run is done once these events are written."""
 
     def progress(self) -> Progress: ...
 
@@ -70,7 +71,7 @@ class Homeserver(Protocol):
 
 
 class StubSynapse:
-    """The stub as a process of its own."""
+    """The stub, as a separate process."""
 
     def __init__(self, folder: Path) -> None:
         self.port, self._control = free_port(), free_port()
@@ -99,7 +100,7 @@ class StubSynapse:
         return Progress(told["calls"], told["first"], told["last"], done, told["away"])
 
     def leave(self, seconds: float) -> None:
-        """Is away for a while, from now."""
+        """Makes the stub refuse connections for some seconds."""
         self.order("/away", {"seconds": seconds})
 
     def found(self, workload: Workload) -> Found:
@@ -109,10 +110,10 @@ class StubSynapse:
         for arrived, what, mxid, value, status in told["log"]:
             if what == "displayname":
                 arrivals.setdefault((user_of(mxid), value), arrived)
-            # A limited write is applied all the same.
+            # A write that is answered 429 is applied nevertheless.
             if what in WRITES and status in {200, 429}:
                 writes.append(Write(what, user_of(mxid), value))
-        return Found(accounts, writes, {user_of(mxid) for mxid in told["spoilt"]}, arrivals)
+        return Found(accounts, writes, {user_of(mxid) for mxid in told["corrupted"]}, arrivals)
 
     def order(self, target: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         connection = http.client.HTTPConnection("127.0.0.1", self._control, timeout=60)
@@ -123,7 +124,7 @@ class StubSynapse:
 
 
 class RealSynapse:
-    """The real Synapse. How far a run has come is read from its log, which costs it nothing."""
+    """The real Synapse. The progress of a run is read from its log, which puts no load on it."""
 
     _LINE = re.compile(r'^(\S+ \S+?),(\d+) .*Processed request: .* "(\w+) (\S+) HTTP')
     _CALL = re.compile(r"/(?:users|deactivate|profile)/@nova-([0-9a-f-]{36}):[^/?]+(?:/(displayname|avatar_url))?")
@@ -135,7 +136,7 @@ class RealSynapse:
         self._times: list[float] = []
 
     def prepare(self, workload: Workload, failing: float = 0.0) -> None:
-        assert not failing, "the real Synapse fails nobody on purpose"
+        assert not failing, "the real Synapse cannot be made to fail"
         asyncio.run(self._create(workload))
 
     def expect(self, ends: Sequence[Event]) -> None:
@@ -149,14 +150,14 @@ class RealSynapse:
         if lines and not lines[-1].endswith(b"\n"):
             lines.pop()
         self._offset += sum(map(len, lines))
-        wall = time.time() - time.monotonic()  # all other times are by the clock that only goes forward
+        wall = time.time() - time.monotonic()  # all other times are those of the monotonic clock
         for line in lines:
             if not (match := self._LINE.match(line.decode(errors="replace"))):
                 continue
             if call := self._CALL.search(unquote(match[4])):
                 logged = datetime.fromisoformat(match[1]).timestamp() + int(match[2]) / 1000
                 self._times.append(logged - wall)
-                if call[2] == "avatar_url":  # what is written last
+                if call[2] == "avatar_url":  # written last
                     self._ends.discard(call[1])
         first, last = (self._times[0], self._times[-1]) if self._times else (0.0, 0.0)
         return Progress(len(self._times), first, last, not self._ends)
@@ -201,7 +202,7 @@ def _state(account: dict[str, Any]) -> State:
 
 
 async def _sixteen(work: Iterable[Any]) -> None:
-    """Does all of it, 16 at a time."""
+    """Awaits all of the work, 16 at a time."""
     turn = asyncio.Semaphore(16)
 
     async def one(deed: Any) -> None:

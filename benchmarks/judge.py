@@ -1,4 +1,4 @@
-"""Judges a run: which events were lost, whose account is not as it should be. Pure."""
+"""Judges a run: counts lost events and wrong accounts. Pure."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -10,7 +10,7 @@ from benchmarks.workloads import Event, Kind, State, Workload
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One write that the homeserver took: what (`displayname`, `avatar_url`, `deactivate`), whose, its value."""
+    """A write that the homeserver accepted: what (`displayname`, `avatar_url`, `deactivate`), user and value."""
 
     what: str
     user_id: str
@@ -20,14 +20,14 @@ class Write:
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """
-    lost: events that never took effect, though nothing newer of their user did; and poison that is in no dead letter.
-    wrong: users whose account is not as the events say.
-    spoilt: ids of nobody that were written to, and can't become accounts any more; they count as wrong too.
+    lost: events that never took effect, while no newer event of their user did; and poison that is in no dead letter.
+    wrong: users whose account differs from what the events say.
+    corrupted: ids without an account that were written to, and can't become accounts any more; they count as wrong too.
     """
 
     lost: int
     wrong: int
-    spoilt: int
+    corrupted: int
 
     @property
     def clean(self) -> bool:
@@ -36,22 +36,22 @@ class Judgement:
 
 def judge(
     workload: Workload, found: Mapping[str, State], writes: Sequence[Write] | None, *,
-    spoilt: Collection[str] = (), letters: Collection[str] | None = None,
+    corrupted: Collection[str] = (), letters: Collection[str] | None = None,
 ) -> Judgement:  # fmt: skip
     """Judges a finished run.
 
     Args:
-        found: the accounts as they are now, by user id.
-        writes: what the homeserver took; None where it does not say: an event is then lost with its user's state.
-        spoilt: user ids without an account that were written to.
-        letters: ids of the events in the dead letters; None for a system that has none.
+        found: the accounts after the run, by user id.
+        writes: that the homeserver accepted; None if it has no log of them: then each wrong account counts as a lost event.
+        corrupted: user ids without an account that were written to.
+        letters: ids of the events in the dead-letter topic; None for a system without one.
     """
     should = expected(workload)
-    wrong = {user for user, state in should.items() if found.get(user) != state} | set(spoilt)
-    lost = len(wrong - set(spoilt)) if writes is None else _never_applied(workload, writes)
+    wrong = {user for user, state in should.items() if found.get(user) != state} | set(corrupted)
+    lost = len(wrong - set(corrupted)) if writes is None else _never_applied(workload, writes)
     if letters is not None:
         lost += sum(event.kind is Kind.POISON and event.id not in letters for event in workload.events)
-    return Judgement(lost, len(wrong), len(spoilt))
+    return Judgement(lost, len(wrong), len(corrupted))
 
 
 def _never_applied(workload: Workload, writes: Sequence[Write]) -> int:
@@ -63,7 +63,7 @@ def _never_applied(workload: Workload, writes: Sequence[Write]) -> int:
         after = now[event.user_id] = apply(before, event)
         if before and after and after != before:
             of_user[event.user_id].append(_took(event, before, after, taken))
-    # What is older than an event that took effect was overtaken, not lost.
+    # An event older than one of the same user that took effect was superseded, not lost.
     return sum(
         next((n for n, took in enumerate(reversed(effects)) if took), len(effects)) for effects in of_user.values()
     )

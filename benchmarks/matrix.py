@@ -1,4 +1,4 @@
-"""What is run: which system on which workload, with how many events, and in which order. Knows no server."""
+"""Lists the runs: system, workload and number of events, in order. Knows no server."""
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from benchmarks.runs import Measured
 from benchmarks.systems import LOAD, NOTHING, OURS, PLAIN, WORKERS
 
-AWAY, AWAY_QUICK = 10.0, 3.0  # seconds that Synapse is away in W5
+AWAY, AWAY_QUICK = 10.0, 3.0  # seconds that Synapse is unavailable in W5
 FAILING = 0.02  # share of the calls that fail in W5
 
 Figures = dict[str, float]
@@ -18,7 +18,7 @@ Results = dict[str, dict[str, Figures]]  # workload, system, figure
 class Part:
     """One workload: the number of events for each system (slow ones get fewer of the same shape), and in a quick run.
 
-    `rate`: events a second, as they come; 0: they wait. `real`: on the real Synapse.
+    `rate`: events a second, sent while the system runs; 0: all wait in the topic. `real`: on the real Synapse.
     """
 
     name: str
@@ -54,16 +54,16 @@ PARTS: Sequence[Part] = (
 
 
 def figures(measured: Measured) -> Figures:
-    """One run's figures under the names of latest.json."""
+    """Returns one run's figures under their names in latest.json."""
     judged = measured.judgement
     lost = judged.lost if judged else 0
     found = {
-        # What is lost was not done: it makes nobody faster.
+        # A lost event was not processed, so it must not raise the rate.
         "events_per_second": measured.rate * (1 - lost / measured.events),
         "calls_per_event": measured.calls / measured.events,
         "lost": lost,
         "wrong": judged.wrong if judged else 0,
-        "spoilt": judged.spoilt if judged else 0,
+        "corrupted": judged.corrupted if judged else 0,
         "p50_ms": measured.latencies[0],
         "p99_ms": measured.latencies[1],
         "cpu_us_per_event": sum(measured.cpu.values()),
@@ -77,15 +77,15 @@ def figures(measured: Measured) -> Figures:
 
 
 def medians(runs: Iterable[Figures]) -> Figures:
-    """The median of each figure over the runs; the worst of what must not be."""
+    """Returns the median of each figure over the runs; the worst run's for lost, wrong and corrupted."""
     found = list(runs)
-    worst = {name: max(run[name] for run in found) for name in ("lost", "wrong", "spoilt")}
+    worst = {name: max(run[name] for run in found) for name in ("lost", "wrong", "corrupted")}
     middle = {name: statistics.median(run[name] for run in found) for name in found[0]}
     return {name: round(value, 3) for name, value in (middle | worst).items()} | {"runs": len(found)}
 
 
 def failures(results: Results) -> list[str]:
-    """What ours got wrong: a fast wrong answer is none."""
+    """Returns the workloads that the function lost events of or left accounts wrong in."""
     return [
         f"{workload}: {system[OURS]['lost']:.0f} lost, {system[OURS]['wrong']:.0f} wrong"
         for workload, system in results.items()

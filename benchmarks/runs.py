@@ -1,4 +1,4 @@
-"""One run: a system on a workload, from the waiting topic to the judgement."""
+"""Runs one system on one workload, measures it and judges the result."""
 
 import contextlib
 import time
@@ -12,8 +12,8 @@ from benchmarks.process_stats import cpu_seconds, percentile, rss_mb
 from benchmarks.systems import System
 from benchmarks.workloads import Event, Workload
 
-POLL = 0.05  # seconds between two looks at the progress
-PATIENCE = 20.0  # a run without a call for so long has ended, however it ended
+POLL = 0.05  # seconds between two reads of the progress
+QUIET = 20.0  # seconds without a call after which a run counts as ended
 LONGEST = 900.0
 
 MakeSystem = Callable[[dict[str, str]], System]
@@ -21,8 +21,8 @@ MakeSystem = Callable[[dict[str, str]], System]
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What one run gave. `cpu` in microseconds an event and `rss` in MB, by process; `start` in seconds, from the start
-    of the processes to the first call (or, for an app that makes none, the first event)."""
+    """Figures of one run: `cpu` in microseconds an event and `rss` in MB, by process; `start` in seconds from the start of
+    the processes to the first call (to the first event for an app that makes no calls)."""
 
     events: int
     seconds: float
@@ -40,7 +40,7 @@ class Measured:
 
 
 class _Cost:
-    """The processor time and the memory of a system over a run."""
+    """Processor time and memory of a system during a run."""
 
     def __init__(self, system: System) -> None:
         self._servers = {name: server.pids() for name, server in system.servers().items()}
@@ -57,7 +57,7 @@ class _Cost:
 
 
 def backlog(bench: Bench, make: MakeSystem, workload: Workload, *, partitions: int = 12) -> Measured:
-    """How fast a waiting topic is worked off: from the first call on a user to the end's."""
+    """Measures how fast a full topic is consumed, from the first call on a user to the last."""
     with running(bench, make, workload, partitions) as (system, began):
         first = wait(bench, system, lambda progress: progress.calls > 0)
         cost = _Cost(system)
@@ -65,11 +65,11 @@ def backlog(bench: Bench, make: MakeSystem, workload: Workload, *, partitions: i
         seconds, start = last.last - first.first, max(0.0, first.first - began)
         events = len(workload.everything)
         used, held = cost.cpu(events), cost.rss()
-        return Measured(events, seconds, last.calls, start, _raise_for_status(bench, system, workload), used, held)
+        return Measured(events, seconds, last.calls, start, _judged(bench, system, workload), used, held)
 
 
 def outage(bench: Bench, make: MakeSystem, workload: Workload, *, seconds: float, failing: float) -> Measured:
-    """A backlog while some calls fail, and Synapse goes away for a while once a third of the calls are made."""
+    """Measures a backlog while some calls fail and Synapse is unavailable for a while after a third of the calls."""
     stub, third = bench.homeserver, len(workload.events) * 2 // 3
     assert isinstance(stub, StubSynapse)
     with running(bench, make, workload, 12, failing) as (system, _):
@@ -78,16 +78,16 @@ def outage(bench: Bench, make: MakeSystem, workload: Workload, *, seconds: float
         left_at = wait(bench, system, lambda progress: progress.calls > third)
         stub.leave(seconds)
         back = now() + seconds
-        last = wait(bench, system, patience=seconds + PATIENCE)
+        last = wait(bench, system, quiet=seconds + QUIET)
         events, after = len(workload.everything), max(0.0, last.last - back)
         used, held = cost.cpu(events), cost.rss()
         working = left_at.last - first.first + after
-        judged = _raise_for_status(bench, system, workload)
+        judged = _judged(bench, system, workload)
         return Measured(events, working, last.calls, 0.0, judged, used, held, after_outage=after)
 
 
 def live(bench: Bench, make: MakeSystem, workload: Workload, *, rate: float) -> Measured:
-    """Events as they come, `rate` a second: how long from publishing to the call that shows it."""
+    """Measures the latency of events sent at `rate` a second, from publishing to the call that applies each."""
     with running(bench, make, workload, 12) as (system, _):
         cost, sent, began = _Cost(system), dict[str, float](), now()
         for number, event in enumerate(workload.events):
@@ -105,7 +105,7 @@ def live(bench: Bench, make: MakeSystem, workload: Workload, *, rate: float) -> 
             if (arrived := arrivals.get((event.user_id, event.name), 0.0)) > sent[event.id]
         ]
         latencies = percentile(waits, 0.5), percentile(waits, 0.99)
-        judged = _raise_for_status(bench, system, workload)
+        judged = _judged(bench, system, workload)
         return Measured(events, now() - began, last.calls, 0.0, judged, used, held, latencies)
 
 
@@ -113,8 +113,8 @@ def live(bench: Bench, make: MakeSystem, workload: Workload, *, rate: float) -> 
 def running(
     bench: Bench, make: MakeSystem, workload: Workload, partitions: int, failing: float = 0.0
 ) -> Iterator[tuple[System, float]]:
-    """The system, started on the workload's topic, and when that was; after the primer, if there is one, it is paused
-    while the topic fills, unless nothing waits there (live)."""
+    """Starts the system on the workload's topic; yields it and the time of the start. If there is a primer, the system
+    consumes that first and is paused while the topic fills. A live workload does not fill the topic beforehand."""
     system = make(bench.fresh(workload, partitions, failing))
     began = now()
     try:
@@ -143,25 +143,25 @@ def _prime(bench: Bench, system: System, workload: Workload) -> None:
 
 
 def wait(
-    bench: Bench, system: System, enough: Callable[[Progress], bool] = lambda _: False, patience: float = PATIENCE
+    bench: Bench, system: System, enough: Callable[[Progress], bool] = lambda _: False, quiet: float = QUIET
 ) -> Progress:
-    """Waits until it is enough, or the run has ended, or nothing has come for so long that it has."""
+    """Waits until `enough` holds, the run is done, there was no call for `quiet` seconds, or LONGEST has passed."""
     deadline, changed, calls = now() + LONGEST, now(), -1
     while True:
         progress = system.progress(bench.homeserver)
         if progress.calls != calls or progress.away:
             changed, calls = now(), progress.calls
-        quiet = now() - changed > (patience if calls else 60.0)
-        if progress.done or enough(progress) or quiet or now() > deadline:
+        silent = now() - changed > (quiet if calls else 60.0)
+        if progress.done or enough(progress) or silent or now() > deadline:
             return progress
         time.sleep(POLL)
 
 
-def _raise_for_status(bench: Bench, system: System, workload: Workload) -> Judgement | None:
-    """None for a system that changes nothing."""
+def _judged(bench: Bench, system: System, workload: Workload) -> Judgement | None:
+    """Judges the run; None for a system that changes no account."""
     if not system.applies:
         return None
-    time.sleep(1.0)  # what is still in flight beside the end
+    time.sleep(1.0)  # for calls still in flight
     found = bench.homeserver.found(workload)
     letters = bench.letters() if system.remembers else None
-    return judge(workload, found.accounts, found.writes, spoilt=found.spoilt, letters=letters)
+    return judge(workload, found.accounts, found.writes, corrupted=found.corrupted, letters=letters)

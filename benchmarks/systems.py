@@ -1,4 +1,4 @@
-"""The systems that are measured side by side. Each is started on a topic that waits, and can stop consuming for a while."""
+"""Starts, pauses and stops the systems that are compared."""
 
 import json
 import os
@@ -20,7 +20,7 @@ Environment = Mapping[str, str]
 
 
 class System(Protocol):
-    """`remembers`: it keeps dead letters. `applies`: it changes accounts."""
+    """A system to measure. `remembers`: it writes dead letters. `applies`: it changes accounts."""
 
     remembers: bool
     applies: bool
@@ -34,17 +34,17 @@ class System(Protocol):
     def resume(self) -> None: ...
 
     def servers(self) -> Mapping[str, Server]:
-        """Its processes, by what they are."""
+        """Returns its processes by role."""
 
     def progress(self, homeserver: Homeserver) -> Progress: ...
 
 
 class Ours:
-    """The function as it is deployed, beside its sidecar.
+    """The function as deployed, with its sidecar.
 
     Args:
-        components: the Dapr resources.
-        command: runs the function with other than its own constants; None: as deployed.
+        components: folder of the Dapr resources.
+        command: replaces the function's, to change its constants; empty: as deployed.
     """
 
     remembers = applies = True
@@ -57,7 +57,7 @@ class Ours:
         self._env, self._command = env, command
 
     def start(self) -> None:
-        """Both at once, as in a pod."""
+        """Starts both at once, as in a pod."""
         with ThreadPoolExecutor(2) as pool:
             for started in [pool.submit(self._start_function), pool.submit(self._sidecar.start)]:
                 started.result()
@@ -88,7 +88,7 @@ class Ours:
 
 
 class Nothing(Ours):
-    """daprd that delivers in bulk to an app that does nothing: the limit of the road."""
+    """daprd that delivers in bulk to an app that does nothing: the upper limit of delivery."""
 
     remembers = applies = False
 
@@ -116,7 +116,7 @@ class Nothing(Ours):
 
 
 class Peer:
-    """A program of benchmarks/peers/ as one process."""
+    """A program of benchmarks/peers/, as one process."""
 
     remembers, applies = False, True
     module = ""
@@ -152,7 +152,7 @@ class Workers(Peer):
 
 
 class Load(Peer):
-    """The bare load generator: no Kafka, only the calls."""
+    """The load generator: makes the calls only, without Kafka."""
 
     module = "benchmarks.peers.load"
 

@@ -1,7 +1,7 @@
-"""Seeded workloads: the events, the accounts before them, and what has to be true after them. Pure.
+"""Makes seeded workloads: the events, and the accounts before them. Pure.
 
-The shapes are those of issue tables: W1 noise, W2 changes, W3 hot, W4 deletions, W5 faults. A workload may be made with
-fewer events for a slow system: its shape stays the same.
+The kinds are W1 noise, W2 changes, W3 hot, W4 deletions and W5 faults. For a slow system a workload is made with fewer
+events of the same distribution.
 """
 
 import random
@@ -13,9 +13,9 @@ from enum import StrEnum
 
 from dev.identity_events import DELETED, PROFILE_UPDATED, START, deleted_payload, encode, headers, profile_payload
 
-SIZE = 1024  # bytes of a profile's payload, about what the producer sends
+SIZE = 1024  # bytes of a profile's payload, about as large as the producer's
 UNKNOWN = 0.01  # share of W2's users without a Matrix account
-POISON = 0.01  # share of W5's events that can't be read
+POISON = 0.01  # share of W5's events that can't be decoded
 
 
 class Kind(StrEnum):
@@ -37,7 +37,7 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One record for the topic, and what it asks for. `partition` is for the records that mark the end."""
+    """A record for the topic, and the change that it asks for. `partition` is set for the records that mark the end."""
 
     user_id: str
     kind: Kind
@@ -54,10 +54,10 @@ class Event:
 
 @dataclass(frozen=True)
 class Workload:
-    """Events in their order; who has an account before; the last event of each partition.
+    """Events in order, the accounts before them, and the last event of each partition.
 
-    `primer` comes before and is not measured: it makes every user known to a system that remembers. `waits`: all of it
-    lies in the topic before the system looks; else it comes while the system runs.
+    `primer` is sent first and not measured: it makes every user known to a system that keeps state. `waits`: all events are
+    in the topic before the system starts to consume; otherwise they are sent while it runs.
     """
 
     name: str
@@ -73,7 +73,7 @@ class Workload:
 
 
 class Maker:
-    """Makes events from one seed; each is newer than the one before."""
+    """Makes events from one seed; each is newer than the previous."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
@@ -89,7 +89,7 @@ class Maker:
         return f"mxc://staging.nova.app/{self.random.getrandbits(64):016x}"
 
     def profile(self, user_id: str, state: State) -> Event:
-        """A bare payload typed by headers, as the producer sends it, with a biography that fills it up."""
+        """Makes a bare payload typed by headers, as the producer sends it, padded to SIZE by its biography."""
         body = profile_payload(
             user_id, state.name, self._now(), avatar=state.avatar, username=f"user-{user_id[:8]}", bio=""
         )
@@ -103,7 +103,7 @@ class Maker:
         return Event(user_id, Kind.HARD if hard else Kind.SOFT, value, self._headers(DELETED, user_id))
 
     def poison(self, event: Event) -> Event:
-        """The event in one of the ways in which it can't be read."""
+        """Makes the event undecodable in one of several ways."""
         broken = self.random.choice([
             event.value[:-1], b"\xff" + event.value, event.value.replace(b'"user_id"', b'"user"'),
             event.value.replace(b'"Ada ', b'"' + b"A" * 300),
@@ -119,7 +119,7 @@ class Maker:
 
 
 def noise(maker: Maker, events: int, *, known: bool = False) -> Workload:
-    """W1: ten events a user, of which 95% change nothing in Matrix. `known`: the users were seen before."""
+    """Makes W1: ten events a user, 95% of which change nothing in Matrix. `known`: the users were seen before."""
     accounts = {maker.uuid(): maker.account() for _ in range(max(1, events // 10))}
     primer = [maker.profile(user, state) for user, state in accounts.items()] if known else []
     now, users, made = dict(accounts), list(accounts), []
@@ -132,7 +132,7 @@ def noise(maker: Maker, events: int, *, known: bool = False) -> Workload:
 
 
 def changes(maker: Maker, events: int) -> Workload:
-    """W2: every event changes name and avatar; two events a user, far apart."""
+    """Makes W2: every event changes name and avatar; two events a user, far apart."""
     accounts = {maker.uuid(): maker.account() for _ in range(max(1, events // 2))}
     users = list(accounts)
     made = [maker.profile(user, maker.account()) for _ in range(2) for user in users]
@@ -142,7 +142,7 @@ def changes(maker: Maker, events: int) -> Workload:
 
 
 def hot(maker: Maker, events: int) -> Workload:
-    """W3: a hundred events a user, every one a change, close together."""
+    """Makes W3: a hundred events a user, each a change, close together."""
     accounts = {maker.uuid(): maker.account() for _ in range(max(1, events // 100))}
     users = list(accounts)
     made = [maker.profile(maker.random.choice(users), maker.account()) for _ in range(events)]
@@ -150,21 +150,21 @@ def hot(maker: Maker, events: int) -> Workload:
 
 
 def deletions(maker: Maker, events: int) -> Workload:
-    """W4: every event ends an account, every second one erases it."""
+    """Makes W4: every event deactivates an account, every second event erases it."""
     accounts = {maker.uuid(): maker.account() for _ in range(events)}
     made = [maker.deletion(user, hard=number % 2 == 0) for number, user in enumerate(accounts)]
     return Workload("deletions", made, accounts)
 
 
 def faults(maker: Maker, events: int) -> Workload:
-    """W5: W2 with 1% of poison among it. What Synapse does wrong meanwhile is the stub's part."""
+    """Makes W5: W2 with 1% of poison records. The stub adds the failures of Synapse."""
     plain = changes(maker, events)
     mixed = [maker.poison(event) if maker.random.random() < POISON else event for event in plain.events]
     return Workload("faults", mixed, plain.accounts)
 
 
 def live(maker: Maker, events: int, *, changing: float) -> Workload:
-    """Events of users that are known, of which a share changes the name; they come one by one."""
+    """Makes events of known users, a share of which change the name; they are sent one by one."""
     accounts = {maker.uuid(): maker.account() for _ in range(200)}
     now, users = dict(accounts), list(accounts)
     made = []
@@ -190,8 +190,8 @@ WORKLOADS: Mapping[str, Callable[[Maker, int], Workload]] = {
 
 
 def make(name: str, events: int, partitions: int, seed: int = 1) -> Workload:
-    """A workload by name, with an event at the end of each partition, of a user of its own: once those have taken
-    effect, everything before them has been handled."""
+    """Makes a workload by name. Each partition ends with an event of a user that has no other events: once these have
+    taken effect, everything before them has been processed."""
     maker = Maker(seed)
     workload = WORKLOADS[name](maker, events)
     return ended(workload, maker, partitions)

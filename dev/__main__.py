@@ -28,7 +28,7 @@ def say(line: str) -> None:
 
 
 def run_server() -> Server:
-    """`dapr run -f dapr.yaml` as one process session."""
+    """Returns `dapr run -f dapr.yaml`, whose processes share one session."""
     return Server("dapr", RUN)
 
 
@@ -50,8 +50,8 @@ def start_function(stack: Stack) -> None:
 
 
 def sidecar_environment() -> dict[str, str]:
-    """The `env` of dapr.yaml: `dapr run -f` gives it to the function only, and the sidecar needs it too (envRef, tokens).
-    Also written to dev/.run/dapr.env, for a person who starts `dapr run` himself."""
+    """Returns the `env` of dapr.yaml: `dapr run -f` gives it to the function only, and the sidecar needs it too (envRef,
+    tokens). Also writes it to dev/.run/dapr.env, for those who start `dapr run` themselves."""
     environment: dict[str, str] = yaml.safe_load((ROOT / "dapr.yaml").read_text())["apps"][0]["env"]
     write_private(RUN / "dapr.env", "".join(f"{name}={value}\n" for name, value in environment.items()))
     return environment
@@ -65,7 +65,7 @@ def _ready(port: int) -> bool:
 
 
 def write_addresses(stack: Stack) -> dict[str, str]:
-    """dev/.run/stack.env, for shells and scripts."""
+    """Writes dev/.run/stack.env, for shells and scripts."""
     addresses = {
         "KAFKA_BROKERS": stack.kafka.brokers,
         "MATRIX_HOMESERVER_URL": stack.synapse.url,
@@ -83,7 +83,7 @@ def up(
     postgres: Annotated[bool, typer.Option(help="Synapse on PostgreSQL instead of SQLite.")] = False,
     partitions: Annotated[int, typer.Option(min=1, help="Partitions of each Kafka topic.")] = 12,
 ) -> None:
-    """Start Kafka, Synapse and the function, and keep them running. What runs already is kept."""
+    """Start Kafka, Synapse and the function, and keep them running. Running servers are kept."""
     stack = Stack(partitions=partitions, postgres=postgres, say=say)
     try:
         stack.start()
@@ -129,7 +129,7 @@ def make_tools() -> None:
 
 @cli.command("letters", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def letters(context: typer.Context) -> None:
-    """Run `dead-letters` or `replay`, with its options, on the running stack, beside a sidecar of its own."""
+    """Run `dead-letters` or `replay`, with its options, on the running stack, with its own sidecar."""
     command, *options = context.args or [""]
     if command not in TOOLS:
         raise StackError(f"expected one of {', '.join(TOOLS)}, then its options")
@@ -139,11 +139,11 @@ def letters(context: typer.Context) -> None:
 
 
 def run(command: Callable[[], object] = cli) -> None:
-    """Entry point: a person's mistake ends in one clear message, not in a traceback."""
+    """Runs a command; a StackError ends in one clear message, not in a traceback."""
     try:
         command()
     except StackError as error:
-        # As Text: the end of a log may hold brackets, which markup would take for its own.
+        # As Text: the end of a log may hold brackets, which rich would read as markup.
         console.print(Text.assemble(("stack:", "red"), f" {error}"), soft_wrap=True)
         sys.exit(1)
 

@@ -13,7 +13,7 @@ _LIST = f'{{{{if .Stale}}}}{{{{if ne .Name "main"}}}}{_TO_COMPILE}{{{{.ImportPat
 
 
 class Fetching(Work):
-    """Counts the modules that `go list` fetches, and collects the packages that it lists as not yet compiled."""
+    """Counts the modules that `go list` fetches, and collects the packages that are not yet compiled."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"fetching modules for {name}", "modules", lambda line: line.startswith("go: downloading "))
@@ -26,7 +26,7 @@ class Fetching(Work):
 
 
 def compiling(name: str, packages: set[str]) -> Work:
-    """Counts the lines of `go build -v`: it names each package when it begins to compile it, among other lines."""
+    """Counts the packages in the output of `go build -v`, which names each one when it begins to compile it."""
     if not packages:
         return Work(f"linking {name}")
     return Work(f"building {name}", "packages", packages.__contains__, len(packages), "linking")
@@ -42,8 +42,8 @@ def go_build(
     cwd: Path,
     env: Mapping[str, str],
 ) -> None:
-    """Builds `target` with `go build FLAGS ARGUMENTS` in the module at `cwd`. `go list` takes the same flags, for a package
-    compiled with others counts as stale. It also fetches the modules, but only those that this program needs."""
+    """Builds `target` with `go build FLAGS ARGUMENTS` in the module at `cwd`. `go list` gets the same flags: a package compiled
+    with other flags counts as stale. It also fetches the modules, but only those that this program needs."""
     began, name = time.monotonic(), target.name
     log.write_bytes(b"")
     say(f"fetching modules for {name}")

@@ -35,7 +35,7 @@ class Ports:
 
     @classmethod
     def free(cls) -> Self:
-        """Ports that nobody listens on, for a second stack beside."""
+        """Returns free ports, for a second stack."""
         found: set[int] = set()
         while len(found) < len(cls.__dataclass_fields__):
             found.add(free_port())
@@ -43,15 +43,15 @@ class Ports:
 
 
 class Stack:
-    """Starts and stops the servers; what is running and answering is kept.
+    """Starts and stops the servers; a running server is kept.
 
     Args:
         folder: for data, logs and pid files.
         ports: where the servers listen.
         partitions: of each Kafka topic.
-        postgres: Synapse on PostgreSQL instead of SQLite; also offers a database for the state store.
+        postgres: run Synapse on PostgreSQL instead of SQLite; there is also a database for the state store then.
         homeserver: further keys of Synapse's homeserver.yaml.
-        say: takes a line for each step.
+        say: called with a line for each step.
     """
 
     def __init__(
@@ -67,14 +67,14 @@ class Stack:
         self.secrets_file = folder / "secrets.json"
 
     @classmethod
-    def beside(
+    def on_free_ports(
         cls, folder: Path, *, postgres: bool = False, partitions: int = 12, homeserver: Mapping[str, Any] | None = None
     ) -> Self:
-        """A stack of its own on free ports."""
+        """Returns a second stack, on free ports."""
         return cls(folder, Ports.free(), postgres=postgres, partitions=partitions, homeserver=homeserver)
 
     def start(self) -> None:
-        """Starts everything. Raises StackError with what a person has to do; then nothing is left running."""
+        """Starts everything. If that fails, stops everything and raises a StackError that tells what to do."""
         try:
             ports = self.ports
             if self._with_postgres:
@@ -88,12 +88,12 @@ class Stack:
             raise
 
     def stop(self) -> None:
-        """Stops everything that this or an earlier run started, also after a crash."""
+        """Stops every server that this or an earlier run started, also after a crash."""
         for stop in (self.synapse.stop, self.kafka.stop, self.postgres.stop):
             stop()
 
     def remove(self) -> None:
-        """Stops everything and drops the data."""
+        """Stops everything and deletes the data."""
         self.stop()
         self.postgres.remove()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -109,7 +109,7 @@ class Stack:
         self.postgres.remove()
 
     def env(self) -> dict[str, str]:
-        """The environment of the function and of its sidecar."""
+        """Returns the environment of the function and of its sidecar."""
         return {
             "KAFKA_ENABLED": "true",
             "KAFKA_BROKERS": self.kafka.brokers,

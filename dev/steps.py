@@ -1,5 +1,5 @@
-"""Runs a long command, keeps all that it writes in a log, and shows how far it is: a bar on a terminal, a line every half
-minute elsewhere. Knows no command."""
+"""Runs a long command, logs its output and shows its progress: a bar on a terminal, a line every half minute elsewhere.
+Knows no particular command."""
 
 import subprocess
 import time
@@ -13,20 +13,20 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from dev.processes import StackError, tail
 
 TOLD_EVERY = 30.0  # seconds, where there is no terminal
-_DRAWN_EVERY = 0.2  # seconds between two looks at the log
+_DRAWN_EVERY = 0.2  # seconds between two reads of the log
 
 Say = Callable[[str], None]
 
 
 class Work:
-    """Knows how far a command is, by the lines that it writes.
+    """Computes the progress of a command from its output.
 
     Args:
         what: the command in words, such as "building daprd".
         unit: what is counted, such as "packages".
-        counts: whether a line stands for one more of them.
-        total: how many there are, where that is known.
-        after: what remains to do once all are counted, such as "linking".
+        counts: whether a line of output stands for one more unit.
+        total: number of units, if it is known.
+        after: the step after the last unit, such as "linking".
     """
 
     def __init__(
@@ -52,11 +52,11 @@ class Work:
 
 
 class Reminder:
-    """Says how far the work is, but only every TOLD_EVERY seconds.
+    """Prints the progress, but only every TOLD_EVERY seconds.
 
     Args:
         say: takes the line.
-        clock: seconds that only grow.
+        clock: a monotonic clock in seconds.
     """
 
     def __init__(self, work: Work, say: Say, clock: Callable[[], float] = time.monotonic) -> None:
@@ -79,8 +79,8 @@ def follow(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
 ) -> None:
-    """Runs `command` to its end and shows the progress of `work`. What it writes is added to `log`. Raises StackError
-    with the end of the log when the command fails."""
+    """Runs `command` until it exits and shows the progress of `work`. Appends its output to `log`. Raises StackError with
+    the end of the log if the command fails."""
     with log.open("ab") as output, log.open(errors="replace") as written, _shown(work, say) as show:
         written.seek(0, 2)
         with subprocess.Popen(command, stdout=output, stderr=output, cwd=cwd, env=env) as process:
@@ -101,7 +101,7 @@ def follow(
 
 
 def _ends(process: subprocess.Popen[bytes]) -> bool:
-    """Whether the process ends before the next look at its log is due."""
+    """Whether the process exits before the next read of its log is due."""
     try:
         process.wait(_DRAWN_EVERY)
     except subprocess.TimeoutExpired:
@@ -111,7 +111,7 @@ def _ends(process: subprocess.Popen[bytes]) -> bool:
 
 @contextmanager
 def _shown(work: Work, say: Say) -> Iterator[Callable[[], None]]:
-    """What shows the progress, called again and again."""
+    """Yields a function that shows the progress each time it is called."""
     console = Console()  # standard output, where `say` prints
     if not console.is_interactive:
         yield Reminder(work, say)

@@ -1,5 +1,5 @@
-"""Finds the tools of the local stack or makes them: daprd, the dapr CLI, Prometheus and an old kustomize from Go modules, Kafka's
-jars with Maven, Synapse in a virtual environment of its own. Everything lands in dev/.tools, once."""
+"""Finds or builds the tools of the local stack: daprd, the dapr CLI, Prometheus and an old kustomize from Go modules, Kafka's
+jars with Maven, Synapse in its own virtual environment. Everything is built once, in dev/.tools."""
 
 import fcntl
 import hashlib
@@ -24,12 +24,12 @@ OLDEST_KUSTOMIZE = {"kustomize/v5": "v5.0.1", "api": "v0.13.2", "kyaml": "v0.14.
 
 
 def daprd(say: Say) -> Path:
-    """Daprd 1.18 at dev/.tools/.dapr/bin/daprd, where `dapr run` looks for it (runtimePath in dapr.yaml)."""
+    """Returns daprd 1.18 at dev/.tools/.dapr/bin/daprd, where `dapr run` looks for it (runtimePath in dapr.yaml)."""
     target = TOOLS / ".dapr" / "bin" / "daprd"
     found = _on_this_machine("daprd", r"1\.18\.")
     if found and (target.is_symlink() or not target.exists()):
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.unlink(missing_ok=True)  # a link may point at what is no longer there
+        target.unlink(missing_ok=True)  # it may be a dangling link
         target.symlink_to(found)
         return target
     go_program("daprd", ["-tags", "stablecomponents", "github.com/dapr/dapr/cmd/daprd"], target, say)
@@ -46,7 +46,7 @@ def dapr_cli(say: Say) -> Path:
 
 
 def promtool(say: Say) -> Path:
-    """Prometheus' own tool for rules; Debian's package `prometheus` has it too."""
+    """Returns promtool, which tests alerting rules; Debian's package `prometheus` has it too."""
     return _prometheus("promtool", say)
 
 
@@ -59,20 +59,20 @@ def _prometheus(program: str, say: Say) -> Path:
     if found:
         return found
     target = TOOLS / program
-    # Without the ways to find targets in clouds, which are most of it.
+    # Without service discovery in clouds, which is most of the code.
     go_program("prometheus", ["-tags", "remove_all_sd", f"github.com/prometheus/prometheus/cmd/{program}"], target, say)
     return target
 
 
 def kustomize(say: Say) -> Path:
-    """Kustomize as the oldest kubectl has it inside: `kustomize build` renders what its `kubectl kustomize` does."""
+    """Returns the kustomize that the oldest kubectl embeds: `kustomize build` renders what its `kubectl kustomize` does."""
     target = TOOLS / "kustomize"
     go_program("kustomize", ["sigs.k8s.io/kustomize/kustomize/v5"], target, say)
     return target
 
 
 def kafka_jars(say: Say) -> Path:
-    """The folder of the broker's jars."""
+    """Returns the folder of the broker's jars."""
     need("java", "a JDK 17 or later (Debian: openjdk-17-jdk-headless)")
     target, pom = TOOLS / "kafka", DEV / "kafka" / "pom.xml"
     with _once(target, [pom]) as missing:
@@ -89,17 +89,17 @@ def kafka_jars(say: Say) -> Path:
 
 
 def synapse_python(say: Say) -> Path:
-    """The Python of the virtual environment that holds Synapse."""
+    """Returns the Python of Synapse's virtual environment."""
     return _environment("synapse", DEV / "synapse" / "requirements.txt", "Synapse (about 40 seconds)", say)
 
 
 def peers_python(say: Say) -> Path:
-    """The Python of the virtual environment that holds what the benchmark compares with."""
+    """Returns the Python of the virtual environment of the benchmark's peers."""
     return _environment("peers", DEV.parent / "requirements-bench.txt", "the benchmark's peers (about 15 seconds)", say)
 
 
 def _environment(name: str, locked: Path, what: str, say: Say) -> Path:
-    """The Python of a virtual environment of its own in dev/.tools."""
+    """Returns the Python of a virtual environment in dev/.tools, made from the locked requirements."""
     target = TOOLS / name
     python = target / "bin" / "python"
     with _once(target, [locked]) as missing:
@@ -117,7 +117,7 @@ def _environment(name: str, locked: Path, what: str, say: Say) -> Path:
 
 
 def postgres(program: str) -> Path:
-    """A program of PostgreSQL's server, such as `initdb`; Debian keeps them off PATH."""
+    """Returns a program of PostgreSQL's server, such as `initdb`; Debian does not put them on PATH."""
     homes = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     found = next((home / program for home in homes if (home / program).exists()), None)
     if found or (on_path := shutil.which(program)) is None:
@@ -133,7 +133,7 @@ def need(program: str, what: str) -> None:
 
 
 def _on_this_machine(program: str, version: str) -> Path | None:
-    """The program on PATH or where `dapr init` puts it, if its version fits."""
+    """Returns the program from PATH or from where `dapr init` installs it, if its version matches."""
     for candidate in (shutil.which(program), Path.home() / ".dapr" / "bin" / program):
         if candidate and os.access(candidate, os.X_OK):
             said = subprocess.run([candidate, "--version"], capture_output=True, text=True, timeout=20, check=False)
@@ -143,7 +143,7 @@ def _on_this_machine(program: str, version: str) -> Path | None:
 
 
 def go_program(module: str, arguments: Sequence[str], target: Path, say: Say, link: str = "") -> Path:
-    """Builds a program from the Go module of dev/go/MODULE, which pins everything; `link` are more flags for the linker."""
+    """Builds a program from the Go module dev/go/MODULE, which pins every version; `link` holds further linker flags."""
     folder = DEV / "go" / module
     with _once(target, [folder / "go.mod", folder / "go.sum"]) as missing:
         if missing:
@@ -157,8 +157,8 @@ def go_program(module: str, arguments: Sequence[str], target: Path, say: Say, li
 
 @contextmanager
 def _once(target: Path, sources: Sequence[Path]) -> Iterator[bool]:
-    """Whether `target` has to be made from `sources`; one maker at a time, also across processes. A stamp beside it
-    says from what it was made, so that a half-made one counts as missing."""
+    """Yields whether `target` must be built from `sources`; a lock admits one builder at a time, also across processes.
+    A stamp next to the target holds the digest of its sources, so that a half-built target counts as missing."""
     TOOLS.mkdir(exist_ok=True)
     stamp = TOOLS / f"{target.name}.stamp"
     digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()

@@ -1,8 +1,7 @@
-"""`make fuzz`: feeds what decodes records with garbage for some minutes, near misses of real records above all.
+"""Fuzzes the decoder for some minutes, mostly with mutated real records: `make fuzz`.
 
-Ends with 1 and the smallest input it could find when a rule is broken:
-whatever the bytes are, `decode` gives an event, `Ignored` or a reason, and raises nothing; an event is fit to be applied;
-a reason's detail has nothing of the input's values in it; what is shown of a dead letter can always be shown.
+Exits with 1 and the smallest input found if a rule is broken: for any bytes `decode` returns an event, `Ignored` or a
+rejection, and never raises; an event can be applied; the detail of a rejection contains no value of the input.
 """
 
 import json
@@ -50,7 +49,7 @@ SPECIAL = [
 
 
 def _seeds() -> list[tuple[bytes, Headers]]:
-    """Real records as daprd delivered them, and one payload of each kind in each wire shape."""
+    """Returns real records as daprd delivered them, and a payload of each type in each wire format."""
     entries = [entry for envelope in CAPTURES.values() for entry in envelope["entries"]]
     records = [record for entry in entries if (record := read_entry(entry | {"topic": "t"}))]
     found = [(record.value, dict(record.headers)) for record in records]
@@ -72,7 +71,7 @@ def _seeds() -> list[tuple[bytes, Headers]]:
 
 
 def _text(headers: Mapping[str, bytes]) -> Headers:
-    """Headers as daprd hands them over."""
+    """Returns the headers as daprd hands them over."""
     return {name: value.decode() for name, value in headers.items()}
 
 
@@ -102,7 +101,7 @@ HEADER_VALUES = st.text(max_size=30) | st.sampled_from(
 
 @st.composite
 def mutated(draw: st.DrawFn) -> tuple[bytes, Headers]:
-    """A real record with some of its bytes and headers changed."""
+    """Generates a real record with some bytes and headers changed."""
     value, headers = draw(st.sampled_from(SEEDS))
     body = bytearray(value)
     for _ in range(draw(st.integers(1, 6))):
@@ -115,7 +114,7 @@ def mutated(draw: st.DrawFn) -> tuple[bytes, Headers]:
 
 @st.composite
 def rebuilt(draw: st.DrawFn) -> tuple[bytes, Headers]:
-    """A real record with some of its fields changed, so that it stays JSON and gets further."""
+    """Generates a real record with some fields changed; it stays JSON, so that it gets further."""
     value, headers = draw(st.sampled_from(SEEDS))
     try:
         body = json.loads(value)
@@ -137,7 +136,7 @@ BATCHES = st.dictionaries(st.sampled_from(["topic", "entries", "id"]), JSON, max
 
 
 def judge(value: bytes, headers: Headers) -> str:
-    """Decodes one record and asserts what must hold of the result, which it names."""
+    """Decodes one record, asserts the rules, and returns the name of the result."""
     found = decode(value, headers)
     assert isinstance(type_of(value, headers), str)
     user = user_of(value, headers)
@@ -166,8 +165,8 @@ def judge_batch(envelope: object) -> None:
     assert {one["entryId"] for one in answered["statuses"]} == {entry_id for entry_id, _ in entries}
 
 
-def main(minutes: Annotated[float, typer.Option(min=0.01, help="How long.")] = 10.0) -> None:
-    """Feeds garbage until the time is up."""
+def main(minutes: Annotated[float, typer.Option(min=0.01, help="Duration in minutes.")] = 10.0) -> None:
+    """Fuzz until the time is up."""
     end, tally, seed = time.monotonic() + minutes * 60, Counter[str](), 0
 
     def record(pair: tuple[bytes, Headers]) -> None:

@@ -1,5 +1,5 @@
-"""What both consumers do with one event: as most people write it, and no worse. Two PUTs for a profile, a POST for a
-deletion; a failed call is logged and the next event taken."""
+"""Applies one event for both peer consumers, in the usual way: two PUTs for a profile, a POST for a deletion. A failed call
+is logged, and the next event is processed."""
 
 import json
 import logging

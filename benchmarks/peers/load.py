@@ -1,6 +1,7 @@
-"""A bare load generator: the calls that a workload can't do without, 16 in flight, no Kafka, no memory, no retries.
+"""Generates load: makes the fewest calls that a workload needs, 16 in flight, without Kafka, state or retries.
 
-The limit of Synapse. `python -m benchmarks.peers.load CALLS [IN_FLIGHT]`: CALLS is a file with a line for each event: a JSON list of [what, user, value], made in their order.
+Measures the upper limit of Synapse. `python -m benchmarks.peers.load CALLS [IN_FLIGHT]`: CALLS is a file with a line for each
+event, a JSON list of [what, user, value], in the order of the calls.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ import uvloop
 
 
 def request(what: str, user: str, value: str) -> tuple[str, str, dict[str, object] | None]:
-    """Method, path and body of a call."""
+    """Returns method, path and body of a call."""
     mxid = quote(f"@nova-{user}:{os.environ['MATRIX_SERVER_NAME']}")
     if what == "get":
         return "GET", f"/_synapse/admin/v2/users/{mxid}", None

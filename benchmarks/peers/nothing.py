@@ -1,6 +1,7 @@
-"""An app behind daprd that does nothing: parses each batch, as it has to for the entries' ids, and says SUCCESS.
+"""Runs an app behind daprd that only parses each batch, for the entries' ids, and answers SUCCESS.
 
-The limit of the road. Bare ASGI on the function's own server. `GET /count` says how many entries came, when the first and when the last.
+Measures the upper limit of delivery. Bare ASGI on the function's server. `GET /count` returns the number of entries, and the
+times of the first and the last.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""A plain consumer: aiokafka and httpx, one event at a time."""
+"""Runs a plain consumer: aiokafka and httpx, one event at a time."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""FastStream with 16 workers and httpx."""
+"""Runs FastStream with 16 workers and httpx."""
 
 import asyncio
 import logging
@@ -15,7 +15,7 @@ http = client()
 
 
 async def as_bytes(message: KafkaMessage) -> bytes:
-    """The record's value as it is: some are no JSON."""
+    """Returns the record's value unparsed, since some values are not JSON."""
     body: bytes = message.body
     return body
 

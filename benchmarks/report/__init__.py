@@ -1,1 +1,1 @@
-"""Writes what was measured into docs/performance.md."""
+"""Writes the figures into docs/performance.md."""

@@ -1,19 +1,19 @@
-"""Horizontal bars as an SVG, without any library: grouped, each group on a scale of its own."""
+"""Draws grouped horizontal bars as SVG, each group on its own scale."""
 
 from collections.abc import Mapping, Sequence
 from xml.sax.saxutils import escape
 
-COLOURS = ("#0072b2", "#999999", "#e69f00", "#56b4e9", "#009e73")  # told apart by colour-blind eyes, too
+COLOURS = ("#0072b2", "#999999", "#e69f00", "#56b4e9", "#009e73")  # distinguishable for colour-blind readers
 WIDTH, LABEL, BAR, GAP, ROW = 860, 190, 500, 34, 20
 
 
 def bars(title: str, groups: Mapping[str, Mapping[str, float]], order: Sequence[str]) -> str:
-    """The picture.
+    """Returns the SVG.
 
     Args:
-        title: above it.
+        title: above the bars.
         groups: value by series, by group.
-        order: of the series; gives each its colour.
+        order: of the series; determines their colours.
     """
     y, body = 40, [_text(WIDTH / 2, 22, title, "middle", bold=True)]
     for group, values in groups.items():

@@ -1,4 +1,4 @@
-"""How a deployment of 100 million users would be sized, computed from the measured figures. Pure."""
+"""Computes the size of a deployment for 100 million users from the measured figures. Pure."""
 
 import math
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ MEMBERS: int = Settings.model_fields["pubsub_components"].default
 
 
 def record_bytes() -> int:
-    """A usual record with its key."""
+    """Returns the size of a typical stored state with its key."""
     at = datetime(2026, 1, 1, 9, 30, 0, 123456, tzinfo=UTC)
     name, avatar = "Ada Lovelace", "mxc://staging.nova.app/0123456789abcdef"
     known = Account(display_name=name, avatar=avatar)
@@ -29,7 +29,7 @@ def record_bytes() -> int:
 
 
 def sizing(results: Results) -> str:
-    """The chapter's lists: what was assumed, what was measured, what follows."""
+    """Returns the lists of the page: assumptions, measurements, results."""
     known = results.get("noise known", {}).get(OURS)
     synapse = results.get("real changes", {}).get(LOAD)
     if not known or not synapse:

@@ -20,7 +20,7 @@ Row = Sequence[str]
 
 
 def number(value: float) -> str:
-    """A figure for a person: about three digits."""
+    """Formats a figure with about three digits."""
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
@@ -33,7 +33,7 @@ def ratio(above: Figures | None, below: Figures | None, name: str = "events_per_
 
 
 def table(head: Row, rows: Iterable[Row]) -> str:
-    """A table in Markdown, which a terminal shows well enough."""
+    """Returns a table in Markdown, aligned for a terminal."""
     lines = [head, *rows]
     width = [max(len(line[i]) for line in lines) for i in range(len(head))]
     shown = ["| " + " | ".join(cell.ljust(width[i]) for i, cell in enumerate(line)) + " |" for line in lines]
@@ -59,12 +59,12 @@ def results_table(results: Results) -> str:
 
 
 def limit(systems: dict[str, Figures]) -> Figures | None:
-    """What nothing can be faster than: the road where it is measured, else Synapse."""
+    """Returns the upper limit: that of delivery if it was measured, otherwise that of Synapse."""
     return systems.get(NOTHING) or systems.get(LOAD)
 
 
 def goals_table(results: Results) -> str:
-    """What was to be reached and what was; never asserted."""
+    """Returns the goals next to the figures; no test asserts them."""
 
     def of(workload: str, system: str = OURS) -> Figures | None:
         return results.get(workload, {}).get(system)
@@ -100,7 +100,7 @@ def _beyond(results: Results, name: str) -> str:
 
 
 def cost(results: Results) -> str:
-    """What an event that changes nothing costs, by process, and how long the first one takes."""
+    """Returns the cost of an event that changes nothing, by process, and the time from start to the first event."""
     known, first = results.get("noise known", {}).get(OURS), results.get("noise", {}).get(OURS)
     if not known or not first:
         return "not measured yet"
@@ -121,7 +121,7 @@ def growth_table(rows: list[dict[str, str | float]]) -> str:
 
 
 def _cell(value: str | float) -> str:
-    """`2 + 2 + 1`, what each member owns, as `2 × 2, 1 × 1`."""
+    """Formats `2 + 2 + 1`, the partitions of each member, as `2 × 2, 1 × 1`."""
     if not isinstance(value, str):
         return number(value)
     if " + " not in value:
@@ -130,7 +130,7 @@ def _cell(value: str | float) -> str:
 
 
 def filled(page: str, parts: dict[str, str]) -> str:
-    """The page with each part between its two markers replaced."""
+    """Replaces the text between each part's two markers."""
     for name, text in parts.items():
         begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
         pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
@@ -141,7 +141,7 @@ def filled(page: str, parts: dict[str, str]) -> str:
 
 
 def write_pages(results: Results) -> None:
-    """Fills docs/performance.md and draws its bars."""
+    """Fills docs/performance.md and draws its chart."""
     made = json.loads(MADE.read_text()) if MADE.exists() else {}
     parts = {
         "made": ", ".join(f"{name}: {value}" for name, value in made.items()) or "not measured yet",

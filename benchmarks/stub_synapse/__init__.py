@@ -1,1 +1,1 @@
-"""A homeserver that costs next to nothing, so that the system under test is what is measured."""
+"""Runs a homeserver that costs next to nothing, so that a benchmark measures the system under test."""

@@ -1,5 +1,5 @@
-"""The accounts of the stub Synapse and what it answers, without any network. Counts; knows the real one's traps that a
-benchmark can meet: a profile written for nobody is taken and spoils the id."""
+"""Keeps the accounts of the stub Synapse, answers requests and counts them; no network. Like the real Synapse it accepts a
+profile write for an id without an account, and the id is unusable afterwards."""
 
 import itertools
 import random
@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import unquote
 
 ADMIN = "@nova-service:staging.nova.app"
-OURS = "@nova-"  # users' ids start like this; the service's own is no user
+OURS = "@nova-"  # prefix of users' ids; the service's own account is not counted as a user
 
 Answer = tuple[int, dict[str, Any]]
 Logged = tuple[float, str, str, str, int]  # arrived, what, Matrix id, value, status
@@ -25,7 +25,7 @@ class StubAccounts:
     Args:
         accounts: [Matrix id, name, avatar] each.
         ends: [Matrix id, name] of the writes that mark the end of a run.
-        failing: share of the calls on users that fail, by turns with 500 (not applied) and 429 (applied).
+        failing: share of the calls on users that fail, alternating between 500 (not applied) and 429 (applied).
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class StubAccounts:
     ) -> None:
         self.accounts: dict[str, dict[str, Any]] = {ADMIN: _account(ADMIN, "", "") | {"admin": True}}
         self.accounts |= {mxid: _account(mxid, name, avatar) for mxid, name, avatar in accounts}
-        self.spoilt: set[str] = set()
+        self.corrupted: set[str] = set()
         self.log: list[Logged] = []
         self._ends, self._ended_at, self._since = set[tuple[str, str]](), 0.0, 0
         self.expect(ends)
@@ -41,12 +41,12 @@ class StubAccounts:
         self._fault = itertools.cycle((500, 429))
 
     def expect(self, ends: Sequence[Sequence[str]]) -> None:
-        """Begins to count anew, towards these writes."""
+        """Resets the counts; the run ends with these writes."""
         self._ends, self._ended_at = {(mxid, name) for mxid, name in ends}, 0.0
         self._since = len(self.log)
 
     def stats(self) -> dict[str, Any]:
-        """Calls on users, when they began and when the last came, and when the end of the run was written."""
+        """Returns the number of calls on users, the times of the first and the last, and the time of the run's last write."""
         calls = len(self.log) - self._since
         first, last = (self.log[self._since][0], self.log[-1][0]) if calls else (0.0, 0.0)
         return {
@@ -73,7 +73,7 @@ class StubAccounts:
     def _recognised(
         self, method: str, path: str, body: Mapping[str, Any]
     ) -> tuple[str, str, str, Callable[[], Answer]]:
-        """What is asked, of whom, with which value, and the deed."""
+        """Returns operation, user, value, and the function that executes it."""
         if method == "PUT" and (match := _PROFILE.fullmatch(path)):
             mxid, field = match[1], match[2]
             value = str(body.get(field, ""))
@@ -86,7 +86,7 @@ class StubAccounts:
             return rest or "get", mxid, "", lambda: self._look(mxid, rest)
         if path.endswith("/whoami"):
             return "whoami", "", "", lambda: (200, {"user_id": ADMIN, "is_guest": False})
-        return "other", "", "", lambda: (200, {})  # account data, /health, media: nobody looks
+        return "other", "", "", lambda: (200, {})  # account data, /health, media: not recorded
 
     def _look(self, mxid: str, rest: str) -> Answer:
         account = self.accounts.get(mxid)
@@ -100,7 +100,7 @@ class StubAccounts:
         if mxid in self.accounts:
             self.accounts[mxid][field] = value or None
         else:
-            self.spoilt.add(mxid)
+            self.corrupted.add(mxid)
         return 200, {}
 
     def _deactivate(self, mxid: str, *, erase: bool) -> Answer:

@@ -1,6 +1,6 @@
-"""A stub Synapse as a process of its own: `python -m benchmarks.stub_synapse.server PORT CONTROL_PORT`.
+"""Runs the stub Synapse: `python -m benchmarks.stub_synapse.server PORT CONTROL_PORT`.
 
-Every answer takes 10 ms. A second port takes the benchmark's own orders, so that they are there while Synapse is away.
+Every answer takes 10 ms. The benchmark controls the stub on a second port, which stays open while the first is closed.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ Respond = Callable[[str, str, dict[str, Any], float], Answer]
 
 
 class Stub:
-    """The listening part; `accounts` is replaced for each run."""
+    """The server; `accounts` is replaced for each run."""
 
     def __init__(self, port: int) -> None:
         self.accounts = StubAccounts()
@@ -37,7 +37,7 @@ class Stub:
         self.away = False
 
     async def leave(self, seconds: float) -> None:
-        """Refuses every connection for a while; what is in flight is done, but nobody hears of it."""
+        """Refuses every connection for a while; requests in flight are executed, but their answers are lost."""
         assert self._server
         self.away = True
         self._server.close()
@@ -47,7 +47,7 @@ class Stub:
         await self.open()
 
     def order(self, _method: str, target: str, body: dict[str, Any], _arrived: float) -> Answer:
-        """The benchmark's orders."""
+        """Executes a command of the benchmark."""
         match target:
             case "/reset":
                 self.accounts = StubAccounts(body["accounts"], body["ends"], body["failing"])
@@ -58,7 +58,7 @@ class Stub:
                 asyncio.get_running_loop().create_task(self.leave(body["seconds"]))
             case "/state":
                 return 200, {
-                    "accounts": list(self.accounts.accounts.values()), "spoilt": sorted(self.accounts.spoilt),
+                    "accounts": list(self.accounts.accounts.values()), "corrupted": sorted(self.accounts.corrupted),
                     "log": self.accounts.log,
                 }  # fmt: skip
         flight = {"in_flight": self.in_flight, "most_in_flight": self.most_in_flight, "away": self.away}
@@ -66,7 +66,7 @@ class Stub:
 
 
 class Connection(asyncio.Protocol):
-    """One HTTP/1.1 connection with keep-alive; its requests are answered after LATENCY. `respond`: at once, by that."""
+    """An HTTP/1.1 connection with keep-alive. Requests are answered after LATENCY, or immediately by `respond` if given."""
 
     def __init__(self, stub: Stub, respond: Respond | None = None) -> None:
         self._stub, self._respond = stub, respond
@@ -75,7 +75,7 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's class does not inherit from it
         if not self._respond:
             self._stub.connections.add(self)
 
@@ -87,9 +87,8 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError as error:
-            print(
-                "stub:", repr(error.__context__), file=sys.stderr, flush=True
-            )  # a bug here is nobody's fault elsewhere
+            # A bug of the stub: it must show.
+            print("stub:", repr(error.__context__), file=sys.stderr, flush=True)
             self.abort()
         except httptools.HttpParserError:
             self.abort()

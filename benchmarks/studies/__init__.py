@@ -1,1 +1,1 @@
-"""One question each, apart from `make bench`."""
+"""Holds measurements that answer one question each and are not part of `make bench`."""

@@ -1,7 +1,7 @@
-"""How much memory and time `audit` takes for many accounts, on a real Synapse: `python -m benchmarks.studies.audit --accounts 100000`.
+"""Measures memory and time of `audit` for many accounts on a real Synapse: `python -m benchmarks.studies.audit --accounts 100000`.
 
-The accounts are put into Synapse's database, since making them one by one would take half an hour. Of a hundred, two are
-deactivated; of a thousand, one has another name than its record says.
+Writes the accounts into Synapse's database, since creating them one by one would take half an hour. Two in a hundred are
+deactivated; one in a thousand has another name than its stored state.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ CHUNK = 1_000
 
 
 def make(world: RunningStack, count: int) -> None:
-    """Accounts with their records."""
+    """Creates accounts and their stored state."""
     users = [new_user() for _ in range(count)]
     world.stack.synapse.stop()
     database = sqlite3.connect(world.stack.folder / "synapse" / "homeserver.db")
@@ -67,7 +67,7 @@ async def remember(world: RunningStack, users: list[str]) -> None:
 
 
 def measure(world: RunningStack, *options: str) -> tuple[float, float, dict[str, object]]:
-    """Seconds, peak memory (MB) and summary of one audit."""
+    """Runs one audit; returns seconds, peak memory (MB) and summary."""
     began = time.monotonic()
     command = [sys.executable, "-m", "function", "audit", "--json", *options]
     with tempfile.TemporaryFile("w+") as output:
@@ -81,8 +81,8 @@ def measure(world: RunningStack, *options: str) -> tuple[float, float, dict[str,
 
 
 def main(accounts: int = 100_000) -> None:
-    """Audit a hundredth of the accounts, then all of them; repair what differs; audit once more."""
-    with tempfile.TemporaryDirectory() as folder, Stack.beside(Path(folder)) as stack:
+    """Audit a hundredth of the accounts, then all of them; repair the drift; audit again."""
+    with tempfile.TemporaryDirectory() as folder, Stack.on_free_ports(Path(folder)) as stack:
         world = RunningStack(stack, Path(folder) / "function", {"LOG_LEVEL": "INFO"})
         try:
             world.start()

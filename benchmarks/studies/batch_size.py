@@ -1,5 +1,4 @@
-"""The function with another batch size than it is deployed with, for the growth table: `python -m benchmarks.studies.batch_size
-BATCH_SIZE`."""
+"""Runs the function with another batch size, for the scaling table: `python -m benchmarks.studies.batch_size BATCH_SIZE`."""
 
 import sys
 

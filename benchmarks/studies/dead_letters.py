@@ -1,4 +1,4 @@
-"""How much memory and time `dead-letters` takes for many letters: `make bench-dead-letters LETTERS=200000`."""
+"""Measures memory and time of `dead-letters` for many dead letters: `make bench-dead-letters LETTERS=200000`."""
 
 import os
 import sys
@@ -34,7 +34,7 @@ def produce(stack: Stack, letters: int) -> None:
 
 
 def measure(tool: Tool, *options: str) -> tuple[float, float, int]:
-    """Seconds and peak memory (MB) of the tool alone, without its sidecar, and its exit code."""
+    """Returns seconds and peak memory (MB) of the tool without its sidecar, and its exit code."""
     tool.sidecar.start()
     try:
         began = time.monotonic()
@@ -47,8 +47,8 @@ def measure(tool: Tool, *options: str) -> tuple[float, float, int]:
 
 
 def main(letters: int = 200_000) -> None:
-    """Fill the dead-letter topic of a stack of its own, look at it twice, replay a quarter of it."""
-    with tempfile.TemporaryDirectory() as folder, Stack.beside(Path(folder)) as stack:
+    """Fill the dead-letter topic of a new stack, list it, and replay a quarter of it."""
+    with tempfile.TemporaryDirectory() as folder, Stack.on_free_ports(Path(folder)) as stack:
         for count in (letters // 100, letters):
             produce(stack, count)
             for command, *options in (

@@ -1,5 +1,5 @@
-"""Where the function's time goes on noise of known users, from samples of the running process (py-spy, from outside):
-`python -m benchmarks.studies.profiling`. Prints tables; keeps nothing."""
+"""Profiles the function on noise of known users with py-spy, a sampling profiler: `python -m benchmarks.studies.profiling`.
+Prints tables and keeps no files."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ Stack = Sequence[str]  # frames such as `decode (function/events/decode.py:70)`,
 
 
 def stacks(raw: str) -> list[tuple[Stack, int]]:
-    """The samples in py-spy's raw form: frames, separated by semicolons, and how often they were seen."""
+    """Parses py-spy's raw format: frames separated by semicolons, and their number of samples."""
     found: list[tuple[Stack, int]] = []
     for line in raw.splitlines():
         frames, _, count = line.rpartition(" ")
@@ -33,14 +33,14 @@ def stacks(raw: str) -> list[tuple[Stack, int]]:
 
 
 def place(frame: str) -> str:
-    """A frame without its line, and with a short path."""
+    """Returns a frame without its line number and with a short path."""
     name, _, where = frame.partition(" (")
     path = where.rstrip(")").rpartition(":")[0] or where.rstrip(")")
     return f"{'/'.join(path.split('/')[-2:])} {name}"
 
 
 def inclusive(samples: Iterable[tuple[Stack, int]]) -> Counter[str]:
-    """Samples in which a function was on the stack."""
+    """Counts the samples in which a function was on the stack."""
     found: Counter[str] = Counter()
     for frames, count in samples:
         for one in set(map(place, frames)):
@@ -49,7 +49,7 @@ def inclusive(samples: Iterable[tuple[Stack, int]]) -> Counter[str]:
 
 
 def alone(samples: Iterable[tuple[Stack, int]]) -> Counter[str]:
-    """Samples in which a function was the innermost."""
+    """Counts the samples in which a function was the innermost frame."""
     found: Counter[str] = Counter()
     for frames, count in samples:
         found[place(frames[-1])] += count
@@ -77,7 +77,7 @@ def main(
         raw, workload = Path(folder) / "raw.txt", make(kind, events, partitions)
 
         class Sampled(Ours):
-            """The function, sampled from where its backlog begins."""
+            """The function, sampled from the start of its backlog."""
 
             def start(self) -> None:
                 super().start()
@@ -108,7 +108,7 @@ def main(
                 self.sampler = subprocess.Popen([*words, *(["--native"] if native else [])], stdout=sys.stderr)
 
             def stop(self) -> None:
-                super().stop()  # py-spy ends with the process that it watches
+                super().stop()  # py-spy exits with the process that it samples
                 self.sampler.wait(60)
 
         found = runs.backlog(

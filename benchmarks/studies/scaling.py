@@ -1,6 +1,6 @@
-"""How it grows: partitions, batch sizes, components, replicas. `python -m benchmarks.studies.scaling`. Writes growth.json.
+"""Measures scaling with partitions, batch size, components and replicas: `python -m benchmarks.studies.scaling`. Writes growth.json.
 
-On two cores more replicas are no faster; what counts there is that calls, balance and results stay right.
+On two cores more replicas are no faster; there it shows only that calls, balance and results stay correct.
 """
 
 import json
@@ -27,7 +27,7 @@ from function.settings import Settings
 
 Row = dict[str, str | float]
 
-# partitions, batch size, components; the first is what is deployed
+# partitions, batch size, components; the first row is as deployed
 SHAPES = (
     (12, 100, 6), (12, 100, 1), (12, 100, 2), (12, 100, 4), (12, 100, 8), (12, 100, 12), (12, 50, 6), (12, 200, 6),
     (12, 500, 6), (1, 100, 6), (64, 100, 6),
@@ -37,18 +37,18 @@ DEPLOYED: int = Settings.model_fields["pubsub_components"].default
 
 
 def components(folder: Path, count: int, postgres: str = "") -> Path:
-    """The Dapr resources with `count` pub/sub components; with a PostgreSQL state store where one is given."""
+    """Writes the Dapr resources with `count` pub/sub components, and with a PostgreSQL state store if one is given."""
     target = folder / f"components-{count}{'-postgres' if postgres else ''}"
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(COMPONENTS, target, ignore=shutil.ignore_patterns("config"))
     pubsub = yaml.safe_load((target / "pubsub.yaml").read_text())
     resiliency = yaml.safe_load((target / "resiliency.yaml").read_text())
-    patience = resiliency["spec"]["targets"]["components"]["pubsub"]
-    inbound = resiliency["spec"]["targets"]["components"] = {"pubsub": patience}
+    policy = resiliency["spec"]["targets"]["components"]["pubsub"]
+    inbound = resiliency["spec"]["targets"]["components"] = {"pubsub": policy}
     (target / "pubsub-more.yaml").unlink()
     for number in range(2, count + 1):
         name = f"pubsub-{number}"
-        pubsub["metadata"]["name"], inbound[name] = name, patience
+        pubsub["metadata"]["name"], inbound[name] = name, policy
         (target / f"{name}.yaml").write_text(yaml.safe_dump(pubsub))
     (target / "resiliency.yaml").write_text(yaml.safe_dump(resiliency))
     if postgres:
@@ -61,7 +61,7 @@ def components(folder: Path, count: int, postgres: str = "") -> Path:
 
 
 def shapes(at: Bench, events: int) -> list[Row]:
-    """One replica, with other numbers of partitions, sizes of batches, numbers of components."""
+    """Measures one replica with different numbers of partitions, batch sizes and numbers of components."""
     rows: list[Row] = []
     for partitions, batch, count in SHAPES:
         row: Row = {"partitions": str(partitions), "batch": str(batch), "components": str(count), "replicas": "1"}
@@ -83,7 +83,7 @@ def shapes(at: Bench, events: int) -> list[Row]:
 
 
 class Replicas:
-    """Several pods of ours on one topic, with one PostgreSQL behind them."""
+    """Several pods of the function on one topic, with one PostgreSQL."""
 
     remembers = applies = True
 
@@ -96,7 +96,7 @@ class Replicas:
             self._pods.append(Ours(dict(env) | ports, folder, workload, components=resources))
 
     def start(self) -> None:
-        """All at once: a small backlog is gone before the last of a row has joined."""
+        """Starts all at once: a small backlog would be consumed before the last of a sequence has joined."""
         with ThreadPoolExecutor(len(self._pods)) as pool:
             for started in [pool.submit(pod.start) for pod in self._pods]:
                 started.result()
@@ -119,7 +119,7 @@ class Replicas:
 
 
 def replicas(at: Bench, events: int) -> list[Row]:
-    """More replicas on twelve partitions."""
+    """Measures several replicas on twelve partitions."""
     rows: list[Row] = []
     postgres = Postgres(at.folder, free_port())
     try:
@@ -133,7 +133,7 @@ def replicas(at: Bench, events: int) -> list[Row]:
                 "replicas": f"{count} (PostgreSQL)",
             }
             for name in ("noise known", "changes"):
-                # Users of its own: the store is not emptied.
+                # Other users in each run: the state store is not emptied.
                 workload = make(
                     name, events if name != "changes" else events // 4, 12, seed=10 * count + (name == "changes")
                 )

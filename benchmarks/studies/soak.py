@@ -1,4 +1,4 @@
-"""Whether memory stays flat: a million events through one function, `python -m benchmarks.studies.soak`. Writes soak.json."""
+"""Measures whether memory stays flat over a million events: `python -m benchmarks.studies.soak`. Writes soak.json."""
 
 import json
 import tempfile
@@ -20,7 +20,7 @@ USERS = 2_000
 
 
 def chunks(maker: Maker, size: int, count: int) -> Iterator[Workload]:
-    """Noise of the same users, in chunks that end where the next begins. Only one of them is held at a time."""
+    """Yields noise of the same users in consecutive chunks; only one chunk is in memory at a time."""
     first = ended(noise(maker, 10 * USERS), maker, 12)
     accounts = dict(first.accounts)
     for _ in range(count):
@@ -36,7 +36,7 @@ def chunks(maker: Maker, size: int, count: int) -> Iterator[Workload]:
 
 
 def soak(at: Bench, size: int, count: int) -> list[dict[str, float]]:
-    """A row for each chunk."""
+    """Returns a row for each chunk."""
     rows: list[dict[str, float]] = []
     maker = Maker(1)
     system, last = None, None
@@ -51,12 +51,12 @@ def soak(at: Bench, size: int, count: int) -> list[dict[str, float]]:
             progress = runs.wait(at, system)
             held = {f"{name} MB": round(rss_mb(server.pids()), 1) for name, server in system.servers().items()}
             rate = round(len(workload.events) / (progress.last - began))
-            rows.append({"events": number * size, **held, "events/s, produced meanwhile": rate})
+            rows.append({"events": number * size, **held, "events/s, while produced": rate})
             print(rows[-1], flush=True)
             last = workload
         assert system is not None
         assert last is not None
-        # The last chunk's events say the newest of the users they name, and its ends their users'.
+        # The last chunk's events hold the newest state of the users that they name.
         found = at.homeserver.found(last).accounts
         named = {event.user_id for event in last.everything}
         assert all(found[user] == state for user, state in expected(last).items() if user in named), "a wrong account"

@@ -1,5 +1,5 @@
-"""What each stage of a noise event costs the function, in one process and without any server: the best of many rounds, so
-that a busy machine hardly shows. `python -m benchmarks.studies.stages`. What the sidecar and the network cost is not in it."""
+"""Measures the cost of each stage of a noise event in one process, without servers: `python -m benchmarks.studies.stages`.
+Takes the best of many rounds, so that other load hardly shows. Excludes the cost of sidecar and network."""
 
 import asyncio
 import base64
@@ -40,7 +40,7 @@ Work = Callable[[], object]
 
 
 class Store:
-    """A state store that is there at once: what is measured is the function around it."""
+    """A state store that answers immediately, so that only the function is measured."""
 
     def __init__(self, stored: dict[str, Versioned]) -> None:
         self._stored = stored
@@ -49,11 +49,11 @@ class Store:
         return {user: self._stored[user] for user in users}
 
     async def write(self, records: dict[str, Versioned]) -> None:
-        """Takes everything."""
+        """Accepts every write."""
 
 
 def noise(maker: Maker) -> tuple[list[Event], dict[str, UserState]]:
-    """A profile event of each of a hundred users, and their records, which say the same already."""
+    """Returns a profile event for each of a hundred users, and their stored states, which the events do not change."""
     events, records = [], dict[str, UserState]()
     for _ in range(BATCH):
         user, state = maker.uuid(), maker.account()
@@ -72,7 +72,7 @@ def _wire(event: Event) -> tuple[bytes, dict[str, str]]:
 
 
 def envelope(events: Sequence[Event]) -> bytes:
-    """A batch as daprd sends it."""
+    """Returns a batch as daprd sends it."""
     entries = []
     for number, event in enumerate(events):
         value, headers = _wire(event)
@@ -84,7 +84,7 @@ def envelope(events: Sequence[Event]) -> bytes:
 
 
 def best(work: Work) -> float:
-    """Microseconds an event."""
+    """Returns microseconds an event."""
     found = []
     for _ in range(ROUNDS):
         began = time.perf_counter()
@@ -105,10 +105,10 @@ class Stages:
         self._events = [e for r in self._records if isinstance(e := decode(r.value, r.headers), ProfileUpdated)]
         self._stored = {user: Versioned(record, "1") for user, record in self._before.items()}
         self._bodies = {user: dump(record) for user, record in self._before.items()}
-        health, nobody = Health(), HttpClient(httpx.AsyncBaseTransport(), "", "")
+        health, client = Health(), HttpClient(httpx.AsyncBaseTransport(), "", "")
         health.failure = None
         tokens: Any = None
-        synapse = Synapse(nobody, tokens, "staging.nova.app")  # never called: nothing changes
+        synapse = Synapse(client, tokens, "staging.nova.app")  # never called: nothing changes
         images: Any = None
         self._reconciler = Reconciler(synapse, images, "oidc-nova")
         store: Any = Store(self._stored)

@@ -1,4 +1,4 @@
-"""What the stub Synapse itself can do: with 16 calls in flight, as the function makes them, and with many."""
+"""Measures the throughput of the stub Synapse with 16 calls in flight, as the function has, and with many."""
 
 from benchmarks.environment import Bench
 from benchmarks.systems import Load
@@ -9,7 +9,7 @@ MANY = 256
 
 
 class _LoadOf(Load):
-    """The bare load generator with another number of calls in flight."""
+    """The load generator with another number of calls in flight."""
 
     in_flight = MANY
 
@@ -22,7 +22,7 @@ class _LoadOf16(_LoadOf):
 
 
 def ceiling(at: Bench, calls: int) -> dict[str, object]:
-    """Calls per second of the stub."""
+    """Returns the stub's calls per second."""
     found: dict[str, object] = {}
     for kind in (_LoadOf16, _LoadOf):
         workload = make("deletions", calls, 12)

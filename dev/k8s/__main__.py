@@ -1,4 +1,4 @@
-"""`python -m dev.k8s`: finds or builds everything that `make k8s-test` needs, and starts nothing."""
+"""Finds or builds everything that `make k8s-test` needs: `python -m dev.k8s`. Starts nothing."""
 
 from dev.__main__ import run, say
 from dev.k8s.toolchain import everything

@@ -1,5 +1,5 @@
-"""A cluster without nodes: the real etcd, API server and controller manager as plain processes on loopback. Objects
-live, controllers act, admission judges; no pod runs, since there is no kubelet (pod.py plays one)."""
+"""Runs a cluster without nodes: the real etcd, API server and controller manager as plain processes on loopback.
+Admission and controllers work; no pod runs, since there is no kubelet (pod.py stands in for it)."""
 
 import json
 import os
@@ -32,7 +32,7 @@ class Cluster:
         self.folder, self._say = folder, say
         self.port = free_port()
         self._keys = folder / "keys"
-        # The path of a unix socket has to be short, which a test's folder is not.
+        # The path of a unix socket must be short; that of a test's folder is not.
         self._sockets = Path(tempfile.mkdtemp(prefix="k8s-"))
         self._table = folder / "services.json"
         self._tokens = {name: secrets.token_hex(16) for name in ("admin", "controllers")}
@@ -42,11 +42,11 @@ class Cluster:
 
     @property
     def authority(self) -> Path:
-        """The certificate that vouches for the API server."""
+        """The certificate to trust for the API server."""
         return self._keys / "apiserver.crt"
 
     def start(self) -> None:
-        """Starts everything; returns once a new namespace gets its service account."""
+        """Starts everything; returns once a namespace gets its default service account."""
         self._keys.mkdir(parents=True)
         self._table.write_text("{}")
         etcd = self._start_etcd()
@@ -62,13 +62,13 @@ class Cluster:
         shutil.rmtree(self._sockets, ignore_errors=True)
 
     def route(self, service: str, namespace: str, port: int, process: int) -> None:
-        """From now on the API server finds a Service at the loopback port `process`."""
+        """Routes the API server's calls of a Service to the loopback port `process`."""
         address = self.get("service", service, namespace)["spec"]["clusterIP"]
         table: dict[str, int] = json.loads(self._table.read_text())
         self._table.write_text(json.dumps(table | {f"{address}:{port}": process}))
 
     def kubeconfig(self, name: str, token: str) -> Path:
-        """A file with which a client acts as the owner of `token`."""
+        """Writes a kubeconfig for the owner of `token`."""
         path = self.folder / f"{name}.kubeconfig"
         path.touch(mode=0o600)
         path.write_text(yaml.safe_dump({
@@ -81,20 +81,20 @@ class Cluster:
         return path
 
     def run(self, *arguments: str, text: str = "", config: Path | None = None) -> subprocess.CompletedProcess[str]:
-        """`kubectl ...` with `text` on its standard input, as the administrator or with another kubeconfig."""
+        """Runs `kubectl ...` with `text` on its standard input, as the administrator or with another kubeconfig."""
         config = config or self.folder / "admin.kubeconfig"
         command = [str(toolchain.KUBECTL), f"--kubeconfig={config}", f"--cache-dir={self.folder / 'cache'}", *arguments]
         return subprocess.run(command, input=text, capture_output=True, text=True, timeout=120, check=False)
 
     def kubectl(self, *arguments: str, text: str = "") -> str:
-        """The output of a kubectl that has to succeed."""
+        """Returns the output of kubectl; raises StackError if it fails."""
         done = self.run(*arguments, text=text)
         if done.returncode:
             raise StackError(f"kubectl {' '.join(arguments)} failed: {done.stderr.strip()}")
         return done.stdout
 
     def script(self, text: str, variables: Mapping[str, str], folder: Path | None = None) -> None:
-        """Runs shell commands in a folder; `kubectl` in them is this cluster's and its administrator's."""
+        """Runs shell commands in a folder; their `kubectl` acts on this cluster as its administrator."""
         path = f"{toolchain.KUBECTL.parent}:{os.environ['PATH']}"
         environment = os.environ | {"PATH": path, "KUBECONFIG": str(self.folder / "admin.kubeconfig")} | dict(variables)
         command = ["sh", "-euc", text]
@@ -133,7 +133,7 @@ class Cluster:
         self._egress.wait_ready(socket.exists, 20)
 
     def _make_key(self) -> None:
-        """The key that signs service accounts' tokens."""
+        """Makes the key that signs service accounts' tokens."""
         command = ["openssl", "genrsa", "-out", str(self._keys / "accounts.key"), "2048"]
         subprocess.run(command, capture_output=True, check=True)
         public = [
@@ -174,7 +174,7 @@ class Cluster:
         self._api.wait_ready(lambda: self.authority.exists() and self.run("get", "--raw=/readyz").returncode == 0, 90)
 
     def _start_controllers(self) -> None:
-        """With an account of its own for each: Dapr's injector serves pods of some of them only."""
+        """Starts the controllers, each with its own account: Dapr's injector only serves pods that some of them create."""
         self._controllers.start([
             str(toolchain.kubernetes("kube-controller-manager", self._say)),
             f"--kubeconfig={self.kubeconfig('controllers', self._tokens['controllers'])}",

@@ -1,5 +1,5 @@
-"""Dapr's real control plane on a Cluster: the official chart is applied as it is, and sentry, operator and injector run
-as plain processes, each with the rights of its own service account and no more."""
+"""Runs Dapr's real control plane on a Cluster: applies the unchanged official chart, and starts sentry, operator and
+injector as plain processes, each with only the rights of its own service account."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ NAMESPACE = "dapr-system"
 TRUST_DOMAIN = "cluster.local"
 SENTRY_ID = f"spiffe://{TRUST_DOMAIN}/ns/{NAMESPACE}/dapr-sentry"
 INJECTOR_MARK = "/var/run/secrets/dapr.io/sentrytoken/token"
-# What docs/deploy.md asks for; the first fails the creation of a pod instead of leaving it without a sidecar.
+# As in docs/deploy.md. With the first, creating a pod fails instead of leaving it without a sidecar.
 VALUES = {
     "dapr_sidecar_injector.webhookFailurePolicy": "Fail",
     "dapr_sidecar_injector.sidecarDropALLCapabilities": "true",
@@ -30,7 +30,7 @@ class ControlPlane:
     """Dapr in a cluster.
 
     Args:
-        cluster: running.
+        cluster: must be running.
         folder: for tokens, certificates, logs and pid files.
     """
 
@@ -43,12 +43,12 @@ class ControlPlane:
         )
 
     def start(self, values: dict[str, str] | None = None) -> None:
-        """Installs the chart and starts the three; `values` go to the chart beside those of the deploy page."""
+        """Installs the chart and starts the three; `values` are added to the chart values of the deploy page."""
         self.folder.mkdir(parents=True, exist_ok=True)
         webhooks = self._install(VALUES | (values or {}))
         self._start_sentry()
         self._start_operator()
-        # The injector looks for its webhook when it starts; the API server asks it from now on.
+        # The injector needs its webhook configuration when it starts; the API server calls it from now on.
         self.cluster.kubectl("apply", "-f", "-", text=yaml.safe_dump_all(webhooks))
         self._start_injector()
 
@@ -64,13 +64,13 @@ class ControlPlane:
         return found
 
     def _install(self, values: dict[str, str]) -> list[dict[str, Any]]:
-        """Applies the chart but for its webhooks, which it returns."""
+        """Applies the chart without its webhooks, which it returns."""
         self.cluster.kubectl("create", "namespace", NAMESPACE)
         documents = list(self._chart(values))
         definitions = [d for d in documents if d["kind"] == "CustomResourceDefinition"]
         webhooks = [d for d in documents if d["kind"] == "MutatingWebhookConfiguration"]
         rest = [d for d in documents if d not in definitions and d not in webhooks]
-        # Not `apply`: the annotation it leaves can't hold definitions of this size.
+        # Not `apply`: definitions of this size do not fit into its annotation.
         self.cluster.kubectl("create", "-f", "-", text=yaml.safe_dump_all(definitions))
         names = [f"crd/{definition['metadata']['name']}" for definition in definitions]
         self.cluster.kubectl("wait", "--for=condition=established", "--timeout=60s", *names)
@@ -93,7 +93,7 @@ class ControlPlane:
             "--include-crds",
             *options,
         ]
-        # Its own folders: helm keeps caches in the home otherwise.
+        # Keeps helm's caches out of the home folder.
         environment = os.environ | {
             f"HELM_{what}_HOME": str(self.folder / "helm") for what in ("CACHE", "CONFIG", "DATA")
         }
@@ -106,8 +106,8 @@ class ControlPlane:
         return self.cluster.kubectl("create", "token", account, "-n", NAMESPACE, *options)
 
     def _identity(self, account: str, app: str) -> tuple[Path, Path]:
-        """A kubeconfig of the service account, and the file of a token for sentry, bound to the Deployment's pod, which
-        waits for a node in vain."""
+        """Returns a kubeconfig of the service account, and the file of a token for sentry, bound to the Deployment's pod
+        (which stays pending, since there is no node)."""
         pods: list[dict[str, Any]] = []
 
         def found() -> bool:
@@ -169,7 +169,7 @@ class ControlPlane:
         return others | {
             "NAMESPACE": NAMESPACE,
             "DAPR_SENTRY_TOKEN_FILE": str(token),
-            # Their images run as another user; here they run as who started them.
+            # Their images run as another user; here they run as the current user.
             "DAPR_UNSAFE_SKIP_CONTAINER_UID_GID_CHECK": "true",
         }
 

@@ -1,5 +1,5 @@
-"""Runs a program in a mount namespace of its own, where /run holds only the given files: programs that expect to live
-in a pod find their tokens under /var/run/secrets, and the machine's own /run stays as it is. Isolates nothing else."""
+"""Runs a program in its own mount namespace, where /run holds only the given files: programs that expect to run in a pod
+find their tokens under /var/run/secrets, and the machine's /run stays as it is. Isolates nothing else."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ _RUN = PurePosixPath("/var/run")
 
 
 def write_files(room: Path, files: Mapping[str, str]) -> Path:
-    """Writes the files, by their path inside the room; all lie below /var/run."""
+    """Writes the files, by their path in the mount namespace; all are below /var/run."""
     for name, text in files.items():
         path = room / PurePosixPath(name).relative_to(_RUN)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -20,7 +20,7 @@ def write_files(room: Path, files: Mapping[str, str]) -> Path:
 
 
 def command_in(room: Path, command: Sequence[str]) -> list[str]:
-    """The command line that runs `command` in the room; it keeps the pid of its starter."""
-    # Anybody but root needs a user namespace to be allowed to mount.
+    """Returns the command line that runs `command` in the mount namespace; its pid stays that of the process started."""
+    # Without root, only a user namespace gives the right to mount.
     rights = [] if os.geteuid() == 0 else ["--map-root-user"]
     return ["unshare", "--mount", *rights, "sh", "-c", 'mount --bind "$0" /run && exec "$@"', str(room), *command]

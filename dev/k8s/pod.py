@@ -1,5 +1,5 @@
-"""Plays kubelet for one pod: runs its daprd and its function as plain processes, with the arguments, environment and
-projected volumes that the API server has for the pod. Only addresses and ports differ, since all pods share loopback."""
+"""Stands in for kubelet: runs a pod's daprd and function as plain processes, with the pod's arguments, environment and
+projected volumes from the API server. Only addresses and ports differ, since all pods share loopback."""
 
 import base64
 import os
@@ -22,7 +22,7 @@ Container = dict[str, Any]
 
 
 def daprd_of(pod: dict[str, Any]) -> Container:
-    """The container that the injector added, as an init container that stays."""
+    """Returns the container that the injector added, as a native sidecar (a restartable init container) or a plain one."""
     spec = pod["spec"]
     found: Container
     (found,) = [c for c in (*spec.get("initContainers", []), *spec["containers"]) if c["name"] == "daprd"]
@@ -30,7 +30,7 @@ def daprd_of(pod: dict[str, Any]) -> Container:
 
 
 def flags(container: Container) -> dict[str, str]:
-    """Daprd's arguments by name; those without a value as "true"."""
+    """Returns daprd's arguments by name; "true" for a flag without a value."""
     words, found = container["args"][1:], {}
     for word, following in zip(words, [*words[1:], "--"], strict=True):
         if word.startswith("--"):
@@ -43,9 +43,9 @@ class Pod:
     """One pod of the function.
 
     Args:
-        cluster: where the pod's object is.
+        cluster: that has the pod's object.
         control_plane: for the addresses of sentry and operator.
-        manifest: the pod, as the API server gives it.
+        manifest: the pod as the API server returns it.
         folder: for volumes, logs and pid files.
     """
 
@@ -65,16 +65,16 @@ class Pod:
         self._start_function()
 
     def stop(self) -> None:
-        """The function first: kubelet ends init containers that stay after the others."""
+        """Stops the function first: kubelet stops native sidecars after the other containers."""
         self.function.stop(seconds=35)
         self.sidecar.stop()
 
     def account_token(self) -> str:
-        """A token as the one in the pod: of its service account, bound to it."""
+        """Returns a token like that in the pod: of its service account, bound to the pod."""
         return self._token([])
 
     def environment(self, container: Container) -> dict[str, str]:
-        """What kubelet would set."""
+        """Returns the variables that kubelet would set."""
         found: dict[str, str] = {}
         for source in container.get("envFrom", []):
             found |= self._cluster.get("configmap", source["configMapRef"]["name"], self.namespace)["data"]
@@ -83,7 +83,7 @@ class Pod:
         return found
 
     def ready(self) -> dict[str, Any]:
-        """What /health/ready says; empty when nobody answers."""
+        """Returns the body of /health/ready; empty if there is no answer."""
         try:
             found: dict[str, Any] = httpx.get(f"http://127.0.0.1:{self.app_port}/health/ready", timeout=5).json()
         except httpx.HTTPError:
@@ -91,7 +91,7 @@ class Pod:
         return found
 
     def in_function(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """`kubectl exec -c function -- matrix-account-sync ...`."""
+        """Does what `kubectl exec -c function -- matrix-account-sync ...` would."""
         command = [sys.executable, "-m", "function", *arguments]
         environment = self._function_environment()
         return subprocess.run(
@@ -99,7 +99,7 @@ class Pod:
         )
 
     def arguments(self) -> list[str]:
-        """What the pod's function is started with."""
+        """Returns the arguments of the function's container."""
         return list(self._function_container()["args"])
 
     def _function_container(self) -> Container:
@@ -118,7 +118,7 @@ class Pod:
         self.function.wait_ready(lambda: bool(self.ready()), 60)
 
     def start_sidecar(self) -> None:
-        """Starts daprd and waits for nothing."""
+        """Starts daprd and does not wait until it is ready."""
         container = daprd_of(self.manifest)
         loopback = dict.fromkeys(
             ("dapr-listen-addresses", "dapr-internal-grpc-listen-address", "dapr-public-listen-address",
@@ -135,11 +135,11 @@ class Pod:
             "metrics-port": str(free_port()),
         }
         arguments = [f"--{name}={value}" for name, value in (flags(container) | moved).items()]
-        # What kubelet adds to every container.
+        # Kubelet sets the first two in every container.
         own = {
             "KUBERNETES_SERVICE_HOST": "127.0.0.1",
             "KUBERNETES_SERVICE_PORT": str(self._cluster.port),
-            # Its image runs as another user; here it runs as who started it.
+            # Its image runs as another user; here it runs as the current user.
             "DAPR_UNSAFE_SKIP_CONTAINER_UID_GID_CHECK": "true",
         }
         room = mount_namespace.write_files(self._folder / "room", self._volumes(container))
@@ -147,7 +147,7 @@ class Pod:
         self.sidecar.start(command, env=_inherited() | self.environment(container) | own)
 
     def _volumes(self, container: Container) -> dict[str, str]:
-        """The files of the projected volumes that a container mounts."""
+        """Returns the files of the projected volumes that a container mounts, by path."""
         volumes = {volume["name"]: volume["projected"]["sources"] for volume in self.manifest["spec"]["volumes"]}
         files: dict[str, str] = {}
         for mount in container.get("volumeMounts", []):
@@ -179,5 +179,5 @@ class Pod:
 
 
 def _inherited() -> dict[str, str]:
-    """Only what a process needs to run at all: nothing of the developer's own settings."""
+    """Returns the variables that every process needs, without the developer's own settings."""
     return {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}

@@ -1,5 +1,5 @@
-"""Finds or builds what a cluster without nodes is made of: etcd, the API server and the controllers, Dapr's control
-plane and its chart, helm and kubectl. Starts nothing."""
+"""Finds or builds the parts of a cluster without nodes: etcd, the API server and the controllers, Dapr's control plane
+and its chart, helm and kubectl. Starts nothing."""
 
 import json
 import os
@@ -27,12 +27,12 @@ def etcd(say: Say) -> Path:
 
 
 def kubernetes(program: str, say: Say) -> Path:
-    """`kube-apiserver` or `kube-controller-manager`; without a version in it, clients would guess at its abilities."""
+    """Returns `kube-apiserver` or `kube-controller-manager`, with the version linked in, on which clients rely."""
     return go_program("kubernetes", [f"k8s.io/kubernetes/cmd/{program}"], TOOLS / program, say, _LINK)
 
 
 def dapr(program: str, say: Say) -> Path:
-    """`sentry`, `operator` or `injector`."""
+    """Returns `sentry`, `operator` or `injector`."""
     package = f"github.com/dapr/dapr/cmd/{program}"
     return go_program("dapr-control-plane", [package], TOOLS / f"dapr-{program}", say)
 
@@ -42,12 +42,12 @@ def helm(say: Say) -> Path:
 
 
 def dapr_source() -> Path:
-    """Dapr's own source, which holds its chart and the annotations that the injector knows."""
+    """Returns Dapr's source, which holds its chart and the annotations that the injector knows."""
     return module_folder("dapr-control-plane", "github.com/dapr/dapr")
 
 
 def module_folder(pinned_by: str, module: str) -> Path:
-    """Where Go keeps the source of a module that dev/go/PINNED_BY pins; fetched when it is missing."""
+    """Returns the folder with the source of a module that dev/go/PINNED_BY pins; fetches it if it is missing."""
     need("go", "Go 1.24 or later (https://go.dev/doc/install)")
     command = ["go", "mod", "download", "-json", module]
     environment = os.environ | {"GOFLAGS": "-mod=readonly"}
@@ -59,7 +59,7 @@ def module_folder(pinned_by: str, module: str) -> Path:
 
 
 def everything(say: Say) -> None:
-    """All of it, one after the other: each build uses every core. Also what the function works with: daprd, Kafka, Synapse."""
+    """Makes all tools one after the other (each build uses every core), including daprd, Kafka and Synapse."""
     for make in (daprd, kafka_jars, synapse_python):
         make(say)
     etcd(say)

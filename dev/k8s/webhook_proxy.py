@@ -1,8 +1,8 @@
-"""`python -m dev.k8s.webhook_proxy SOCKET TABLE`: the API server's way to its webhooks, which are processes on loopback.
+"""Forwards the API server's calls to its webhooks, which are processes on loopback: `python -m dev.k8s.webhook_proxy SOCKET TABLE`.
 
-The API server asks for a Service's cluster address with HTTP CONNECT over a unix socket (its egress selector); the table,
-a JSON object read anew for each connection, says on which loopback port that Service's process listens. So webhook
-configurations stay as the chart has them. Knows nothing of what it carries.
+The API server requests a Service's cluster address with HTTP CONNECT over a unix socket (its egress selector). The table, a
+JSON object that is read again for each connection, gives the loopback port of that Service's process. So the chart's
+webhook configurations need no change. Does not look into the traffic.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ async def _connect(client: Stream, table: Path) -> None:
     reader, writer = client
     head = (await reader.readuntil(b"\r\n\r\n")).decode()
     address = head.split()[1]
-    port = json.loads(table.read_text()).get(address)  # noqa: ASYNC240 - a small file, and nobody else to serve meanwhile
+    port = json.loads(table.read_text()).get(address)  # noqa: ASYNC240 - a small file
     print(f"{address} is {port}", flush=True)
     try:
         server = await asyncio.open_connection("127.0.0.1", port) if port else None

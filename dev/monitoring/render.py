@@ -1,4 +1,4 @@
-"""Draws the panels of the dashboard as SVG, from what Prometheus answered. Asks nobody and computes nothing but places."""
+"""Draws the panels of the dashboard as SVG from Prometheus' answers. Does no I/O."""
 
 import math
 import re
@@ -30,7 +30,7 @@ Answers = Mapping[str, Sequence[Series]]  # by expression
 
 
 def picture(answers: Answers, seconds: float, note: str) -> str:
-    """The whole dashboard; `note` says where the data is from."""
+    """Returns the whole dashboard as SVG; `note` names the source of the data."""
     body, y = [_text(GAP, 22, "Matrix account sync", 17, weight=600), _text(WIDTH - GAP, 22, note, 12, end=True)], 36
     for title, row in ROWS.items():
         body.append(_text(GAP, y + 15, title, 13, weight=600))
@@ -138,7 +138,7 @@ def _legend(template: str, labels: Mapping[str, str]) -> str:
 
 
 def _pieces(points: Points) -> list[Points]:
-    """The line without the gaps in which there was nothing to tell."""
+    """Splits a line at its gaps."""
     pieces: list[list[tuple[float, float]]] = []
     for point in points:
         if not pieces or point[0] - pieces[-1][-1][0] > STEP + 0.5:
@@ -148,7 +148,7 @@ def _pieces(points: Points) -> list[Points]:
 
 
 def _stacked(lines: Sequence[Points]) -> list[Points]:
-    """Each line on top of those before it; where one has no point, it adds nothing."""
+    """Stacks the lines; a line adds nothing where it has no point."""
     sums: dict[float, float] = dict.fromkeys(sorted({at for points in lines for at, _ in points}), 0.0)
     stacked: list[Points] = []
     for points in lines:

@@ -1,7 +1,7 @@
-"""The dashboard's panels, drawn from two minutes of a real run: `make dashboard-picture`.
+"""Draws the dashboard's panels from two minutes of a real run: `make dashboard-picture`.
 
-Real Kafka, daprd, Synapse and function, and a real Prometheus that scrapes the function each second. Synapse is away for
-a while in the middle. Every query of the dashboard is asked; one that fails or finds nothing ends the run.
+Starts real Kafka, daprd, Synapse and function, and a real Prometheus that scrapes the function every second. Stops Synapse
+for a while in the middle. Runs every query of the dashboard, and fails if a query fails or returns nothing.
 """
 
 import random
@@ -23,7 +23,7 @@ from dev.stack import Stack
 
 PICTURE = ROOT / "docs" / "dashboard.svg"
 SECONDS, OUTAGE = 120, range(50, 66)
-NOT_HERE = ("Lag",)  # the panels whose metrics are Kafka's
+NOT_HERE = ("Lag",)  # panels of Kafka's own metrics
 PEOPLE = 80
 
 
@@ -55,7 +55,7 @@ class Prometheus:
             return False
 
     def ask(self, expression: str, began: float, ended: float) -> list[Series]:
-        """The series of a query over the run; raises for one that Prometheus does not understand."""
+        """Returns the series of a query over the run. Exits if Prometheus rejects the query."""
         plain = expression.replace("$__rate_interval", "6s").replace("$namespace", ".*")
         span: dict[str, str | float] = {"start": began, "end": ended, "step": str(STEP), "query": plain}
         answer = httpx.get(f"{self.url}/api/v1/query_range", params=span).json()
@@ -68,10 +68,10 @@ class Prometheus:
 
 
 def some_events(people: list[str], gone: set[str], minute: int) -> list[ProducerRecord]:
-    """What a second brings."""
+    """Returns the records of one second."""
     here = [user for user in people if user not in gone]
     events = [profile(user, f"name {minute}", minute) for user in random.choices(here, k=random.randint(3, 9))]
-    events += [profile(new_user(), "nobody yet", minute) for _ in range(random.randint(0, 3))]
+    events += [profile(new_user(), "not yet here", minute) for _ in range(random.randint(0, 3))]
     events.append(profile(here[0], f"name {minute - 7}", minute - 7))
     if minute % 4 == 0:
         events += [created(new_user()), password_changed(here[2], minute)]
@@ -86,7 +86,7 @@ def some_events(people: list[str], gone: set[str], minute: int) -> list[Producer
 
 
 def live(world: RunningStack) -> None:
-    """Two minutes in the life of the service."""
+    """Sends two minutes of events, with an outage of Synapse."""
     people, gone = [new_user() for _ in range(PEOPLE)], set[str]()
     world.create(*people)
     began = time.monotonic()
@@ -102,9 +102,9 @@ def live(world: RunningStack) -> None:
 
 
 def main() -> None:
-    """Runs, asks, draws."""
+    """Runs the service, queries Prometheus and draws the panels."""
     random.seed(7)
-    with tempfile.TemporaryDirectory() as made, Stack.beside(Path(made)) as stack:
+    with tempfile.TemporaryDirectory() as made, Stack.on_free_ports(Path(made)) as stack:
         world = RunningStack(stack, Path(made))
         prometheus = Prometheus(Path(made), f"127.0.0.1:{stack.ports.app}")
         try:
@@ -120,12 +120,12 @@ def main() -> None:
             world.stop()
     empty = [p.title for p in panels() if p.title not in NOT_HERE and not any(answers[q.expression] for q in p.queries)]
     if empty:
-        sys.exit(f"nothing to see in {empty}")
+        sys.exit(f"no data for the panels {empty}")
     note = (
         f"{ended - began:.0f} s of a local run; Synapse is stopped at {OUTAGE.start} s and started at {OUTAGE.stop} s"
     )
     PICTURE.write_text(picture(answers, ended - began, note))
-    print(f"{len(asked)} queries asked of Prometheus, all understood; drawn in {PICTURE.relative_to(ROOT)}")
+    print(f"{len(asked)} queries run, all with data; drawn in {PICTURE.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

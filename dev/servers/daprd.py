@@ -1,5 +1,5 @@
-"""daprd and the function as two processes of their own, on the files of components/: what tests start beside a
-developer's `dapr run`."""
+"""Runs daprd and the function as two processes, with the files of components/. Tests start these, while a developer's
+`dapr run` may be up."""
 
 import json
 import os
@@ -21,12 +21,12 @@ TOOLS = {"dead-letters": f"{APP_ID}-dead-letters", "replay": f"{APP_ID}-replay"}
 
 
 class Sidecar:
-    """daprd with the flags of dapr.yaml; for a tool without app health check, since it ends by itself.
+    """daprd with the flags of dapr.yaml; without the app health check for a command-line tool, which has no health route.
 
     Args:
-        environment: of the stack; gives the ports and tokens.
+        environment: the stack's, with ports and tokens.
         folder: for log and pid file.
-        components: the resources to load.
+        components: folder of the resources to load.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Sidecar:
         self.server = Server("daprd" if app_id == APP_ID else app_id, folder)
 
     def with_environment(self, changes: Mapping[str, str]) -> Self:
-        """The same sidecar with some variables changed."""
+        """Returns the same sidecar with some variables changed."""
         return type(self)(self.environment | dict(changes), self._folder, self._components, self._app_id)
 
     def start(self) -> None:
@@ -80,10 +80,10 @@ class Sidecar:
 
 
 class Tool:
-    """`matrix-account-sync dead-letters` or `replay`, with a sidecar of its own for the time of one run.
+    """`matrix-account-sync dead-letters` or `replay`, with its own sidecar for the time of one run.
 
     Args:
-        environment: of the stack; its ports stay the function's.
+        environment: the stack's; the tool gets ports other than the function's.
         folder: for the sidecar's log and pid file.
         command: one of TOOLS.
     """
@@ -95,7 +95,7 @@ class Tool:
         self.words = [str(Path(sys.executable).with_name("matrix-account-sync")), command]
 
     def run(self, *options: str, capture: bool = True) -> subprocess.CompletedProcess[str]:
-        """Runs it to its end. Without `capture` it shares the terminal."""
+        """Runs the tool until it exits. Without `capture` it shares the terminal."""
         self.sidecar.start()
         try:
             process = self.launch(*options, capture=capture)
@@ -105,7 +105,7 @@ class Tool:
             self.sidecar.stop()
 
     def launch(self, *options: str, capture: bool = True) -> subprocess.Popen[str]:
-        """Starts the tool beside its running sidecar."""
+        """Starts the tool, whose sidecar must be running."""
         env = os.environ | {n: v for n, v in self.environment.items() if not n.startswith("DEV_")}
         pipe = subprocess.PIPE if capture else None
         return subprocess.Popen([*self.words, *options], env=env, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
@@ -115,9 +115,9 @@ class FunctionProcess:
     """`python -m function serve`.
 
     Args:
-        environment: of the stack.
+        environment: the stack's.
         folder: for log and pid file.
-        module: what to run instead of the function, with the same command and environment.
+        module: run instead of the function, with the same command and environment.
     """
 
     def __init__(self, environment: Mapping[str, str], folder: Path, module: str = "function") -> None:
@@ -125,7 +125,7 @@ class FunctionProcess:
         self.server = Server("function", folder)
 
     def start(self) -> None:
-        """Starts it and waits until it listens; it is ready only once its sidecar is there."""
+        """Starts the function and waits until it listens. It is ready only once its sidecar is up."""
         own = {name: value for name, value in self._environment.items() if not name.startswith("DEV_")}
         self.server.start([sys.executable, "-m", self._module, "serve"], env=os.environ | own, cwd=ROOT)
         self.server.wait_ready(lambda: self.ready() is not None, 60)
@@ -134,7 +134,7 @@ class FunctionProcess:
         self.server.stop(kill=kill, seconds=35)
 
     def ready(self) -> bool | None:
-        """What /health/ready says; None when nobody answers."""
+        """Returns the readiness from /health/ready; None if there is no answer."""
         body = self.ready_body()
         return body.get("ready") if body else None
 
@@ -146,6 +146,6 @@ class FunctionProcess:
         return found
 
     def log_lines(self) -> list[dict[str, Any]]:
-        """Every line that the function has logged so far."""
+        """Returns every line that the function has logged so far."""
         lines = self.server.log.read_text().splitlines() if self.server.log.exists() else []
         return [json.loads(line) for line in lines if line.startswith("{")]

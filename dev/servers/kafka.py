@@ -1,4 +1,4 @@
-"""Kafka for the local stack: one KRaft node on loopback, topics made on purpose, none by accident."""
+"""Runs Kafka for the local stack: one KRaft node on loopback, without automatic creation of topics."""
 
 import os
 import subprocess
@@ -31,9 +31,9 @@ offsets.topic.replication.factor=1
 offsets.topic.num.partitions=4
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
-# A group without members and offsets is forgotten soon; Kafka's default is to look for such groups each 10 minutes.
+# A group without members and offsets is deleted soon; by default Kafka looks for such groups every 10 minutes.
 offsets.retention.check.interval.ms=2000
-# A group of one member need not wait for others.
+# A group of one member does not have to wait for others.
 group.initial.rebalance.delay.ms=0
 """
 
@@ -42,8 +42,8 @@ class Kafka:
     """The broker.
 
     Args:
-        folder: for its data, log and pid file.
-        port: of the broker; `controller` of its quorum.
+        folder: for data, log and pid file.
+        port: the broker's; `controller` is the port of its quorum.
         partitions: of each topic.
     """
 
@@ -58,7 +58,7 @@ class Kafka:
         return f"127.0.0.1:{self.port}"
 
     def start(self, say: Say = print) -> None:
-        """Starts the broker, formats its storage at the first time, makes the topics that are missing."""
+        """Starts the broker, formats its storage the first time, and creates the missing topics."""
         if not self.server.running():
             self._jars = kafka_jars(say)
             properties = self._format()
@@ -96,10 +96,10 @@ class Kafka:
         return True
 
     def make_topics(self, partitions: int) -> None:
-        """Makes those that are missing."""
+        """Creates the missing topics."""
         admin = self._admin()
         present = admin.list_topics(timeout=10).topics
-        # Room for a record of the largest size with the headers of a dead letter: see components/pubsub.yaml.
+        # Admits the largest record with the headers of a dead letter on top: see components/pubsub.yaml.
         roomy = {"max.message.bytes": "2097152"}
         wanted = [
             NewTopic(topic, partitions, 1, config=roomy if topic != TOPIC else {})
@@ -110,10 +110,10 @@ class Kafka:
             future.result(30)
 
     def _admin(self) -> AdminClient:
-        # Its own complaints about a broker that is still starting go nowhere: the wait has its own deadline.
+        # Without the client's own log: while the broker starts, its errors are expected, and the wait has a deadline.
         return AdminClient({"bootstrap.servers": self.brokers, "log_level": 0, "socket.timeout.ms": 5000})
 
 
 def headers_of(message: Any) -> dict[str, bytes]:
-    """A message's headers by name; empty ones as b""."""
+    """Returns a message's headers by name; b"" for a header without a value."""
     return {name: value or b"" for name, value in message.headers() or []}

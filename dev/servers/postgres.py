@@ -1,4 +1,4 @@
-"""PostgreSQL for the local stack, when it is asked for: for Synapse and for Dapr's state store, throw-away data."""
+"""Runs PostgreSQL for the local stack, for Synapse and for Dapr's state store. The data is disposable."""
 
 import os
 import pwd
@@ -14,10 +14,10 @@ from dev.toolchain import postgres
 class Postgres:
     """A server on loopback with the databases `synapse` and `state`.
 
-    PostgreSQL refuses to run as root: as root it runs as the user `postgres` or `nobody`, on a folder of that user.
+    PostgreSQL refuses to run as root: then it is started as the user `postgres` (or the system's unprivileged user), on a folder of that user.
 
     Args:
-        folder: for its log, its pid file and the address of its data.
+        folder: for log, pid file and the path of its data.
         port: on loopback.
     """
 
@@ -31,7 +31,7 @@ class Postgres:
             return
         data, fresh = self._data()
         if fresh:
-            # C collation is what Synapse asks for; no password, since only loopback listens.
+            # Synapse requires the C collation. No password: the server listens on loopback only.
             self._run(
                 [str(postgres("initdb")), "-D", str(data), "-U", "synapse", "-A", "trust", "-E", "UTF8", "--locale=C"]
             )
@@ -49,7 +49,7 @@ class Postgres:
         self.server.stop(kill=kill)
 
     def remove(self) -> None:
-        """Stops the server and drops its data."""
+        """Stops the server and deletes its data."""
         self.stop()
         if self._address.exists():
             shutil.rmtree(self._address.read_text(), ignore_errors=True)
@@ -63,7 +63,7 @@ class Postgres:
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
     def _data(self) -> tuple[Path, bool]:
-        """The data folder, and whether it is new. As root it lies where the other user can reach it."""
+        """Returns the data folder, and whether it is new. It lies in the temporary folder, which the other user can reach."""
         if self._address.exists():
             return Path(self._address.read_text()), False
         data = Path(tempfile.mkdtemp(prefix="matrix-account-sync-postgres-"))
@@ -80,11 +80,13 @@ class Postgres:
 
 
 def _user() -> pwd.struct_passwd | None:
-    """Who runs PostgreSQL in root's stead; None for anybody else, who runs it as himself."""
+    """Returns the user to run PostgreSQL as if this process is root's, otherwise None."""
     if os.geteuid() != 0:
         return None
-    names = {entry.pw_name for entry in pwd.getpwall()}
-    return pwd.getpwnam("postgres" if "postgres" in names else "nobody")
+    try:
+        return pwd.getpwnam("postgres")
+    except KeyError:
+        return pwd.getpwuid(65534)  # the system's unprivileged user
 
 
 def _as_user() -> list[str]:

@@ -1,4 +1,4 @@
-"""Synapse for the local stack: loopback only, an admin account with a token and without rate limit."""
+"""Runs Synapse for the local stack: loopback only, with an admin account that has a token and no rate limit."""
 
 import json
 import secrets
@@ -25,7 +25,7 @@ class Synapse:
     """The homeserver.
 
     Args:
-        folder: for its configuration, data, log and pid file.
+        folder: for configuration, data, log and pid file.
         port: on loopback.
         postgres: its database; SQLite when None.
         more: further keys of homeserver.yaml.
@@ -125,7 +125,7 @@ class Synapse:
         return {"name": "psycopg2", "args": arguments | {"cp_min": 2, "cp_max": 5}}
 
     def _make_admin(self) -> None:
-        """The one password login: the token is kept, as an operator would."""
+        """Creates the admin account and keeps its token. This is the only password login."""
         password = secrets.token_hex(16)
         account = ["-c", str(self._home / "homeserver.yaml"), "-u", ADMIN, "-p", password, "-a", self.url]
         self._synapse("synapse._scripts.register_new_matrix_user", *account)
@@ -143,12 +143,12 @@ class Synapse:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Writes a file that only its owner may read, never for a moment otherwise."""
+    """Writes a file that only its owner can read, from its creation on."""
     path.unlink(missing_ok=True)
     path.touch(mode=0o600)
     path.write_text(text)
 
 
 def secrets_file(path: Path, token: str) -> None:
-    """The file of Dapr's local.file secret store, in the form of a Kubernetes secret: a name with keys."""
+    """Writes the file of Dapr's local.file secret store, shaped like a Kubernetes Secret: a name with keys."""
     write_private(path, json.dumps({"realtime-chat-service-secret": {"MATRIX_ADMIN_TOKEN": token}}))

@@ -1,4 +1,4 @@
-"""The benchmark's own parts: workloads are what they say, and a wrong result is seen, however fast it came."""
+"""The parts of the benchmark: workloads have the stated shape, and a wrong result is detected, however fast."""
 
 import json
 import re
@@ -38,7 +38,7 @@ def made(name: str, seed: int = 1) -> Workload:
 
 
 def perfect(workload: Workload) -> tuple[dict[str, State], list[Write]]:
-    """What a system leaves behind that applies every event in order."""
+    """Returns the result of a system that applies every event in order."""
     writes = [Write(*call) for calls in fewest_calls(workload) for call in calls if call[0] != "get"]
     return {user: state for user, state in expected(workload).items() if state}, writes
 
@@ -91,9 +91,11 @@ def test_every_event_of_changes_changes_name_and_avatar_unless_its_user_has_no_a
     workload = made("changes")
     calls = fewest_calls(workload)
     assert {len([one for one in event if one[0] != "get"]) for event in calls} == {0, 2}
-    nobody = {event.user_id for event in workload.events} - set(workload.accounts)
-    assert len(nobody) == round(0.01 * EVENTS / 2)
-    assert all(event.user_id in nobody for event, puts in zip(workload.events, calls, strict=False) if len(puts) < 2)
+    without_account = {event.user_id for event in workload.events} - set(workload.accounts)
+    assert len(without_account) == round(0.01 * EVENTS / 2)
+    assert all(
+        event.user_id in without_account for event, puts in zip(workload.events, calls, strict=False) if len(puts) < 2
+    )
 
 
 def test_deletions_end_every_account_and_erase_every_second() -> None:
@@ -115,7 +117,7 @@ def test_an_event_that_never_took_effect_is_lost_and_its_account_wrong() -> None
     last = workload.events[-1]
     accounts[last.user_id] = workload.accounts[last.user_id]
     writes = [write for write in writes if write.value not in {last.name, last.avatar}]
-    assert judge(workload, accounts, writes) == Judgement(lost=1, wrong=1, spoilt=0)
+    assert judge(workload, accounts, writes) == Judgement(lost=1, wrong=1, corrupted=0)
 
 
 def test_an_event_that_a_newer_one_overtook_is_not_lost() -> None:
@@ -129,12 +131,12 @@ def test_an_event_that_a_newer_one_overtook_is_not_lost() -> None:
 
 
 def test_a_value_that_is_older_than_the_newest_is_wrong_but_nothing_is_lost() -> None:
-    """What a consumer does that reorders a user's events."""
+    """As after a consumer that reorders a user's events."""
     workload = made("hot")
     accounts, writes = perfect(workload)
     user = workload.events[-1].user_id
     accounts[user] = State("Ada before", accounts[user].avatar)
-    assert judge(workload, accounts, writes) == Judgement(lost=0, wrong=1, spoilt=0)
+    assert judge(workload, accounts, writes) == Judgement(lost=0, wrong=1, corrupted=0)
 
 
 def test_an_erased_account_with_a_name_is_wrong() -> None:
@@ -145,9 +147,9 @@ def test_an_erased_account_with_a_name_is_wrong() -> None:
     assert judge(workload, accounts, writes).wrong == 1
 
 
-def test_an_id_that_was_written_to_without_an_account_is_spoilt_and_wrong() -> None:
+def test_an_id_that_was_written_to_without_an_account_is_corrupted_and_wrong() -> None:
     workload = made("changes")
-    assert judge(workload, *perfect(workload), spoilt={"nobody"}) == Judgement(lost=0, wrong=1, spoilt=1)
+    assert judge(workload, *perfect(workload), corrupted={"no-account"}) == Judgement(lost=0, wrong=1, corrupted=1)
 
 
 def test_poison_that_is_in_no_dead_letter_is_lost_where_there_are_dead_letters() -> None:
@@ -164,7 +166,7 @@ def test_a_homeserver_that_tells_no_writes_is_judged_by_its_accounts() -> None:
     accounts, _ = perfect(workload)
     user = workload.events[0].user_id
     accounts[user] = workload.accounts[user]
-    assert judge(workload, accounts, None) == Judgement(lost=1, wrong=1, spoilt=0)
+    assert judge(workload, accounts, None) == Judgement(lost=1, wrong=1, corrupted=0)
 
 
 USER = "@nova-a:staging.nova.app"
@@ -186,11 +188,11 @@ def test_the_stub_takes_a_profile_and_shows_it() -> None:
     }  # fmt: skip
 
 
-def test_the_stub_spoils_the_id_of_nobody_as_the_real_one_does() -> None:
+def test_a_write_without_an_account_corrupts_the_id_on_the_stub_as_on_synapse() -> None:
     stub = StubAccounts()
     assert answered(stub, "PUT", PROFILE, {"displayname": "x"})[0] == 200
     assert answered(stub, "GET", f"/_synapse/admin/v2/users/{USER}")[0] == 404
-    assert stub.spoilt == {USER}
+    assert stub.corrupted == {USER}
 
 
 def test_the_stub_ends_and_erases_accounts() -> None:
@@ -238,7 +240,7 @@ def test_percentiles_are_values_that_were_measured() -> None:
 
 
 FIGURES = {
-    "events_per_second": 100.0, "calls_per_event": 0.1, "lost": 0.0, "wrong": 0.0, "spoilt": 0.0, "p50_ms": 0.0,
+    "events_per_second": 100.0, "calls_per_event": 0.1, "lost": 0.0, "wrong": 0.0, "corrupted": 0.0, "p50_ms": 0.0,
     "p99_ms": 0.0, "cpu_us_per_event": 200.0, "rss_mb": 90.0,
 }  # fmt: skip
 
@@ -315,7 +317,7 @@ def test_the_chart_is_xml_with_a_bar_for_each_value() -> None:
     assert widths[0] == 2 * widths[1]
 
 
-def test_more_components_are_more_members_of_the_group_each_with_the_same_patience(tmp_path: Path) -> None:
+def test_more_components_are_more_members_of_the_group_each_with_the_same_resiliency(tmp_path: Path) -> None:
     folder = components(tmp_path, 3, "host=127.0.0.1")
     found = {file.stem: yaml.safe_load(file.read_text()) for file in folder.glob("*.yaml")}
     assert {"pubsub", "pubsub-2", "pubsub-3"} <= found.keys()
@@ -327,7 +329,7 @@ def test_more_components_are_more_members_of_the_group_each_with_the_same_patien
 
 @pytest.mark.parametrize("count", [1, 3, 4, 8])
 def test_there_are_as_many_components_as_were_asked_for(tmp_path: Path, count: int) -> None:
-    """Fewer or more than are deployed; the deployed ones are not left beside."""
+    """Fewer or more than are deployed; the deployed ones are replaced."""
     documents = [d for file in components(tmp_path, count).glob("*.yaml") for d in yaml.safe_load_all(file.read_text())]
     wanted = {"pubsub", *(f"pubsub-{number}" for number in range(2, count + 1))}
     names = [d["metadata"]["name"] for d in documents if d["metadata"]["name"].startswith("pubsub")]

@@ -1,5 +1,5 @@
-"""Captures how a real daprd delivers RECORDS from a real Kafka: run `python -m tests.captures.capture` after an upgrade of
-daprd, and look at the difference. Not a test."""
+"""Captures how a real daprd delivers RECORDS from a real Kafka. Run `python -m tests.captures.capture` after an upgrade of
+daprd and read the diff. Not a test."""
 
 import json
 import tempfile
@@ -25,7 +25,7 @@ SUBSCRIPTION = [{
 
 
 class Recorder(BaseHTTPRequestHandler):
-    """An app that keeps every envelope and answers SUCCESS."""
+    """An app that stores every envelope and answers SUCCESS."""
 
     envelopes: list[dict[str, Any]]
 
@@ -50,7 +50,7 @@ class Recorder(BaseHTTPRequestHandler):
 
 def capture() -> None:
     Recorder.envelopes = []
-    with tempfile.TemporaryDirectory() as folder, Stack.beside(Path(folder), partitions=1) as stack:
+    with tempfile.TemporaryDirectory() as folder, Stack.on_free_ports(Path(folder), partitions=1) as stack:
         server = HTTPServer(("127.0.0.1", stack.ports.app), Recorder)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         sidecar = Sidecar(stack.env(), Path(folder))

@@ -1,7 +1,7 @@
-"""The records that are captured: what a producer wrote, and what it should decode to.
+"""Lists the records to capture: the bytes that a producer wrote, and the event that they decode to.
 
-`python -m tests.captures.capture` sends them through a real Kafka and a real daprd and keeps each entry as it was
-delivered in captures.json beside this file."""
+`python -m tests.captures.capture` sends them through a real Kafka and a real daprd and stores each delivered entry in
+captures.json."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ GONE = deleted_payload(USER, "2026-01-02T03:04:05+00:00")
 
 @dataclass(frozen=True)
 class Wire:
-    """One record; `expected` is the event's class name and id, or the reason why it is none."""
+    """A record; `expected` is the class name of the decoded event, or the reason of its rejection."""
 
     expected: str
     value: bytes | None
@@ -62,7 +62,7 @@ RECORDS: dict[str, Wire] = {
     "another type, body broken": Wire("Ignored", b"\xff", _typed("identity.user.two_fa_enabled")),
     "tombstone": Wire("Ignored", None, _typed(DELETED)),
     "header type that is not UTF-8": Wire("UserDeleted", _envelope(DELETED, GONE), {"event_type": b"\xff\xfe"}),
-    "binary header beside": Wire("UserDeleted", encode(GONE), _typed(DELETED, trace=b"\x00\xff\x80")),
+    "binary header added": Wire("UserDeleted", encode(GONE), _typed(DELETED, trace=b"\x00\xff\x80")),
     "forged headers of daprd": Wire("UserDeleted", encode(GONE), _typed(DELETED, __key=b"x", __offset=b"-1")),
     "user id in capitals": Wire("UserDeleted", encode(GONE | {"user_id": USER.upper()}), _typed(DELETED)),
     "user id without dashes": Wire("UserDeleted", encode(GONE | {"user_id": USER.replace("-", "")}), _typed(DELETED)),

@@ -10,7 +10,7 @@ from tests.integration.stack import StackUnderTest
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with Stack.beside(tmp_path_factory.mktemp("stack")) as started:
+    with Stack.on_free_ports(tmp_path_factory.mktemp("stack")) as started:
         yield started
 
 

@@ -138,7 +138,7 @@ def test_switched_off_consumes_nothing_and_on_again_resumes(world: StackUnderTes
 
 def test_synapse_without_its_database_stops_the_flow(tmp_path: Path, tell: Tell) -> None:
     """Synapse's /health stays 200 while PostgreSQL is away: every call fails, and none of it is an event's fault."""
-    with Stack.beside(tmp_path / "stack", postgres=True) as stack:
+    with Stack.on_free_ports(tmp_path / "stack", postgres=True) as stack:
         world = StackUnderTest(stack, tmp_path / "function")
         world.start()
         try:

@@ -47,7 +47,7 @@ def processes_of(folder: Path) -> list[str]:
 
 def test_a_stack_beside_keeps_what_runs_and_its_data_and_leaves_nothing(tmp_path: Path) -> None:
     """One start for several promises, since a start takes seconds."""
-    stack = Stack.beside(tmp_path, partitions=1)
+    stack = Stack.on_free_ports(tmp_path, partitions=1)
     ports = (stack.ports.kafka, stack.ports.kafka_controller, stack.ports.synapse)
     with stack:
         assert all(listens(port) for port in ports)

@@ -35,7 +35,7 @@ def login(synapse: str, nova: Provider, person: str) -> str:
 def test_the_first_login_lands_on_the_account_that_was_made_ahead(tmp_path: Path, tell: Tell) -> None:
     """With its name; without the event a login makes the account, as before."""
     with provider() as nova:
-        stack = Stack.beside(tmp_path / "stack")
+        stack = Stack.on_free_ports(tmp_path / "stack")
         public = f"http://127.0.0.1:{stack.ports.synapse}/"
         stack = Stack(tmp_path / "stack", stack.ports, homeserver=nova.homeserver(public))
         with stack:

@@ -1,4 +1,4 @@
-"""One cluster with Dapr's control plane for all of these tests, and the servers that the function works with."""
+"""Provides one cluster with Dapr's control plane for all of these tests, and the servers that the function needs."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,7 +25,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def control_plane(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    """Dapr, and the definitions of the optional parts' own kinds."""
+    """Installs Dapr, and the custom resource definitions of the optional components."""
     started = ControlPlane(cluster, tmp_path_factory.mktemp("dapr"))
     try:
         started.start()
@@ -40,7 +40,7 @@ def control_plane(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture
 def tell(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
-    """Prints a line that is seen in every run: times, and what only a person can judge."""
+    """Returns a function that prints a line in every run: times, and results that only a person can judge."""
 
     def say(line: str) -> None:
         with capsys.disabled():
@@ -51,14 +51,14 @@ def tell(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Kafka, Synapse and PostgreSQL."""
-    with Stack.beside(tmp_path_factory.mktemp("stack"), postgres=True) as started:
+    """Runs Kafka, Synapse and PostgreSQL."""
+    with Stack.on_free_ports(tmp_path_factory.mktemp("stack"), postgres=True) as started:
         yield started
 
 
 @pytest.fixture
 def namespace(cluster: Cluster, control_plane: ControlPlane, tmp_path: Path) -> Iterator[Namespace]:
-    """An empty namespace `infrastructure` in which only confined pods are admitted; removed afterwards."""
+    """Creates an empty namespace `infrastructure` that admits only restricted pods; removes it afterwards."""
     with Namespace(cluster, control_plane, tmp_path) as made:
         yield made
 

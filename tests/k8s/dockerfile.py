@@ -1,5 +1,5 @@
-"""Follows the Dockerfile without a container engine: its COPY and RUN steps, in a folder that stands for the image's
-root. Knows the few instructions that the project's Dockerfile has, and no base image: the Python is the one at hand."""
+"""Executes the Dockerfile without a container engine: its COPY and RUN steps, in a folder in place of the image's root.
+Supports the few instructions of the project's Dockerfile, and no base image: it uses the Python of the tests."""
 
 import os
 import re
@@ -15,7 +15,7 @@ _DIRECTORIES = ("/app", "/build")
 
 
 def stages() -> dict[str, list[Instruction]]:
-    """The instructions by stage; the last stage's name is empty."""
+    """Returns the instructions by stage; the last stage's name is empty."""
     text = (ROOT / "Dockerfile").read_text()
     lines = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
     found: dict[str, list[Instruction]] = {}
@@ -34,7 +34,7 @@ class Image:
     """The files that the stage `build` makes.
 
     Args:
-        root: an empty folder, the image's root.
+        root: an empty folder, used as the image's root.
     """
 
     def __init__(self, root: Path) -> None:
@@ -43,7 +43,7 @@ class Image:
         self._here = root
 
     def build(self) -> None:
-        """Follows the stage `build`. Raises CalledProcessError with the output of a step that fails."""
+        """Executes the stage `build`. Raises CalledProcessError with the output of a step that fails."""
         environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
         for word, rest in stages()["build"]:
             if word == "WORKDIR":
@@ -68,7 +68,7 @@ class Image:
                 assert word == "ENV", f"unknown instruction {word}"
 
     def _copy(self, source: str, target: str) -> None:
-        """Only what .dockerignore lets through."""
+        """Copies the files that .dockerignore does not exclude."""
         allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
         assert source in allowed, f"{source} is not in the build's context"
         origin = ROOT / source

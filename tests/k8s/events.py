@@ -1,4 +1,4 @@
-"""Sends events to the stack's Kafka and looks for their effect in its Synapse. Runs nothing."""
+"""Sends events to the stack's Kafka and reads their effect from its Synapse. Starts nothing."""
 
 import time
 
@@ -12,7 +12,7 @@ from tests.integration.stack import wait_until
 
 
 class Events:
-    """A producer, as the identity service is one; on the stack's broker where no other is given."""
+    """A producer like the identity service, on the stack's broker unless another is given."""
 
     def __init__(self, stack: Stack, brokers: str = "") -> None:
         self._stack = stack
@@ -27,14 +27,14 @@ class Events:
         return account["displayname"] if account else None
 
     def until_named(self, event: ProducerRecord, name: str) -> float:
-        """Sends the event and waits until its user has the name; seconds that it took."""
+        """Sends the event and waits until its user has the name; returns the seconds that it took."""
         began = time.monotonic()
         self.send(event)
         self.wait_named(event.user_id, name)
         return time.monotonic() - began
 
     def waiting(self) -> int:
-        """Records of the main topic that the group has not committed."""
+        """Returns the number of records of the main topic that the group has not committed."""
         group = {"group.id": "realtime-chat-service", "enable.auto.commit": False}
         consumer = Consumer({"bootstrap.servers": self._stack.kafka.brokers, "log_level": 0} | group)
         partitions = [

@@ -1,4 +1,4 @@
-"""The namespace that the manifests are applied to, and what a test does in it. Asserts nothing."""
+"""Applies the manifests to a namespace and runs their pods. Asserts nothing."""
 
 import json
 from pathlib import Path
@@ -21,12 +21,12 @@ SELECTOR = f"app.kubernetes.io/name={APP}"
 
 
 def settings_for(stack: Stack) -> dict[str, str]:
-    """The values of the ConfigMap that differ from staging's: where the servers are."""
+    """Returns the values of the ConfigMap that differ from staging's: the addresses of the servers."""
     return {"KAFKA_BROKERS": stack.kafka.brokers, "MATRIX_HOMESERVER_URL": stack.synapse.url}
 
 
 class Warnings:
-    """What the injector complains of from now on: it warns of annotations and volumes that it ignores."""
+    """The injector's warnings from now on: it logs annotations and volumes that it ignores."""
 
     def __init__(self, control_plane: ControlPlane) -> None:
         self._log = control_plane.injector.log
@@ -41,8 +41,8 @@ class Namespace:
     """`infrastructure` on the cluster, from its creation to its removal.
 
     Args:
-        cluster: with Dapr on it.
-        control_plane: that Dapr.
+        cluster: with Dapr installed.
+        control_plane: that cluster's Dapr.
         folder: for the pods' volumes, logs and pid files.
     """
 
@@ -53,29 +53,29 @@ class Namespace:
         self._run: list[Pod] = []
 
     def apply(self, variant: str, settings: dict[str, str] | None = None) -> str:
-        """`kubectl apply -k` with strict validation; `settings` replace values of the ConfigMap, as a person's overlay
-        would: what Dapr's components copy from it follows."""
+        """Runs `kubectl apply -k` with strict validation; `settings` replace values of the ConfigMap, as an overlay
+        would, and Dapr's components get their copies."""
         documents = yaml.safe_dump_all(render(variant, settings).documents)
         done = self.cluster.run("apply", "--validate=strict", "-f", "-", text=documents)
-        # A pod that the namespace would not admit is a warning here, and nothing more.
+        # For a pod that the namespace would not admit, apply only prints a warning.
         assert (done.returncode, done.stderr) == (0, "")
         return done.stdout
 
     def create_secrets(self, admin_token: str = "syt_token", statestore: str = "host=127.0.0.1") -> None:
-        """As the deploy page has it; Kafka's credentials are not asked for before a pod runs."""
+        """Creates the Secrets as the deploy page does; Kafka's credentials are not needed until a pod runs."""
         self.follow("7. Secrets", 0, TOKEN=admin_token, STATE_STORE=statestore)
 
     def follow(self, title: str, block: int, folder: Path | None = None, **variables: str) -> None:
-        """Runs a shell block of docs/deploy.md, as the administrator, in a folder with the files that it names."""
+        """Runs a shell block of docs/deploy.md as the administrator, in a folder with the files that it names."""
         self.cluster.script(scripts(title)[block], variables, folder)
 
     def pods(self) -> list[dict[str, Any]]:
-        """The function's pods that nobody has asked to end."""
+        """Returns the function's pods that are not being deleted."""
         pods = self.cluster.listed("pods", self.name, SELECTOR)
         return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
 
     def newest(self) -> list[dict[str, Any]]:
-        """The pods of the Deployment's current version."""
+        """Returns the pods of the Deployment's current revision."""
         sets = self.cluster.listed("replicasets", self.name, SELECTOR)
         revision = "deployment.kubernetes.io/revision"
         latest = max(sets, key=lambda replicas: int(replicas["metadata"]["annotations"][revision]))
@@ -86,24 +86,24 @@ class Namespace:
         return [pod for pod in self.pods() if pod["metadata"]["ownerReferences"][0]["uid"] == owner]
 
     def _behind(self, deployment: dict[str, Any]) -> bool:
-        """Whether the controllers have not yet seen the Deployment as it is now."""
+        """Whether the controllers have not yet observed the Deployment's current generation."""
         status = self.cluster.get("deployment", APP, self.name)["status"]
         return bool(status.get("observedGeneration") != deployment["generation"])
 
     def report_ready(self, manifest: dict[str, Any]) -> None:
-        """Tells the controllers what kubelet would: the pod runs and its probes succeed."""
+        """Sets the pod's status as kubelet would: it runs and its probes succeed."""
         ready = [{"type": kind, "status": "True"} for kind in ("Ready", "ContainersReady")]
         status = json.dumps({"status": {"phase": "Running", "conditions": ready}})
         scope = ["-n", self.name, "--subresource=status", "--type=merge", "-p", status]
         self.cluster.kubectl("patch", "pod", manifest["metadata"]["name"], *scope)
 
     def wait_for_pods(self, count: int) -> list[dict[str, Any]]:
-        """The pods, once there are as many; fails with the events, where the reason stands when there are none."""
+        """Waits for that number of pods and returns them; fails with the events, which give the reason for missing pods."""
         assert wait_until(lambda: len(self.pods()) == count, 60), self.cluster.kubectl("get", "events", "-n", self.name)
         return self.pods()
 
     def prepare(self, manifest: dict[str, Any]) -> Pod:
-        """A pod whose processes end with the namespace."""
+        """Returns a pod whose processes are stopped with the namespace."""
         pod = Pod(self.cluster, self._control_plane, manifest, self._folder)
         self._run.append(pod)
         return pod
@@ -115,7 +115,7 @@ class Namespace:
         return pod
 
     def switch(self, *, enabled: bool) -> None:
-        """The rollback of the deploy page, and the way back."""
+        """Runs the deploy page's commands for rollback, or those that switch the function on again."""
         self.follow("Rolling back", int(enabled))
 
     def __enter__(self) -> Self:

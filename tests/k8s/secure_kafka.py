@@ -1,5 +1,5 @@
-"""A broker with three doors: plaintext for the test itself, a password over TLS, and a client certificate. One
-self-signed certificate is authority, server and client."""
+"""Runs a broker with three listeners: plaintext for the test itself, a password over TLS, and a client certificate. One
+self-signed certificate serves as authority, server and client certificate."""
 
 import subprocess
 from pathlib import Path
@@ -12,7 +12,7 @@ from dev.steps import Say
 
 USER, PASSWORD = "matrix-account-sync", "a-password-of-a-test"
 
-# The last line of a name counts, so these replace those of the local stack's broker.
+# The last line with a name wins, so these replace the settings of the local stack's broker.
 DOORS = """
 listeners=PLAINTEXT://127.0.0.1:{plain},CONTROLLER://127.0.0.1:{controller},SASL_SSL://127.0.0.1:{sasl},SSL://127.0.0.1:{mtls}
 advertised.listeners=PLAINTEXT://127.0.0.1:{plain},SASL_SSL://127.0.0.1:{sasl},SSL://127.0.0.1:{mtls}

@@ -1,4 +1,4 @@
-"""The API server takes every variant, and the pods that come out of them have the sidecar that was meant."""
+"""The API server accepts every variant, and the resulting pods have the intended sidecar."""
 
 import json
 import time
@@ -38,7 +38,7 @@ DAPRD = {
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_variant_is_applied_as_it_is(variant: str, namespace: Namespace) -> None:
-    """With strict validation: an unknown field is an error. Applied again, nothing would change."""
+    """With strict validation: an unknown field is an error. Applying again changes nothing."""
     namespace.create_secrets()
     lines = namespace.apply(variant).splitlines()
     assert len(lines) == len(render(variant).documents)
@@ -49,7 +49,7 @@ def test_every_variant_is_applied_as_it_is(variant: str, namespace: Namespace) -
 
 
 def test_a_mistyped_field_is_refused(namespace: Namespace) -> None:
-    """The control of the test above: strict validation is on."""
+    """The negative control of the test above: strict validation is on."""
     deployment = render("staging").function
     deployment["spec"]["template"]["spec"]["terminationGracePeriod"] = 40
     done = namespace.cluster.run("apply", "--validate=strict", "-f", "-", text=json.dumps(deployment))
@@ -61,7 +61,7 @@ def test_a_mistyped_field_is_refused(namespace: Namespace) -> None:
 def test_the_pods_come_out_with_the_sidecar_that_was_meant(
     overlay: str, namespace: Namespace, control_plane: ControlPlane, tell: Callable[[str], None]
 ) -> None:
-    """In a namespace that admits confined pods only."""
+    """In a namespace that admits only restricted pods."""
     namespace.create_secrets()
     warnings = Warnings(control_plane)
     began = time.monotonic()
@@ -84,6 +84,6 @@ def test_the_pods_come_out_with_the_sidecar_that_was_meant(
 
 
 def _short(env: list[dict[str, object]]) -> list[dict[str, object]]:
-    """Without the certificate's text."""
+    """Returns it without the certificate's text."""
     return [variable if not str(dig(variable, "value")).startswith("-----") else {"name": variable["name"], "value": "..."}
             for variable in env]  # fmt: skip

@@ -1,5 +1,5 @@
-"""The real daprd in Kubernetes mode, with the pod's own identity, and the real function beside it: what they may do,
-and one event on its whole way."""
+"""The real daprd in Kubernetes mode with the pod's own identity, and the real function: what they may do, and one event
+from Kafka to Synapse."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ Tell = Callable[[str], None]
 def deployed(
     cluster: Cluster, control_plane: ControlPlane, stack: Stack, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Namespace]:
-    """Staging, with the addresses of the real servers in its ConfigMap and Secrets."""
+    """Applies staging with the addresses of the real servers in its ConfigMap and Secrets."""
     with Namespace(cluster, control_plane, tmp_path_factory.mktemp("deployed")) as made:
         made.create_secrets(stack.synapse.token, stack.postgres.url("state"))
         made.apply("staging", settings_for(stack))
@@ -42,12 +42,12 @@ def pod(deployed: Namespace) -> Pod:
 
 @pytest.fixture
 def account(deployed: Namespace, pod: Pod) -> Path:
-    """A kubeconfig with the token that lies in the pod."""
+    """Returns a kubeconfig with the pod's token."""
     return deployed.cluster.kubeconfig("pod", pod.account_token())
 
 
 def asked(pod: Pod, secret: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """A secret through the pod's daprd, as the function asks for it."""
+    """Reads a secret through the pod's daprd, as the function does."""
 
     async def ask() -> dict[str, str]:
         async with DaprClient(f"127.0.0.1:{pod.grpc_port}") as client:
@@ -66,14 +66,14 @@ def test_the_function_becomes_ready(pod: Pod) -> None:
 
 
 def test_check_says_that_everything_is_there(pod: Pod) -> None:
-    """What the deploy page has a person run in the container."""
+    """The command that the deploy page tells operators to run in the container."""
     done = pod.in_function("check")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "not ok" not in done.stdout
 
 
 def test_daprd_loaded_the_components_and_policies(pod: Pod) -> None:
-    """A policy that daprd can't read, or a component that it can't start, is a line of its log and nothing else."""
+    """daprd only logs a policy that it can't parse, or a component that it can't start."""
     log = pod.sidecar.log.read_text()
     for component in (
         *(f"{name} (pubsub.kafka/v1)" for name in ("pubsub", *(f"pubsub-{number}" for number in range(2, 7)))),
@@ -98,7 +98,7 @@ def test_the_secret_store_gives_the_one_secret(pod: Pod, stack: Stack, monkeypat
 
 @pytest.mark.parametrize("secret", [f"{APP}-app-token", f"{APP}-statestore", "no-such-secret"])
 def test_the_secret_store_refuses_any_other(secret: str, pod: Pod, monkeypatch: pytest.MonkeyPatch, tell: Tell) -> None:
-    """Dapr's Configuration says so, before the API server is even asked."""
+    """Dapr's Configuration denies it before daprd asks the API server."""
     with pytest.raises(grpc.RpcError) as refused:
         asked(pod, secret, monkeypatch)
     assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
@@ -108,7 +108,7 @@ def test_the_secret_store_refuses_any_other(secret: str, pod: Pod, monkeypatch: 
 def test_a_rotated_token_is_taken_up_without_a_restart(
     deployed: Namespace, pod: Pod, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As the deploy page has it: the Secret is patched, and daprd gives the new value at once."""
+    """As in the deploy page: the Secret is patched, and daprd returns the new value immediately."""
     (script,) = scripts("Rotating")
     patch = script.partition("\ncurl")[0]
     deployed.cluster.script(patch, {"TOKEN": "syt_new"})
@@ -150,7 +150,7 @@ def test_the_account_may_do_nothing_else(
 def test_the_api_server_refuses_even_what_dapr_would_allow(
     deployed: Namespace, monkeypatch: pytest.MonkeyPatch, tell: Tell
 ) -> None:
-    """The second fence holds without the first: the Configuration of the second pod's daprd allows every secret."""
+    """RBAC is enough without Dapr's scopes: the Configuration of the second pod's daprd allows every secret."""
     open_scopes = '{"spec":{"secrets":{"scopes":[]}}}'
     deployed.cluster.kubectl(
         "patch", "configuration.dapr.io", APP, "-n", deployed.name, "--type=merge", "-p", open_scopes

@@ -1,4 +1,4 @@
-"""The image's steps lead to a function that runs, with nothing else in it."""
+"""The image's steps produce a function that runs, and nothing else."""
 
 import subprocess
 from pathlib import Path
@@ -31,7 +31,7 @@ def test_the_command_of_the_image_runs(image: Image) -> None:
 
 
 def test_the_container_starts_what_the_image_is_made_for() -> None:
-    """The Deployment gives `args`, which replace CMD and leave ENTRYPOINT."""
+    """The Deployment sets `args`, which replace CMD and keep ENTRYPOINT."""
     for overlay in OVERLAYS:
         assert final()["CMD"] == str(render(overlay).container["args"]).replace("'", '"')
         assert "command" not in render(overlay).container
@@ -55,7 +55,7 @@ def test_nothing_but_the_function_and_its_libraries_is_in_the_image(image: Image
 
 
 def test_every_module_has_its_bytecode(image: Image) -> None:
-    """The file system of the pod is read-only: what is not compiled here is compiled at each start."""
+    """The pod's file system is read-only: a module without bytecode would be compiled at each start."""
     (package,) = (image.app / "lib").glob("python3*/site-packages/function")
     modules = {file.stem for file in package.glob("*.py")}
     assert {file.name.partition(".")[0] for file in (package / "__pycache__").glob("*.pyc")} == modules

@@ -1,4 +1,4 @@
-"""The Jobs for dead letters on a real API server: what comes out of them, and that a replay runs and ends as one."""
+"""The Jobs for dead letters on a real API server: the resulting pods, and that a replay runs and completes as a Job."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ from tests.manifests.rendering import COMMANDS, job
 def deployed(
     cluster: Cluster, control_plane: ControlPlane, stack: Stack, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Namespace]:
-    """Staging, with the addresses of the real servers."""
+    """Applies staging with the addresses of the real servers."""
     with Namespace(cluster, control_plane, tmp_path_factory.mktemp("jobs")) as made:
         made.create_secrets(stack.synapse.token, stack.postgres.url("state"))
         made.apply("staging", settings_for(stack))
@@ -30,7 +30,7 @@ def deployed(
 
 
 def created(namespace: Namespace, command: str, *options: str) -> Pod:
-    """The pod of a new Job, with further options; it is admitted and has its sidecar."""
+    """Returns the pod of a new Job, run with further options; it is admitted and has its sidecar."""
     wanted = job(command)
     container = wanted["spec"]["template"]["spec"]["containers"][0]
     container["args"] = [*(word for word in container["args"] if word != "--dry-run"), *options]
@@ -46,7 +46,7 @@ def created(namespace: Namespace, command: str, *options: str) -> Pod:
 def test_the_pod_comes_out_with_a_sidecar_that_can_end(
     command: str, deployed: Namespace, control_plane: ControlPlane
 ) -> None:
-    """In a namespace that admits confined pods only; an init container that stays would be started again."""
+    """In a namespace that admits only restricted pods. A native sidecar would be restarted."""
     warnings = Warnings(control_plane)
     pod = created(deployed, command)
     daprd = daprd_of(pod.manifest)
@@ -60,7 +60,7 @@ def test_the_pod_comes_out_with_a_sidecar_that_can_end(
 def test_a_replay_runs_and_ends_its_sidecar(
     deployed: Namespace, stack: Stack, tmp_path: Path, tell: Callable[[str], None]
 ) -> None:
-    """With the pod's own identity, on the real Kafka: the state store's place, the topics and the scopes fit."""
+    """With the pod's own identity, on the real Kafka: the state store's address, the topics and the scopes match."""
     world = StackUnderTest(stack, tmp_path)
     letter = profile(new_user(), "Ada", 1)
     world.send(letter.on("nova.identity.events.matrix.dead"))

@@ -1,5 +1,5 @@
-"""The real daprd shows a real broker what the manifests give it: production's password over TLS, or a client
-certificate. An event gets through, and does not with a wrong password."""
+"""The real daprd logs in to a real broker with the manifests' credentials: production's password over TLS, or a client
+certificate. An event arrives, and does not with a wrong password."""
 
 from collections.abc import Iterator
 
@@ -46,7 +46,7 @@ def test_production_shows_a_password_over_tls(namespace: Namespace, stack: Stack
 
 
 def test_with_a_wrong_password_daprd_says_so_and_ends(namespace: Namespace, stack: Stack, kafka: SecureKafka) -> None:
-    """The control: the door is locked. Kubelet would start daprd again, and again."""
+    """The negative control: the broker checks the password. Kubelet would restart daprd."""
     deploy(namespace, stack, "production", kafka.sasl_port)
     namespace.follow("7. Secrets", 1, kafka.certificate.parent, KAFKA_USER=USER, KAFKA_PASSWORD="wrong")
     pod = namespace.prepare(namespace.wait_for_pods(3)[0])

@@ -1,4 +1,4 @@
-"""The rollback as the deploy page has it, on the API server: off by the ConfigMap and a restart, events wait, on again."""
+"""The rollback of the deploy page on the API server: off by the ConfigMap and a restart, events wait, on again."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,8 +14,8 @@ REPLICAS = 2  # of staging
 
 
 def roll(namespace: Namespace, running: Pod) -> Pod:
-    """Plays kubelet through a rolling update: each new pod is reported ready as it comes; one of them runs. The old one
-    ends when the controllers have deleted its object, not before."""
+    """Acts as kubelet during a rolling update: reports each new pod as ready and runs one of them. Stops the old pod only
+    after the controllers have deleted its object."""
     wait_until(lambda: bool(namespace.newest()), "a pod of the new version")
     successor = namespace.run(namespace.newest()[0])
     wait_until(lambda: successor.ready().get("ready") is True, "the new pod is ready")

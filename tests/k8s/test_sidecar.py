@@ -1,4 +1,4 @@
-"""The pod of staging as the injector leaves it: confined, with its secrets, and with no token where none is needed."""
+"""The pod of staging after injection: restricted, with its secrets, and without tokens that it does not need."""
 
 import json
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from tests.manifests.rules.workload import TOKEN_FOLDER
 def staging(
     cluster: Cluster, control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Namespace]:
-    """Staging as it is, applied, with its pods."""
+    """Applies staging unchanged and waits for its pods."""
     with Namespace(cluster, control_plane, tmp_path_factory.mktemp("staging")) as made:
         made.create_secrets()
         made.apply("staging")
@@ -48,7 +48,7 @@ def test_the_sidecar_is_confined_and_has_its_secrets(staging: Namespace) -> None
 
 
 def test_the_scrape_job_finds_the_sidecars_metrics(staging: Namespace) -> None:
-    """By the name that the injector gives to the port."""
+    """By the port name that the injector sets."""
     endpoints = render("staging+monitoring").one("PodMonitor")["spec"]["podMetricsEndpoints"]
     ports = {port["name"]: port["containerPort"] for port in daprd_of(staging.pods()[0])["ports"]}
     assert ports[endpoints[1]["port"]] == 9090
@@ -65,7 +65,7 @@ def test_the_scrape_job_finds_the_sidecars_metrics(staging: Namespace) -> None:
 def test_what_the_injector_ignores_is_a_warning_in_its_log(
     annotation: str, value: str, said: str, staging: Namespace, control_plane: ControlPlane
 ) -> None:
-    """The control of the test that looks for none."""
+    """The negative control of the test that expects no warning."""
     template = render("staging").pod
     template["metadata"]["annotations"][f"dapr.io/{annotation}"] = value
     named = template["metadata"] | {"name": "mistyped", "namespace": NAMESPACE}
@@ -77,7 +77,7 @@ def test_what_the_injector_ignores_is_a_warning_in_its_log(
 
 
 def test_the_network_policy_lets_daprd_reach_the_control_plane(staging: Namespace) -> None:
-    """By the labels and ports that the chart gives to the pods behind the addresses in daprd's arguments."""
+    """By the labels and ports that the chart sets on the pods behind the addresses in daprd's arguments."""
     (peer,) = [rule for rule in render("production").one("NetworkPolicy")["spec"]["egress"]
                if dig(rule, "to", 0, "namespaceSelector", "matchLabels", "kubernetes.io/metadata.name") == DAPR]  # fmt: skip
     (allowed,) = peer["to"][0]["podSelector"]["matchExpressions"]
@@ -97,8 +97,8 @@ def test_only_the_sidecar_has_a_token_of_the_account(staging: Namespace) -> None
 
 
 def test_the_chart_values_of_the_deploy_page_are_needed(staging: Namespace) -> None:
-    """Without the dropped capabilities no pod would come up in a confined namespace: daprd shown to the API server as
-    the chart's default makes it is refused."""
+    """Without dropped capabilities no pod would start in a restricted namespace: the API server refuses daprd as the chart's
+    defaults configure it."""
     assert VALUES["dapr_sidecar_injector.sidecarDropALLCapabilities"] == "true"
     pod = staging.pods()[0]
     del daprd_of(pod)["securityContext"]["capabilities"]

@@ -1,4 +1,4 @@
-"""What the rules over the manifests take for granted about Dapr is what its own source says, in the version in use."""
+"""The assumptions of the manifest rules about Dapr match its source, in the version in use."""
 
 import re
 from typing import Any
@@ -12,14 +12,14 @@ from tests.manifests.rules import sidecar
 
 
 def field_types() -> dict[str, str]:
-    """Each annotation that the injector knows, with the Go type it is read into."""
+    """Returns each annotation that the injector knows, with the Go type of its value."""
     source = (toolchain.dapr_source() / "pkg" / "injector" / "patcher" / "sidecar.go").read_text()
     found = re.findall(r"^\t\w+\s+(\*?\w+)\s+`annotation:\"dapr\.io/([\w-]+)\"", source, re.MULTILINE)
     return {name: kind for kind, name in found}
 
 
 def metadata_of(kind: str) -> dict[str, Any]:
-    """A component's own description of its metadata."""
+    """Returns the component's published description of its metadata."""
     contrib = toolchain.module_folder("dapr-control-plane", "github.com/dapr/components-contrib")
     described: dict[str, Any] = yaml.safe_load((contrib / kind / "metadata.yaml").read_text())
     return described
@@ -32,7 +32,7 @@ def test_the_injector_knows_every_annotation() -> None:
 
 @pytest.mark.parametrize("name", sidecar.ANNOTATIONS)
 def test_the_allowed_values_can_be_read_into_the_annotations_type(name: str) -> None:
-    """A number that is none is ignored by the injector, and a truth that is none is false."""
+    """The injector ignores a malformed number and reads a malformed boolean as false."""
     allowed, kind = sidecar.ANNOTATIONS[name], field_types()[name].lstrip("*")
     if kind.startswith("int"):
         assert re.fullmatch(r"\d+|\\d", allowed)

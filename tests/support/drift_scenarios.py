@@ -1,4 +1,4 @@
-"""Each kind of drift of ALICE, made as life makes it: events first, then somebody else's hand, or a failure."""
+"""Produces each kind of drift for ALICE as it happens in practice: events, then a change by another client, or a failure."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta

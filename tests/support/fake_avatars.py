@@ -1,4 +1,4 @@
-"""Images by address, in memory."""
+"""Fakes the avatar source: images by URL, in memory."""
 
 import hashlib
 
@@ -7,7 +7,7 @@ from function.outcomes import Reason, Rejected
 
 
 class FakeAvatars(AvatarSource):
-    """`images` are those that are there; `broken` are addresses that fail, with why; `asked` counts the requests."""
+    """`images` holds the existing images by URL; `broken` the URLs that fail, with the reason; `asked` the number of requests."""
 
     def __init__(self) -> None:
         self.images: dict[str, bytes] = {}

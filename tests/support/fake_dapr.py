@@ -1,4 +1,4 @@
-"""What the sidecar offers, in memory: a state store with etags, the dead-letter topic, the secret store."""
+"""Fakes what the sidecar offers, in memory: a state store with ETags, the dead-letter topic, the secret store."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from function.outcomes import Reason, Rejected, TryAgain
 
 
 class FakeStateStore(StateStore):
-    """Records with etags, held as the bytes that the real store would hold.
+    """A state store with ETags that holds the same bytes as the real one.
 
     Switches:
         down: every call raises TryAgain.
-        losing: how many of the next writes raise TryAgain, as when the function dies before its record is saved.
-        rivals: what other writers write just before our next writes, one for each write.
+        losing: number of next writes that raise TryAgain, as if the function died before it saved the state.
+        rivals: writes by other clients just before our next writes, one for each.
     """
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class FakeStateStore(StateStore):
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """One dead letter as it was handed over."""
+    """A published dead letter."""
 
     record: KafkaRecord
     reason: Reason
@@ -98,7 +98,7 @@ class FakeDeadLetters(DeadLetters):
 
 
 class FakeTokens:
-    """A secret store whose secret may have changed: `now` is what it holds, the token in use is what was read last."""
+    """A secret store with a rotating secret: `now` is the current value; the token in use is the value read last."""
 
     def __init__(self, token: str) -> None:
         self.now = token

@@ -1,4 +1,4 @@
-"""Kafka's topics as the tools see them, in memory: what is published can be read again."""
+"""Fakes Kafka's topics for the command-line tools, in memory: published records can be read again."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from function.outcomes import Reason, TryAgain
 
 @dataclass
 class FakeTopics(Publisher):
-    """Records by topic, each with the place it got. `full` are topics that take nothing."""
+    """Records by topic, each with its partition and offset. `full` names the topics that accept no record."""
 
     records: dict[str, list[KafkaRecord]] = field(default_factory=dict)
     full: set[str] = field(default_factory=set)

@@ -1,7 +1,7 @@
-"""A homeserver in memory: accounts, profiles, tokens and the traps of the real one. An ASGI app, no scripted replies.
+"""Fakes a homeserver in memory: accounts, profiles, tokens and Synapse's pitfalls. An ASGI app without scripted replies.
 
-The contract tests run against it and against a real Synapse; what it does beyond them is measured on Synapse 1.163.
-Its rooms are numbers, its media names; nobody logs in but the admin on behalf of another.
+The contract tests run against it and against a real Synapse; its other behaviour was measured on Synapse 1.163.
+Rooms are only counted, media only named; the only login is the admin's on behalf of a user.
 """
 
 import json
@@ -31,15 +31,15 @@ class FakeSynapse:
     """One homeserver.
 
     Switches:
-        down: 500 on everything but /health, as when the database is away.
-        failing_for: Matrix ids for which every call answers 500.
+        down: answers 500 to everything but /health, as if the database were down.
+        failing_for: Matrix ids for which every call is answered 500.
         refused_names: display names that are answered 400, as a module of the homeserver may.
-        forbidden_creations: creating is answered 403, as under Matrix Authentication Service.
-        limited: how many of the next profile writes are answered 429; they are applied all the same.
-        retry_after_ms: what such an answer asks for.
+        forbidden_creations: creating an account is answered 403, as under Matrix Authentication Service.
+        limited: number of next profile writes that are answered 429; they are applied nevertheless.
+        retry_after_ms: the delay that such an answer asks for.
         stands_in: answers every request instead of Synapse: a proxy, or another service at its address.
-        now: when what is uploaded was uploaded.
-        before: awaited before every request is looked at, with method and path; for writers in between.
+        now: timestamp of uploads.
+        before: awaited before every request is processed, with method and path; for concurrent writes.
     """
 
     def __init__(self, server_name: str = "test.example") -> None:
@@ -72,7 +72,7 @@ class FakeSynapse:
         return f"@nova-{user_id}:{self.server_name}"
 
     def add(self, mxid: str, *, admin: bool = False) -> dict[str, Any]:
-        """An account as after a first login: its localpart is its name."""
+        """Adds an account as after a first login: its name is the localpart."""
         self.accounts[mxid] = {
             "name": mxid,
             "admin": admin,
@@ -89,7 +89,7 @@ class FakeSynapse:
         return HttpClient(httpx.ASGITransport(self), url, "tests", metrics=metrics, traces=traces, read_only=read_only)
 
     def calls(self, method: str = "") -> list[tuple[str, str]]:
-        """The requests about users so far, without those of the probe."""
+        """Returns the requests about users so far, without those of the probe."""
         about_users = [(verb, path) for verb, path in self.requests if "/@nova-" in path]
         return [call for call in about_users if not method or call[0] == method]
 
@@ -146,7 +146,7 @@ class FakeSynapse:
         return JSONResponse(account) if account else _error(404, "M_NOT_FOUND")
 
     def _get_users(self, _mxid: str, words: dict[str, Any], _requester: str) -> Response:
-        """In the order of creation, which is that of the dict; all that the client does not ask for is left out."""
+        """Lists users in the order of creation, which is that of the dict; supports only the parameters that the client uses."""
         query = words["query"]
         hidden = {name for name in ("deactivated", "locked") if query.get(name) != "true"}
         found = [
@@ -292,7 +292,7 @@ class FakeSynapse:
 
 
 def _listed(name: str, found: list[dict[str, Any]], query: QueryParams, token: Callable[[int], object]) -> Response:
-    """A page, with a token where there are more; Synapse's two lists have tokens of different types."""
+    """Returns a page, with a token if there are more; Synapse's two lists have tokens of different types."""
     try:
         start, limit = int(query.get("from", "0")), int(query.get("limit", "100"))
     except ValueError:

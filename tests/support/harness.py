@@ -1,4 +1,4 @@
-"""A Delivery with everything around it in memory."""
+"""Builds a BatchProcessor with fakes for all its dependencies."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -22,7 +22,7 @@ from tests.support.fake_synapse import ADMIN_TOKEN, FakeSynapse
 
 
 class Clock:
-    """Stands still, unless it is moved."""
+    """A clock that stands still until a test moves it."""
 
     def __init__(self) -> None:
         self.now = EPOCH
@@ -33,7 +33,7 @@ class Clock:
 
 @dataclass
 class Harness:
-    """Delivery and what it works on."""
+    """A BatchProcessor and its dependencies."""
 
     homeserver: FakeSynapse
     client: Synapse
@@ -55,12 +55,12 @@ class Harness:
         return self.homeserver.accounts[self.homeserver.mxid(user_id)]
 
     def login(self, *user_ids: str) -> None:
-        """A first login makes the account."""
+        """Creates the accounts, as a first login does."""
         for user_id in user_ids:
             self.homeserver.add(self.homeserver.mxid(user_id))
 
     def restart(self) -> None:
-        """The function anew, or another replica: what only its memory held is gone."""
+        """Loses all state in memory, as in a restart or in another replica."""
         self.reconciler = Reconciler(self.client, self.avatars, "oidc-nova", self.clock)
         self.processor = BatchProcessor(
             self.users, self.reconciler, self.letters, self.health,
@@ -78,7 +78,7 @@ class Harness:
 async def world(
     *logged_in: str, deletions: int = 0, precreate: bool = True, traces: Traces = OFF
 ) -> AsyncIterator[Harness]:
-    """A well world in which the given users have logged in once."""
+    """Yields a healthy harness in which the given users have accounts."""
     homeserver, state, letters, health = FakeSynapse(), FakeStateStore(), FakeDeadLetters(), Health()
     health.failure = None
     tokens, avatars, clock = FakeTokens(ADMIN_TOKEN), FakeAvatars(), Clock()

@@ -1,4 +1,4 @@
-"""Small images of 20 x 10 pixels as an encoder (Pillow 12) wrote them, and headers of any size."""
+"""Holds small images of 20 x 10 pixels as an encoder (Pillow 12) wrote them, and makes headers of any size."""
 
 import struct
 import zlib
@@ -70,7 +70,7 @@ PNG, JPEG, GIF, WEBP = (IMAGES[name][1] for name in ("png", "jpeg", "gif", "webp
 
 
 def png_header(width: int, height: int) -> bytes:
-    """The first 33 bytes of a PNG."""
+    """Returns the first 33 bytes of a PNG."""
     chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
 

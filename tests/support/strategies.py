@@ -48,7 +48,7 @@ def _event(second: int, kind: str, name: str, avatar: str | Rejected) -> Event:
 def events(
     *, deletions: bool = True, unusable_avatars: bool = True, others: bool = True
 ) -> st.SearchStrategy[list[Event]]:
-    """Events of one user, oldest first, no two of one time."""
+    """Generates events of one user, oldest first, with distinct times."""
     good = AVATARS | st.sampled_from(sorted(IMAGES))
     avatars = good | st.just(NO_AVATAR) if unusable_avatars else good
     rare = (["created", "password"] if others else []) + (["delete", "erase"] if deletions else [])
@@ -63,7 +63,7 @@ def events(
 def arrivals(
     draw: st.DrawFn, *, deletions: bool = True, unusable_avatars: bool = True, others: bool = True
 ) -> tuple[list[Event], list[Event]]:
-    """A user's events oldest first, and as they may arrive: in any order, some of them again."""
+    """Generates a user's events, oldest first, and the same in an order of arrival: permuted, with some redelivered."""
     happened = draw(events(deletions=deletions, unusable_avatars=unusable_avatars, others=others))
     again = draw(st.lists(st.sampled_from(happened), max_size=4)) if happened else []
     return happened, draw(st.permutations(happened + again))

@@ -1,4 +1,4 @@
-"""A host of images on loopback that speaks real TLS and says whatever bytes a test wants."""
+"""Runs an image host on loopback that speaks real TLS and sends the bytes that a test chooses."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ Script = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 
 def response(status: int = 200, body: bytes = b"", **headers: str) -> bytes:
-    """An answer with its Content-Length, unless the headers say otherwise; a header's dashes are underscores here."""
+    """Returns an answer with its Content-Length, unless the headers set another; underscores in names become dashes."""
     lines = {name.replace("_", "-"): value for name, value in headers.items()}
     if "Transfer-Encoding" not in lines:
         lines.setdefault("Content-Length", str(len(body)))
@@ -28,8 +28,8 @@ def moved(location: str, status: int = 302) -> bytes:
 
 
 async def pour(writer: asyncio.StreamWriter, block: bytes) -> int:
-    """Sends the block again and again until the client is gone; how many bytes that were. Yields after each, because a
-    connection that is being closed takes whatever is written and never makes a writer wait."""
+    """Sends the block repeatedly until the client disconnects; returns the number of bytes. Yields to the event loop after
+    each, because a connection that is being closed accepts every write without making the writer wait."""
     sent = 0
     while not writer.is_closing():
         writer.write(block)
@@ -41,7 +41,7 @@ async def pour(writer: asyncio.StreamWriter, block: bytes) -> int:
 
 @dataclass
 class Cdn:
-    """What it answers by path, and what it was asked: each request's headers by lower-case name, `path` among them."""
+    """A host with answers by path; records each request's headers by lower-case name, with `path` among them."""
 
     port: int = 0
     answers: dict[str, bytes | Script] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class Cdn:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        # A client that goes away is no failure of the host.
+        # A client may disconnect at any time.
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
             first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().strip().split("\r\n")
             headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
@@ -67,14 +67,14 @@ class Cdn:
 
 @asynccontextmanager
 async def both(outside: str, inside: str, tls: ssl.SSLContext) -> AsyncIterator[tuple[Cdn, Cdn]]:
-    """A host outside, and on the same port inside one that only counts who connects."""
+    """Runs a host on a public address, and on the same port of an internal address a host that only counts connections."""
     for _ in range(20):
         async with AsyncExitStack() as stack:
             cdn = await stack.enter_async_context(serving(outside, tls=tls))
             try:
                 trap = await stack.enter_async_context(serving(inside, cdn.port))
             except OSError:
-                continue  # somebody has the port there
+                continue  # the port is taken there
             yield cdn, trap
             return
     raise AssertionError("no port is free at both addresses")
@@ -82,7 +82,7 @@ async def both(outside: str, inside: str, tls: ssl.SSLContext) -> AsyncIterator[
 
 @asynccontextmanager
 async def serving(address: str, port: int = 0, tls: ssl.SSLContext | None = None) -> AsyncIterator[Cdn]:
-    """A host on an address of loopback, without TLS one that only counts who connects."""
+    """Runs a host on a loopback address; without TLS it only counts connections."""
     cdn, tasks, writers = Cdn(), list[asyncio.Task[None]](), list[asyncio.StreamWriter]()
 
     def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -104,7 +104,7 @@ async def serving(address: str, port: int = 0, tls: ssl.SSLContext | None = None
 
 
 class ScriptedResolver(AbstractResolver):
-    """Answers whatever is asked with the next of its answers, and then with the last for ever."""
+    """Resolves every name to the next of its answers; repeats the last."""
 
     def __init__(self, *answers: Sequence[str]) -> None:
         self.answers, self.asked = list(answers), list[str]()

@@ -1,5 +1,5 @@
-"""The homeservers that the contract is held against. All that differs between them is where they are and whose token
-opens them; the suite asks them over the same admin API."""
+"""Provides the homeservers for the contract tests. They differ only in address and token; the tests call the same admin API
+on each."""
 
 import uuid
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ from tests.support.fake_synapse import ADMIN_TOKEN, FakeSynapse
 
 
 class Homeserver:
-    """A homeserver, the client under test, and a view of its accounts that does not go through that client."""
+    """A homeserver, the client under test, and access to its accounts without that client."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Homeserver:
         return None if answer.status_code == 404 else dict(answer.json())
 
     async def plain_token(self) -> str:
-        """A valid token of an account that is no admin."""
+        """Returns a valid token of an account without admin rights."""
         user_id = str(uuid.uuid4())
         await self.create(user_id)
         answer = await self._ask("POST", f"/_synapse/admin/v1/users/{self._quoted(user_id)}/login", {})
@@ -56,14 +56,14 @@ class Homeserver:
         await self._ask("PUT", f"/_synapse/admin/v2/users/{self._quoted(user_id)}", {"locked": True})
 
     async def reactivate(self, user_id: str) -> None:
-        """A Synapse on a new SQLite database answers 500 until it has made its indexes, which takes some 15 s."""
+        """Reactivates an account. Synapse on a new SQLite database answers 500 until its indexes exist, for about 15 s."""
         path, headers = f"/_synapse/admin/v2/users/{self._quoted(user_id)}", {"Authorization": f"Bearer {self.token}"}
         with anyio.fail_after(90):
             while (await self.http.put(path, json={"deactivated": False}, headers=headers)).status_code == 500:
                 await anyio.lowlevel.checkpoint()
 
     async def join_a_room(self, user_id: str) -> None:
-        """The user becomes a member of a new public room."""
+        """Joins the user to a new public room."""
         if self.fake:
             mxid = self.synapse.mxid(user_id)
             self.fake.rooms[mxid] = self.fake.rooms.get(mxid, 0) + 1
@@ -72,12 +72,12 @@ class Homeserver:
         await self._ask("POST", f"/_synapse/admin/v1/join/{quote(room)}", {"user_id": self.synapse.mxid(user_id)})
 
     async def take_identity(self, user_id: str, provider: str, external_id: str) -> None:
-        """Ties an identity to the user's account."""
+        """Links an external identity to the user's account."""
         body = {"external_ids": [{"auth_provider": provider, "external_id": external_id}]}
         await self._ask("PUT", f"/_synapse/admin/v2/users/{self._quoted(user_id)}", body)
 
     async def open_session(self, user_id: str) -> str:
-        """A device of the user, as after a login; its id."""
+        """Creates a device of the user, as a login does; returns its id."""
         device = str(uuid.uuid4())
         if self.fake:
             self.fake.devices.setdefault(self.synapse.mxid(user_id), []).append(device)
@@ -91,7 +91,7 @@ class Homeserver:
         return [device["device_id"] for device in answer.json()["devices"]]
 
     async def has_media(self, mxc: str) -> bool:
-        """Whether the media store has it."""
+        """Whether the media store has the file."""
         if self.fake:
             return mxc in self.fake.media
         answer = await self._ask("GET", f"/_matrix/client/v1/media/download/{mxc.removeprefix('mxc://')}")
@@ -119,7 +119,7 @@ async def in_memory() -> AsyncIterator[Homeserver]:
 
 @asynccontextmanager
 async def over_http(url: str, token: str, service_user: str) -> AsyncIterator[Homeserver]:
-    """A running Synapse, through the transport that the function uses."""
+    """Yields a running Synapse, called through the function's transport."""
     homeserver = Homeserver(url, AiohttpTransport(), token, service_user)
     async with homeserver.http:
         yield homeserver

@@ -1,4 +1,4 @@
-"""The state stores that the contract is held against: in memory, and daprd's components."""
+"""Provides the state stores for the contract tests: in memory, and daprd's components."""
 
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -24,14 +24,14 @@ async def in_memory() -> AsyncIterator[StateStore]:
 
 @asynccontextmanager
 async def over_grpc(port: int, name: str) -> AsyncIterator[StateStore]:
-    """A component of a running sidecar. DaprClient also reads the sidecar's HTTP port, from the environment."""
+    """Yields a component of a running sidecar. DaprClient also reads the sidecar's HTTP port from the environment."""
     async with DaprClient(f"127.0.0.1:{port}") as client:
         yield StateStore(client, name)
 
 
 @contextmanager
 def sidecar(folder: Path, components: dict[str, tuple[str, str, str]]) -> Iterator[tuple[int, int]]:
-    """Runs daprd with nothing but state stores, each a name with type, version and connection string.
+    """Runs daprd with state stores only: each a name with type, version and connection string.
 
     Yields:
         its HTTP and its gRPC port.

@@ -1,7 +1,7 @@
-"""`replay` that is killed at one step: `python -m tests.integration.programs.killed_replay STEP`. The rest of it is the real one.
+"""Runs the real `replay` and kills it at one step: `python -m tests.integration.programs.killed_replay STEP`.
 
 A step is `before` or `after`, then one of: lease, bookmark, release (writes to the state store), replayed, put-back
-(publishes), and which one of its kind: `after replayed 3`.
+(publishes), and the number of that call: `after replayed 3`.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from function.settings import REPLAY_SUFFIX, SidecarSettings
 
 
 class DyingClient:
-    """The sidecar's client; kills the process at the step."""
+    """The Dapr client; kills the process at the step."""
 
     def __init__(self, client: Any, step: str) -> None:
         self._client, self._step = client, step
@@ -57,8 +57,8 @@ class DyingClient:
 
 def main(step: str) -> None:
     @contextlib.asynccontextmanager
-    async def opened(patience: float) -> AsyncIterator[Any]:
-        async with open_client(patience) as client:
+    async def opened(timeout: float) -> AsyncIterator[Any]:
+        async with open_client(timeout) as client:
             yield DyingClient(client, step)
 
     options = Options(DeadLetterFilter(reasons=frozenset({"synapse_error"})))

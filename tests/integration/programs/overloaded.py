@@ -1,4 +1,4 @@
-"""The function, to which every batch says that it is larger than the limit; the rest of it is the real one."""
+"""Runs the real function, but each batch claims in its Content-Length to be larger than the limit."""
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -11,7 +11,7 @@ from function.telemetry import logs
 
 
 class Swollen:
-    """Replaces what a POST says of its length."""
+    """Replaces the Content-Length of a POST."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

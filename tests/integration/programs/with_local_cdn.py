@@ -1,4 +1,4 @@
-"""The function, for which every name leads to 127.0.0.2 and that address is the internet; the rest of it is the real one.
+"""Runs the real function, but every host name resolves to 127.0.0.2, and that address counts as public.
 TEST_CDN_CA is the file of the certificate authority to trust."""
 
 import functools

@@ -1,4 +1,4 @@
-"""A real https host of images on 127.0.0.2, in a thread of its own."""
+"""Runs a real https host of images on 127.0.0.2, in its own thread."""
 
 import asyncio
 import ssl
@@ -17,7 +17,7 @@ HOST = "cdn.example"
 
 @contextmanager
 def https_host(folder: Path) -> Iterator[tuple[Cdn, Path]]:
-    """The host, and the file of the authority that vouches for it."""
+    """Yields the host, and the file of the certificate authority to trust for it."""
     authority, tls = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(HOST).configure_cert(tls)
     authority.cert_pem.write_to_path(folder / "ca.pem")

@@ -1,5 +1,5 @@
-"""A small OpenID provider on loopback: whoever asks is the person that the test says. Plain OAuth 2.0 with a userinfo
-endpoint, which is all that Synapse needs of it."""
+"""Runs a small OpenID provider on loopback, which logs in the person that the test sets. Plain OAuth 2.0 with a userinfo
+endpoint, which is all that Synapse needs."""
 
 import json
 import threading
@@ -19,7 +19,7 @@ class Provider:
     person: str = ""
 
     def homeserver(self, public_url: str) -> dict[str, Any]:
-        """The keys of homeserver.yaml that let people log in with this provider, as the identity service's `oidc-nova`."""
+        """Returns the keys of homeserver.yaml that enable login with this provider, as the identity service's `oidc-nova`."""
         mapping = {"localpart_template": "nova-{{ user.sub }}", "display_name_template": "{{ user.name }}"}
         nova = {
             "idp_id": "nova", "idp_name": "Nova", "discover": False, "issuer": self.url, "skip_verification": True,

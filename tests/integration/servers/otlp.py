@@ -1,4 +1,4 @@
-"""A small collector of traces: OTLP over HTTP, on loopback."""
+"""Runs a small trace collector: OTLP over HTTP, on loopback."""
 
 import threading
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 
 class Collector:
-    """What was exported so far."""
+    """Holds the spans exported so far."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -28,7 +28,7 @@ class Collector:
 
     @property
     def services(self) -> set[str]:
-        """The names of those who exported."""
+        """Returns the service names of the exporters."""
         return {
             attribute.value.string_value
             for request in list(self.requests)
@@ -51,7 +51,7 @@ def collecting() -> Iterator[Collector]:
             self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
-            """Says nothing."""
+            """Logs nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
     collector.url = f"http://127.0.0.1:{server.server_port}"
