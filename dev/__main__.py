@@ -1,4 +1,4 @@
-"""`python -m dev`: the local stack and the function on it, up and down."""
+"""Starts and stops the local stack and the function on it: `python -m dev`."""
 
 import os
 import sys
@@ -80,7 +80,7 @@ def write_addresses(stack: Stack) -> dict[str, str]:
 @cli.command()
 def up(
     servers_only: Annotated[bool, typer.Option(help="Start the servers, not the function.")] = False,
-    postgres: Annotated[bool, typer.Option(help="Synapse on PostgreSQL instead of SQLite.")] = False,
+    postgres: Annotated[bool, typer.Option(help="Run Synapse on PostgreSQL instead of SQLite.")] = False,
     partitions: Annotated[int, typer.Option(min=1, help="Partitions of each Kafka topic.")] = 12,
 ) -> None:
     """Start Kafka, Synapse and the function, and keep them running. Running servers are kept."""
@@ -101,7 +101,7 @@ def up(
 
 @cli.command()
 def down(
-    purge: Annotated[bool, typer.Option(help="Also drop the data: accounts, topics, state.")] = False,
+    purge: Annotated[bool, typer.Option(help="Also delete the data: accounts, topics, state.")] = False,
 ) -> None:
     """Stop everything that `up` started, also after a crash."""
     run_server().stop()
@@ -110,7 +110,7 @@ def down(
         stack.remove()
     else:
         stack.stop()
-    console.print("Down." + (" The data is dropped." if purge else ""))
+    console.print("Down." + (" The data is deleted." if purge else ""))
 
 
 @cli.command("tools")

@@ -1,5 +1,5 @@
-"""`make demo`: about twenty events, of every type and wire shape, through the real stack; then asks Synapse and shows
-what became of each. Exit code 1 when anything is not as expected."""
+"""Sends about twenty events, of every type and wire format, through the real stack, and shows each event's outcome and the
+accounts in Synapse: `make demo`. Exit code 1 if anything differs from what is expected."""
 
 import json
 import re
@@ -38,13 +38,13 @@ from dev.stack import Stack
 
 MXC = f"mxc://{SERVER_NAME}/abcdefghijklmnopqrstuvwx"
 APP_MARK = "== APP - matrix-account-sync == "
-WIDTH = 130  # where there is no terminal
+WIDTH = 130  # without a terminal
 console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH, record=True)
 
 
 @dataclass
 class Step:
-    """One record, what should become of it, and what did."""
+    """A record, its expected and its actual outcome."""
 
     who: str
     what: str
@@ -58,7 +58,7 @@ class Step:
 
 @dataclass
 class Person:
-    """A user with a Matrix account or without, and what Synapse should say in the end."""
+    """A user with or without a Matrix account, and the expected state in Synapse at the end."""
 
     name: str
     final: str
@@ -96,11 +96,11 @@ def deleted(who: str, *, soft: bool) -> Json:
 
 
 def steps() -> Iterator[Step]:
-    """The demo's script. Records of one person are sent one after the other."""
+    """Yields the demo's script. Records of one person are sent one after the other."""
     updated, gone = PROFILE_UPDATED, DELETED
     first = _headers(updated, profile("ada", "Ada Lovelace", 1))
     yield Step("ada", "new display name", "headers", "applied", *first)
-    yield Step("ada", "the same record once more", "headers", "unchanged", *first)
+    yield Step("ada", "the same record again", "headers", "unchanged", *first)
     yield Step("ada", "only the bio changed", "headers", "unchanged",
                *_headers(updated, profile("ada", "Ada Lovelace", 2, bio="numbers")))  # fmt: skip
     yield Step(
@@ -111,7 +111,7 @@ def steps() -> Iterator[Step]:
                _cloud_event(updated, profile("ada", "Ada Lovelace", 6, "")))  # fmt: skip
     yield Step("bob", "new display name", "envelope, old spelling", "applied",
                _envelope("UserProfileUpdatedEvent", profile("bob", "Bobby", 1)))  # fmt: skip
-    yield Step("bob", "name cleared: the username serves", "CloudEvent, binary", "applied",
+    yield Step("bob", "name cleared: becomes the username", "CloudEvent, binary", "applied",
                *_binary(updated, profile("bob", None, 2)))  # fmt: skip
     yield Step("bob", "deleted, soft", "envelope without type", "applied", _envelope("", deleted("bob", soft=True)))
     yield Step(
@@ -119,7 +119,7 @@ def steps() -> Iterator[Step]:
     )
     yield Step("carol", "deleted, hard", "headers, old spelling", "applied",
                *_headers("UserDeletedEvent", deleted("carol", soft=False)))  # fmt: skip
-    yield Step("carol", "deleted once more", "CloudEvent, structured", "unchanged",
+    yield Step("carol", "deleted again", "CloudEvent, structured", "unchanged",
                _cloud_event("UserDeletedEvent", deleted("carol", soft=False)))  # fmt: skip
     yield Step("carol", "a profile after the erasure", "headers", "stale",
                *_headers("UserProfileUpdatedEvent", profile("carol", "Carol", 59)))  # fmt: skip
@@ -145,7 +145,7 @@ def steps() -> Iterator[Step]:
     )
     yield Step("grace", "a name of 300 characters", "headers", "dead_letter: invalid_display_name",
                *_headers(updated, profile("grace", "g" * 300, 3)))  # fmt: skip
-    yield Step("grace", "a user_id that is none", "headers", "dead_letter: invalid_payload",
+    yield Step("grace", "an invalid user_id", "headers", "dead_letter: invalid_payload",
                *_headers(gone, deleted("grace", soft=True) | {"user_id": "42"}))  # fmt: skip
 
 
@@ -166,7 +166,7 @@ def _binary(event_type: str, payload: Json) -> tuple[bytes, dict[str, bytes]]:
 
 
 def prepare(stack: Stack) -> None:
-    """Creates the accounts, and puts those into rooms that should be in some."""
+    """Creates the accounts and the rooms that they are members of."""
     for person in PEOPLE.values():
         if person.has_account:
             stack.synapse.create(person.mxid, "before")
@@ -177,7 +177,7 @@ def prepare(stack: Stack) -> None:
 
 
 def play(stack: Stack, script: list[Step]) -> None:
-    """Sends the script, one record of each person at a time, and waits for what the function logs of each."""
+    """Sends the script, one record of each person at a time, and waits until the function has logged each outcome."""
     producer = Producer({"bootstrap.servers": stack.kafka.brokers})
     waiting = {who: [step for step in script if step.who == who] for who in PEOPLE}
     while any(waiting.values()):
@@ -185,9 +185,9 @@ def play(stack: Stack, script: list[Step]) -> None:
         for step in current:
             _send(producer, step)
         producer.flush(20)
-        if not wait_until(lambda now=current: _all_told(now), 60):  # type: ignore[misc]
+        if not wait_until(lambda now=current: _all_logged(now), 60):  # type: ignore[misc]
             missing = ", ".join(f"{step.who}: {step.what}" for step in current if not step.outcome)
-            raise StackError(f"nothing was heard of {missing}; see {run_server().log}")
+            raise StackError(f"the function logged no outcome for {missing}; see {run_server().log}")
 
 
 def _send(producer: Producer, step: Step) -> None:
@@ -198,7 +198,7 @@ def _send(producer: Producer, step: Step) -> None:
     producer.produce(TOPIC, step.value, PEOPLE[step.who].id, headers={**step.headers}, on_delivery=acknowledged)
 
 
-def _all_told(current: list[Step]) -> bool:
+def _all_logged(current: list[Step]) -> bool:
     told = {}
     for line in run_server().log.read_text(errors="replace").splitlines():
         if APP_MARK in line and (body := _parsed(line.partition(APP_MARK)[2])).get("event") == "event":
@@ -218,7 +218,7 @@ def _parsed(text: str) -> Json:
 
 
 def now(stack: Stack, person: Person) -> str:
-    """What Synapse says of a person, in words."""
+    """Describes a person's account in Synapse."""
     account = stack.account(person.mxid)
     if account is None:
         return "no account"
@@ -231,7 +231,7 @@ def now(stack: Stack, person: Person) -> str:
 
 
 def dead_letters(stack: Stack) -> list[dict[str, str]]:
-    """The headers of the dead letters of this run's people."""
+    """Returns the headers of the dead letters of this run's people."""
     consumer = Consumer({"bootstrap.servers": stack.kafka.brokers, "group.id": "demo", "enable.auto.commit": False})
     found = []
     for partition in sorted(consumer.list_topics(TOPICS[1], timeout=10).topics[TOPICS[1]].partitions):
@@ -248,7 +248,7 @@ def dead_letters(stack: Stack) -> list[dict[str, str]]:
 
 
 def show(stack: Stack, script: list[Step]) -> bool:
-    """Prints the tables; whether everything is as expected."""
+    """Prints the tables. Returns whether everything is as expected."""
     wait_until(lambda: all(now(stack, person) == person.final for person in PEOPLE.values()), 30)
     events = Table("", "who", "event", "wire shape", "what happened", title="Events", title_justify="left")
     for step in script:
@@ -280,7 +280,7 @@ def _mark(good: bool) -> str:
 
 
 def draw(picture: Path) -> None:
-    """Writes what was printed as a picture, which takes nothing from elsewhere: the reader's own fonts do."""
+    """Writes the printed tables as an SVG without external resources: it uses the reader's fonts."""
     drawn = console.export_svg(title="make demo: what was sent, and what became of it", unique_id="demo")
     plain = re.sub(r"@font-face \{.*?\}\n", "", drawn, flags=re.DOTALL).replace("Fira Code, ", "")
     picture.write_text(re.sub(r"[ \t]+$", "", plain, flags=re.MULTILINE))
@@ -289,7 +289,7 @@ def draw(picture: Path) -> None:
 def demo(
     picture: Annotated[Path | None, typer.Option(help="Also write the tables to this file, as SVG.")] = None,
 ) -> None:
-    """Run the demo; what was not running before is stopped afterwards."""
+    """Run the demo; stop afterwards what was not running before."""
     stack = Stack(say=say)
     if picture:
         console.width = WIDTH

@@ -42,7 +42,7 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
     while not condition():
         if time.monotonic() > deadline:
             return False
-        time.sleep(0.1)  # the poll of a wait with a deadline
+        time.sleep(0.1)  # polling interval
     return True
 
 
@@ -158,5 +158,5 @@ def _session(session: int) -> list[int]:
 def _session_of(pid: int) -> int:
     try:
         return os.getsid(pid)
-    except OSError:  # it has ended, or is none of ours
+    except OSError:  # it has exited, or belongs to another user
         return 0

@@ -1,4 +1,4 @@
-"""The local stack: Kafka, Synapse (and PostgreSQL), a secret file, and the environment that points at them."""
+"""Runs the local stack: Kafka, Synapse and optionally PostgreSQL, with a secrets file and the environment to use them."""
 
 import shutil
 import time
@@ -16,7 +16,7 @@ from dev.steps import Say
 from dev.toolchain import DEV
 
 RUN = DEV / ".run"
-APP_TOKEN, DAPR_TOKEN = "local-app-token", "local-dapr-token"  # as in dapr.yaml: they guard nothing beyond loopback
+APP_TOKEN, DAPR_TOKEN = "local-app-token", "local-dapr-token"  # as in dapr.yaml; the servers listen on loopback only
 
 
 @dataclass(frozen=True)

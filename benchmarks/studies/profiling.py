@@ -65,9 +65,9 @@ def show(title: str, counts: Counter[str], total: int, cpu_us: float, rows: int)
 
 
 def main(
-    events: Annotated[int, typer.Argument(help="How many events.")] = 30_000,
-    native: Annotated[bool, typer.Option(help="Also look into C extensions.")] = False,
-    command: Annotated[str, typer.Option(help="Runs the function in another way; words separated by blanks.")] = "",
+    events: Annotated[int, typer.Argument(help="Number of events.")] = 30_000,
+    native: Annotated[bool, typer.Option(help="Also sample C extensions.")] = False,
+    command: Annotated[str, typer.Option(help="Command that runs the function instead, separated by spaces.")] = "",
     partitions: int = 12,
     kind: Annotated[str, typer.Option("--workload", help="A workload of the stub.")] = "noise known",
 ) -> None:

@@ -84,6 +84,6 @@ def gif_header(width: int, height: int) -> bytes:
 
 
 def webp_header(width: int, height: int) -> bytes:
-    """Of the extended format."""
+    """Returns the header of a WebP file in the extended format."""
     size = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
     return b"RIFF" + struct.pack("<I", 22) + b"WEBPVP8X" + struct.pack("<II", 10, 0) + size

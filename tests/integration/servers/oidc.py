@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 @dataclass
 class Provider:
-    """`person` is the subject of the next login."""
+    """A provider; `person` is the subject of the next login."""
 
     url: str = ""
     person: str = ""
