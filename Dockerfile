@@ -1,22 +1,22 @@
-# The function's image: locked dependencies, no compiler, no shell needed, nobody's user.
+# The function's image: locked dependencies, no compiler, no shell needed, an unprivileged user.
 
-# Another distribution's Python will do as well, as long as it has a shell to build with.
+# Another distribution's Python works too, if it has a shell to build with.
 ARG PYTHON=python:3.13-slim
 
 FROM ${PYTHON} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /build
 RUN python3 -m venv /app
-# Changes seldom: a layer of its own. Wheels only, each with its hash: nothing is compiled, nothing is unexpected.
+# A layer of its own, because it changes rarely. Only wheels are installed, each with its hash: nothing is compiled.
 COPY requirements.txt .
 RUN /app/bin/pip install --only-binary :all: --require-hashes -r requirements.txt
-# What builds the package itself, from the same kind of list.
+# The build tools of the package, locked in the same way.
 COPY requirements-build.txt .
 RUN python3 -m venv tools && tools/bin/pip install --only-binary :all: --require-hashes -r requirements-build.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY function function
-# Offline: everything that this needs is there by now. The installer does not go along. Bytecode is made here, since
-# the file system of the pod is read-only; with the hash of its source instead of its time, it is the same in every build.
+# Runs offline: all inputs are installed by now. pip is removed. Bytecode is compiled here, since the pod's file system
+# is read-only; it is validated by source hash instead of time, so it is the same in every build.
 RUN tools/bin/pip wheel --no-deps --no-index --no-build-isolation -w dist . \
  && /app/bin/pip install --no-deps --no-index dist/*.whl \
  && /app/bin/pip uninstall -y setuptools pip \
@@ -32,7 +32,7 @@ LABEL org.opencontainers.image.title="matrix-account-sync" \
       org.opencontainers.image.revision="${REVISION}"
 ENV PATH=/app/bin:${PATH} PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 COPY --from=build /app /app
-# As in k8s/base/deployment.yaml; a number, so that kubelet sees that it is not root.
+# The same user as in k8s/base/deployment.yaml; a number, so that kubelet can verify that it is not root.
 USER 65532:65532
 EXPOSE 18080
 ENTRYPOINT ["matrix-account-sync"]
