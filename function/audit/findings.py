@@ -1,4 +1,4 @@
-"""What an audit is asked, where it is, and what it has found. Values only; audit.py walks."""
+"""Value types of an audit: options, cursor, drift, summary."""
 
 import re
 from collections import Counter
@@ -12,7 +12,7 @@ from function.outcomes import Reason
 
 
 class Listing(StrEnum):
-    """The two lists that are walked, in this order."""
+    """The two lists that an audit walks, in this order."""
 
     ACCOUNTS = "accounts"
     MEDIA = "media"
@@ -20,7 +20,7 @@ class Listing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Where an audit is: in which list, and behind how many of its rows."""
+    """Position of an audit: the list, and how many of its rows are done."""
 
     listing: Listing
     offset: int = 0
@@ -30,7 +30,7 @@ class Cursor:
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """The place of what `str` gave. Raises ValueError."""
+        """Parses the text that `str` returns. Raises ValueError."""
         if not (match := re.fullmatch(r"(\w+):(\d{1,9})", text)):
             raise ValueError(text)
         return cls(Listing(match[1]), int(match[2]))
@@ -38,8 +38,11 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """One thing that differs. `detail` is a number of rooms or an image; `repaired` is None where nobody tried; `why` says
-    why it could not be repaired."""
+    """One difference between an account and its record.
+
+    `detail` is a number of rooms or an mxc URI. `repaired` is None without --repair. `why` is the reason if the repair
+    failed.
+    """
 
     kind: Kind
     user_id: str
@@ -50,12 +53,12 @@ class Drift:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a person asked for.
+    """Options of an audit.
 
     Args:
-        kinds: of which drift to look for.
-        limit: after so many rows of the lists, stop.
-        media_age: how long ago an image must have been uploaded to count as orphaned; the function may be about to show it.
+        kinds: kinds of drift to look for.
+        limit: stop after this number of accounts and images; None for all.
+        media_age: minimum age of an orphaned image; the function may be about to set a newer one as an avatar.
     """
 
     kinds: frozenset[Kind] = frozenset(Kind)
@@ -69,8 +72,11 @@ class Options:
 
 @dataclass(slots=True)
 class AuditSummary:
-    """What was seen. `unknown` accounts have no record; `ended_elsewhere` are deactivated though their user was not
-    deleted; `unlooked` could not be judged."""
+    """Counts of an audit.
+
+    `no_record`: accounts without a record. `deactivated_elsewhere`: accounts that are deactivated although their user was
+    not deleted. `unchecked`: accounts and records that could not be read, by reason.
+    """
 
     rows: int = 0
     accounts: int = 0
@@ -86,16 +92,16 @@ class AuditSummary:
         return self.found.total() - self.repaired.total()
 
     def as_json(self) -> dict[str, Any]:
-        """The counts by name; the kinds that were found only."""
+        """Returns the counts by name; of the kinds only those found."""
         drift = {
             kind: {"found": self.found[kind], "repaired": self.repaired[kind]} for kind in Kind if self.found[kind]
         }
         return {
             "accounts": self.accounts,
             "media": self.media,
-            "unknown": self.no_record,
-            "ended_elsewhere": self.deactivated_elsewhere,
-            "unlooked": dict(self.unchecked),
+            "no_record": self.no_record,
+            "deactivated_elsewhere": self.deactivated_elsewhere,
+            "unchecked": dict(self.unchecked),
             "drift": drift,
             "left": self.left,
         }

@@ -1,12 +1,15 @@
-"""How far the dead letters have been dealt with, and which replay is at it: one record in the state store.
+"""The replay checkpoint: how far the dead letters have been processed and which replay holds the lease, as one record in
+the state store.
 
-A replay writes it after each page it has published. So `dead-letters` knows what is still there without being a
-member of the replay's consumer group, a replay that was killed goes on where it stopped, and of two replays at once
-the second is refused. The etag guards it: a replay that lost its lease can't move the bookmark any more.
+A replay writes it after each batch that it has published. So `dead-letters` knows what is still there without joining the
+replay's consumer group, a killed replay is resumed by the next, and of two replays at once the second is refused. The
+ETag guards the record: a replay that lost its lease can't advance the checkpoint.
 """
 
 import asyncio
+import contextlib
 import json
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -21,7 +24,7 @@ LEASE = timedelta(seconds=30)
 
 
 class Busy(Exception):
-    """Another replay is at work; `until` is when its lease would end if it were dead."""
+    """Another replay holds the lease; `until` is when the lease expires unless it is renewed."""
 
     def __init__(self, until: datetime) -> None:
         super().__init__(until)
@@ -30,22 +33,22 @@ class Busy(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Everything in a partition before `offset` has been dealt with; the newest of it was written at `time`
-    (milliseconds since 1970): a younger record with a smaller offset belongs to a topic that was made anew."""
+    """Position in a partition: records before `offset` are done; the newest of them was written at `time` (milliseconds
+    since 1970). A record with a smaller offset and a later time belongs to a topic that was deleted and created again."""
 
     offset: int
     time: int
 
 
 class ReplayCheckpoint:
-    """The record as one replay, or one look, sees it.
+    """Reads and writes the checkpoint for one run of a command.
 
     Args:
-        state: the store.
-        run: names this replay.
-        lease: how long a replay that shows no sign of life keeps others out.
-        clock: gives the time in UTC.
-        poll: seconds between two looks at another's lease.
+        state: the state store.
+        run: id of this run.
+        lease: how long the lease of a killed replay blocks the next one.
+        clock: returns the time in UTC.
+        poll: seconds between checks of another replay's lease.
     """
 
     def __init__(
@@ -56,37 +59,37 @@ class ReplayCheckpoint:
         self._state, self._run, self._clock = state, run, clock
         self._places: dict[str, Place] = {}
         self._owner, self._until, self._etag = "", datetime.min.replace(tzinfo=UTC), ""
-        self._turn = asyncio.Lock()
+        self._write_lock = asyncio.Lock()
 
     async def read(self) -> None:
-        """Raises TryAgain."""
+        """Loads the record. Raises TryAgain."""
         value, self._etag = (await self._state.read_values([KEY]))[KEY]
         if not value:
             return
         found = json.loads(value)
         if found.get("schema") != SCHEMA:
-            raise TryAgain(Reason.STATE_UNAVAILABLE, f"the record {KEY} is of another version")
+            raise TryAgain(Reason.STATE_UNAVAILABLE, f"the record {KEY} has an unknown schema version")
         self._places = {partition: Place(*place) for partition, place in found["places"].items()}
         self._owner, self._until = found["run"], datetime.fromisoformat(found["until"])
 
     def is_done(self, record: KafkaRecord) -> bool:
-        """Whether the record has been dealt with."""
+        """Returns whether the record has been replayed or put back."""
         place = self._places.get(record.dapr_metadata("partition"))
         return place is not None and int(record.dapr_metadata("offset")) < place.offset and _time(record) <= place.time
 
     async def acquire_lease(self) -> None:
-        """Takes the lease; waits for one that is not renewed to run out. Raises Busy, TryAgain."""
+        """Takes the lease; waits until a lease that is not renewed has expired. Raises Busy, TryAgain."""
         await self.read()
         first = self._until
         while self._owner and self._clock() < self._until:
             if self._until != first:
-                raise Busy(self._until)  # it was renewed: somebody is alive
+                raise Busy(self._until)  # renewed: the other replay is running
             await asyncio.sleep(self._poll)
             await self.read()
         await self._write(self._run)
 
     async def advance(self, record: KafkaRecord) -> None:
-        """Everything up to `record` in its partition is dealt with. Raises Busy when the lease was lost, TryAgain."""
+        """Marks the partition as done up to and including `record`. Raises Busy if the lease was lost, TryAgain."""
         partition = record.dapr_metadata("partition")
         before = self._places.get(partition)
         time = max(_time(record), before.time if before else 0)
@@ -94,15 +97,15 @@ class ReplayCheckpoint:
         await self.renew()
 
     async def renew(self) -> None:
-        """Keeps the lease. Raises Busy, TryAgain."""
+        """Extends the lease. Raises Busy, TryAgain."""
         await self._write(self._run)
 
     async def release(self) -> None:
-        """Gives the lease back. Raises Busy, TryAgain."""
+        """Ends the lease. Raises Busy, TryAgain."""
         await self._write("")
 
     async def _write(self, owner: str) -> None:
-        async with self._turn:
+        async with self._write_lock:
             places = {partition: [place.offset, place.time] for partition, place in self._places.items()}
             until = self._clock() + self.lease
             body = {"schema": SCHEMA, "run": owner, "until": until.isoformat(), "places": places}
@@ -114,6 +117,27 @@ class ReplayCheckpoint:
             if json.loads(written) != body:
                 raise Busy(until)
             self._owner, self._until = owner, until
+
+
+@contextlib.asynccontextmanager
+async def leased(checkpoint: ReplayCheckpoint) -> AsyncIterator[None]:
+    """Holds the lease and renews it in the background. Raises Busy, TryAgain."""
+    await checkpoint.acquire_lease()
+    renewing = asyncio.create_task(_renew_in_a_loop(checkpoint))
+    try:
+        yield
+    finally:
+        renewing.cancel()
+        await asyncio.wait([renewing])
+        with contextlib.suppress(Busy, TryAgain):  # the lease expires then
+            await checkpoint.release()
+
+
+async def _renew_in_a_loop(checkpoint: ReplayCheckpoint) -> None:
+    """Renews the lease of a replay whose batches take longer than the lease. A failure shows at the next `advance`."""
+    while True:
+        await asyncio.sleep(checkpoint.lease.total_seconds() / 3)
+        await checkpoint.renew()
 
 
 def _time(record: KafkaRecord) -> int:

@@ -1,16 +1,14 @@
-"""A dead letter as a person asks about it: why, which type, whose, since when, from where. Pure; moves nothing.
+"""Reads a dead letter's fields from a record: reason, event type, origin, time. Pure.
 
-A record of the main topic, which `replay --from events` reads, is looked at in the same way; it has no reason.
+Also reads records of the main topic, for `replay --from events`; those have no reason.
 """
 
-from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from function.dapr.bulk_envelope import KafkaRecord
 from function.dead_letters.publish import DETAIL, EVENT_ID, OFFSET, PARTITION, REASON, REPLAYS, TIME, TOPIC, VERSION
-from function.events.decode import type_of, user_of
+from function.events.decode import type_of
 from function.outcomes import Reason
 from function.settings import DEAD_SUFFIX
 from function.telemetry.logs import plain
@@ -18,10 +16,10 @@ from function.telemetry.logs import plain
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """What the headers say, or daprd where they say nothing.
+    """A dead letter's fields, from its headers or, if missing, from daprd's metadata.
 
-    `place` is partition and offset in the topic that was read, such as "3:17"; `origin` the same of the record that
-    failed, "" where nobody wrote it down. `replays` counts how often it was replayed before.
+    `place` is partition and offset in the topic that was read, for example "3:17". `origin` is topic, partition and
+    offset of the record that failed, "" if unknown. `replays` counts earlier replays.
     """
 
     record: KafkaRecord
@@ -37,12 +35,12 @@ class DeadLetter:
 
 
 def read_letter(record: KafkaRecord) -> DeadLetter:
-    """Never fails: a letter with nonsense in its headers is a letter all the same."""
+    """Returns the dead letter of a record. Never fails: letters with malformed headers can be listed and replayed too."""
     headers = record.headers
     if record.topic.endswith(DEAD_SUFFIX):
         by_daprd, count = Reason.DELIVERY.value, headers.get(REPLAYS, "")
     else:
-        by_daprd, count = "", ""  # such a header on a record of the main topic is a stranger's
+        by_daprd, count = "", ""  # on the main topic the producer may have written such a header
     origin = ":".join(plain(headers[name]) for name in (TOPIC, PARTITION, OFFSET) if name in headers)
     return DeadLetter(
         record=record,
@@ -64,34 +62,3 @@ def _time(record: KafkaRecord, written: str) -> datetime:
     except (ValueError, OverflowError):
         milliseconds = record.dapr_metadata("timestamp")
         return datetime.fromtimestamp(int(milliseconds) / 1000 if milliseconds.isdecimal() else 0, UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetterFilter:
-    """Which letters: all that are named, or all where none is. `types` may leave out `identity.user.`; `user` is a
-    lower-case UUID; `since` is within, `until` is not; `offsets` are the first offsets by partition, of no others."""
-
-    reasons: AbstractSet[str] = frozenset()
-    types: AbstractSet[str] = frozenset()
-    user: str = ""
-    since: datetime | None = None
-    until: datetime | None = None
-    offsets: Mapping[str, int] = field(default_factory=dict)
-
-    def matches(self, letter: DeadLetter) -> bool:
-        if self.reasons and letter.reason not in self.reasons:
-            return False
-        if self.types and self.types.isdisjoint({letter.event_type, letter.event_type.rpartition(".")[2]}):
-            return False
-        if (self.since and letter.at < self.since) or (self.until and letter.at >= self.until):
-            return False
-        if self.offsets and not self._is_behind(letter.record):
-            return False
-        return not self.user or self._of_user(letter.record)
-
-    def _is_behind(self, record: KafkaRecord) -> bool:
-        first = self.offsets.get(record.dapr_metadata("partition"))
-        return first is not None and int(record.dapr_metadata("offset")) >= first
-
-    def _of_user(self, record: KafkaRecord) -> bool:
-        return self.user in {record.dapr_metadata("key").lower(), user_of(record.value, record.headers)}

@@ -1,4 +1,4 @@
-"""Publishes a record that can't succeed to the dead-letter topic, as it came, with the reason."""
+"""Publishes rejected records to the dead-letter topic, unchanged, with the reason in the headers."""
 
 from datetime import datetime
 
@@ -20,7 +20,7 @@ class DeadLetters:
     """Publishes to one dead-letter topic.
 
     Args:
-        publisher: of the component that the topic belongs to.
+        publisher: publishes through the topic's pub/sub component.
         topic: the dead-letter topic.
     """
 
@@ -28,14 +28,17 @@ class DeadLetters:
         self._publisher, self._topic = publisher, topic
 
     async def publish(self, record: KafkaRecord, rejected: Rejected, event_id: str) -> None:
-        """Publishes the record's bytes, key and headers with the reason. Raises TryAgain when Kafka did not take it."""
-        headers = letter(record, rejected, event_id, utc_now())
+        """Publishes the record's bytes, key and headers with the reason. Raises TryAgain if publishing fails."""
+        headers = letter_headers(record, rejected, event_id, utc_now())
         await self._publisher.publish(self._topic, record, headers, headers.get(PARTITION, ""))
 
 
-def letter(record: KafkaRecord, rejected: Rejected, event_id: str, now: datetime) -> dict[str, str]:
-    """The dead letter's headers. Where a replayed record fails again, its first origin and its count stay; on any other
-    record such headers are a stranger's, and go."""
+def letter_headers(record: KafkaRecord, rejected: Rejected, event_id: str, now: datetime) -> dict[str, str]:
+    """Returns the dead letter's headers.
+
+    A replayed record that fails again keeps its first origin and its replay count. On any other record the producer
+    wrote these headers: they are dropped.
+    """
     kept = {name: text for name, text in headers_of(record).items() if name != IDS}
     if not record.topic.endswith(REPLAY_SUFFIX):
         kept = {name: text for name, text in kept.items() if not name.lower().startswith(PREFIX)}
@@ -52,7 +55,7 @@ def letter(record: KafkaRecord, rejected: Rejected, event_id: str, now: datetime
 
 
 def origin(record: KafkaRecord) -> dict[str, str]:
-    """Where a record lies, as a dead letter's headers, and that it was never replayed."""
+    """Returns the headers of a record that was never replayed: topic, partition, offset, timestamp, replay count 0."""
     places = {
         PREFIX + n: record.dapr_metadata(n) for n in ("partition", "offset", "timestamp") if record.dapr_metadata(n)
     }

@@ -154,7 +154,7 @@ def test_each_kind_of_drift_is_found_and_nothing_is_changed(drifted: Drifted, te
     assert done.returncode == 1, done.stderr
     found = drifted.found(done)
     assert {user: drift["kind"] for user, drift in found.items()} == drifted.expected()
-    assert {drift["fate"] for drift in found.values()} == {"found"}
+    assert {drift["result"] for drift in found.values()} == {"found"}
     assert json.loads(done.stdout.splitlines()[-1])["summary"]["unknown"] >= 1
     assert drifted.accounts() == before
     assert drifted.hand.rooms(drifted.users[Kind.IN_ROOMS]) == 3
@@ -197,7 +197,7 @@ def test_what_is_repaired_is_gone(drifted: Drifted, tell: Tell) -> None:
     stranger = hand.world.account(drifted.stranger)
     done = drifted.audit("--repair", "--yes", "--rate", "0", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert {drift["fate"] for drift in drifted.found(done).values()} == {"repaired"}
+    assert {drift["result"] for drift in drifted.found(done).values()} == {"repaired"}
 
     account = hand.world.account
     for kind in (Kind.ACTIVE, Kind.REACTIVATED, Kind.NOT_ERASED, Kind.PERSONAL_DATA):

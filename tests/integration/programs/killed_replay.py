@@ -1,7 +1,7 @@
-"""Runs the real `replay` and kills it at one step: `python -m tests.integration.programs.killed_replay STEP`.
+"""Runs `replay` and kills it at one step: `python -m tests.integration.programs.killed_replay STEP`.
 
-A step is `before` or `after`, then one of: lease, bookmark, release (writes to the state store), replayed, put-back
-(publishes), and the number of that call: `after replayed 3`.
+A step is `before` or `after`, a kind of call, and its number: `after replayed 3`. The kinds are lease, bookmark and release
+(writes to the state store), and replayed and put-back (publishes).
 """
 
 import asyncio
@@ -14,15 +14,16 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
-from function.cli.dead_letters import ReadOptions, replay
+from function.cli.options import ReadOptions
+from function.cli.replay import run
 from function.dapr.client import open_client
-from function.dead_letters.letter import DeadLetterFilter
+from function.dead_letters.filter import DeadLetterFilter
 from function.dead_letters.replay import Options
 from function.settings import REPLAY_SUFFIX, SidecarSettings
 
 
 class DyingClient:
-    """The Dapr client; kills the process at the step."""
+    """Wraps the sidecar's client and kills the process at the step."""
 
     def __init__(self, client: Any, step: str) -> None:
         self._client, self._step = client, step
@@ -63,7 +64,7 @@ def main(step: str) -> None:
 
     options = Options(DeadLetterFilter(reasons=frozenset({"synapse_error"})))
     settings = SidecarSettings()  # type: ignore[call-arg]  # the environment fills it
-    job = replay(
+    job = run(
         settings, options, from_events=False, read_options=ReadOptions(5.0, end_sidecar=False),
         opened=opened, lease=timedelta(seconds=1),
     )  # fmt: skip

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from function.cli import GRACE_SECONDS
+from function.cli.serve import GRACE_SECONDS
 from function.routes import LIVE_ROUTE, READY_ROUTE
 from tests.manifests.rendering import Document, Manifests, dig
 

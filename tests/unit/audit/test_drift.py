@@ -1,4 +1,4 @@
-"""What counts as drift: the comparison alone."""
+"""Which differences count as drift."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from tests.support.events import EPOCH
 from tests.support.strategies import ACCOUNTS, COPY, FACE, RECORDS
 
 ANN = UserState(Status.ACTIVE, EPOCH, "Ann", "mxc://test.example/one")
-PICTURED = replace(ANN, avatar=FACE, avatar_at=EPOCH, copy=COPY, uploads=(COPY.mxc,))
+WITH_COPY = replace(ANN, avatar=FACE, avatar_at=EPOCH, copy=COPY, uploads=(COPY.mxc,))
 SHOWN = Account(display_name="Ann", avatar=COPY.mxc)
 DELETED, ERASED = UserState(Status.DEACTIVATED), UserState(Status.ERASED)
 ENDED, GONE = Account(deactivated=True), Account(deactivated=True, erased=True)
@@ -30,11 +30,11 @@ ENDED, GONE = Account(deactivated=True), Account(deactivated=True, erased=True)
         (UserState(), Account(display_name="as it was", avatar="mxc://a/b"), 0, []),
         (ANN, replace(ENDED, display_name="Eve"), 2, []),
         (ANN, GONE, 0, []),
-        (PICTURED, SHOWN, 0, []),
-        (PICTURED, replace(SHOWN, avatar="mxc://a/b"), 0, [Kind.AVATAR]),
-        (replace(PICTURED, uploads=(COPY.mxc, "mxc://test.example/old")), SHOWN, 0, [Kind.LEFTOVER_MEDIA]),
-        (replace(PICTURED, avatar="https://new.example/one.png"), SHOWN, 0, []),
-        (replace(PICTURED, copy=None, uploads=()), replace(SHOWN, avatar=""), 0, []),
+        (WITH_COPY, SHOWN, 0, []),
+        (WITH_COPY, replace(SHOWN, avatar="mxc://a/b"), 0, [Kind.AVATAR]),
+        (replace(WITH_COPY, uploads=(COPY.mxc, "mxc://test.example/old")), SHOWN, 0, [Kind.LEFTOVER_MEDIA]),
+        (replace(WITH_COPY, avatar="https://new.example/one.png"), SHOWN, 0, []),
+        (replace(WITH_COPY, copy=None, uploads=()), replace(SHOWN, avatar=""), 0, []),
         (DELETED, Account(), 0, [Kind.ACTIVE]),
         (replace(DELETED, known=Account()), Account(), 3, [Kind.ACTIVE]),
         (replace(DELETED, known=ENDED), Account(), 0, [Kind.REACTIVATED]),
@@ -49,22 +49,20 @@ ENDED, GONE = Account(deactivated=True), Account(deactivated=True, erased=True)
         (replace(ERASED, uploads=(COPY.mxc,)), GONE, 0, [Kind.LEFTOVER_MEDIA]),
     ],
 )
-def test_the_drift_is_what_a_person_would_call_it(
-    record: UserState, account: Account, rooms: int, kinds: list[Kind]
-) -> None:
-    """The table of everything that can differ. An image that was never copied is its dead letter's affair."""
+def test_each_difference_has_its_kind(record: UserState, account: Account, rooms: int, kinds: list[Kind]) -> None:
+    """All differences. An image that was never copied is no drift: its dead letter has the reason."""
     assert list(drift_of(record, account, rooms)) == kinds
 
 
 @given(RECORDS, ACCOUNTS)
-def test_where_there_is_no_drift_there_is_nothing_to_do(record: UserState, account: Account) -> None:
-    """The plan is what an event leads to; all it may still want is an image that could not be copied."""
+def test_an_account_without_drift_has_an_empty_plan(record: UserState, account: Account) -> None:
+    """Except for an image that could not be copied."""
     if not drift_of(record, account):
         assert all(isinstance(step, CopyAvatar) for step in plan(record, account))
 
 
 @given(RECORDS, ACCOUNTS)
-def test_where_there_is_nothing_to_do_only_images_can_drift(record: UserState, account: Account) -> None:
-    """So every other drift has a step that mends it."""
+def test_with_an_empty_plan_only_images_can_drift(record: UserState, account: Account) -> None:
+    """So every other kind of drift has a step that repairs it."""
     if not plan(record, account):
         assert set(drift_of(record, account)) <= {Kind.LEFTOVER_MEDIA}

@@ -1,4 +1,4 @@
-"""The audit: each kind of drift is found and repaired, and nothing else is touched."""
+"""The audit finds and repairs each kind of drift and changes nothing else."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from function.accounts.user_state import Status, UserState
 from function.accounts.user_store import Versioned, dump
 from function.audit.drift import Kind
 from function.audit.findings import Cursor, Drift, Listing, Options
-from function.audit.repair import TRIES, Repairer, Unrepaired
+from function.audit.repair import CONFLICT_TRIES, Repairer, Unrepaired
 from function.audit.scan import PAGE, Audit
 from function.homeserver.account import Account
 from function.outcomes import Reason, TryAgain
@@ -34,29 +34,29 @@ def user(number: int) -> str:
     return f"00000000-0000-4000-8000-{number:012}"
 
 
-def repairs(w: Harness, rate: float = 0) -> Repairer:
+def repairer_of(w: Harness, rate: float = 0) -> Repairer:
     return Repairer(w.client, w.users, w.reconciler, w.room_cleanup, rate)
 
 
-def begun(
+def make_audit(
     w: Harness, options: Options | None = None, *, repair: bool = False, cursor: Cursor | None = None,
-    tell: Callable[[Drift], None] = lambda _: None,
+    report: Callable[[Drift], None] = lambda _: None,
 ) -> Audit:  # fmt: skip
-    mends = repairs(w) if repair else None
-    return Audit(w.client, w.homeserver.service_user, w.users, mends, options or Options(), tell, cursor, w.clock)
+    repairer = repairer_of(w) if repair else None
+    return Audit(w.client, w.homeserver.service_user, w.users, repairer, options or Options(), report, cursor, w.clock)
 
 
 async def audited(
     w: Harness, options: Options | None = None, *, repair: bool = False, cursor: Cursor | None = None
 ) -> list[Drift]:
     found: list[Drift] = []
-    audit = begun(w, options, repair=repair, cursor=cursor, tell=found.append)
-    while not audit.over:
+    audit = make_audit(w, options, repair=repair, cursor=cursor, report=found.append)
+    while not audit.finished:
         await audit.walk(lambda _count, _total: None)
     return found
 
 
-def everything(w: Harness) -> dict[str, object]:
+def homeserver_state(w: Harness) -> dict[str, object]:
     return deepcopy({"accounts": w.homeserver.accounts, "media": w.homeserver.media, "rooms": w.homeserver.rooms})
 
 
@@ -69,21 +69,21 @@ def writes(w: Harness) -> list[tuple[str, str]]:
 
 @KINDS
 async def test_each_kind_is_found_and_nothing_is_written(kind: Kind) -> None:
-    """An audit without --repair only looks."""
+    """Without --repair."""
     async with world() as w:
         await MADE[kind](w)
-        before, record = everything(w), w.state.record(ALICE)
+        before, record = homeserver_state(w), w.state.record(ALICE)
         w.homeserver.requests.clear()
         saved = w.state.writes
         [drift] = await audited(w)
         assert (drift.kind, drift.user_id, drift.repaired) == (kind, ALICE, None)
-        assert everything(w) == before
+        assert homeserver_state(w) == before
         assert (writes(w), w.state.record(ALICE), w.state.writes) == ([], record, saved)
 
 
 @KINDS
-async def test_each_kind_is_repaired_and_then_gone(kind: Kind) -> None:
-    """By what the record says, which is saved with what was done."""
+async def test_each_kind_is_repaired(kind: Kind) -> None:
+    """According to the record, which is saved with the result."""
     async with world() as w:
         await MADE[kind](w)
         assert [(drift.kind, drift.repaired) for drift in await audited(w, repair=True)] == [(kind, True)]
@@ -95,8 +95,8 @@ async def test_each_kind_is_repaired_and_then_gone(kind: Kind) -> None:
 
 
 @KINDS
-async def test_a_repair_touches_nobody_else(kind: Kind) -> None:
-    """One person in step, one without a record whose account looks like anything, the admin."""
+async def test_a_repair_changes_no_other_account(kind: Kind) -> None:
+    """Neither an account without drift, nor an account without a record, nor the admin's."""
     async with world(BOB, CAROL) as w:
         await w.process(profile(BOB, display_name="Bob"))
         w.account(CAROL).update(deactivated=True, displayname="Carol")
@@ -113,12 +113,12 @@ async def test_a_repair_touches_nobody_else(kind: Kind) -> None:
 
 
 @KINDS
-async def test_only_the_kinds_that_were_asked_for_are_found_and_repaired(kind: Kind) -> None:
+async def test_only_the_requested_kinds_are_found_and_repaired(kind: Kind) -> None:
     async with world() as w:
         await MADE[kind](w)
-        before = everything(w)
+        before = homeserver_state(w)
         assert await audited(w, Options(frozenset(Kind) - {kind}), repair=True) == []
-        assert everything(w) == before
+        assert homeserver_state(w) == before
         assert [drift.kind for drift in await audited(w, Options(frozenset({kind})), repair=True)] == [kind]
         assert await audited(w) == []
 
@@ -126,9 +126,9 @@ async def test_only_the_kinds_that_were_asked_for_are_found_and_repaired(kind: K
 @settings(max_examples=150)
 @given(RECORDS, ACCOUNTS)
 def test_after_a_repair_a_second_audit_finds_nothing(record: UserState, account: Account) -> None:
-    """Whatever the record says and whatever the account is."""
+    """For any record and any account."""
 
-    async def life() -> None:
+    async def run() -> None:
         async with world(ALICE) as w:
             w.avatars.images = dict(IMAGES)
             w.account().update(
@@ -141,36 +141,36 @@ def test_after_a_repair_a_second_audit_finds_nothing(record: UserState, account:
             assert all(drift.repaired for drift in first)
             assert await audited(w, repair=True) == []
 
-    anyio.run(life)
+    anyio.run(run)
 
 
-# --- what is no drift
+# --- no drift
 
 
-async def test_accounts_without_a_record_are_counted_and_left_alone() -> None:
-    """Nobody has said what they should be."""
+async def test_accounts_without_a_record_are_counted_and_not_changed() -> None:
+    """No event has said what they should be."""
     async with world(ALICE, BOB) as w:
         await w.process(profile(BOB))
         w.account().update(deactivated=True, displayname="Mallory")
-        audit = begun(w, repair=True)
+        audit = make_audit(w, repair=True)
         await audit.walk(lambda _count, _total: None)
         assert (audit.summary.accounts, audit.summary.no_record, audit.summary.found.total()) == (2, 1, 0)
         assert not any(ALICE in path for _, path in writes(w))
 
 
-async def test_an_account_that_somebody_else_ended_is_counted_and_left_alone() -> None:
+async def test_an_account_deactivated_by_another_client_is_counted_and_not_changed() -> None:
     """The same rule as for events."""
     async with world(ALICE) as w:
         await w.process(profile(display_name="Alice"))
         w.account().update(deactivated=True, displayname="Mallory")
-        audit = begun(w, repair=True)
+        audit = make_audit(w, repair=True)
         await audit.walk(lambda _count, _total: None)
         assert (audit.summary.deactivated_elsewhere, audit.summary.found.total()) == (1, 0)
         assert w.account()["displayname"] == "Mallory"
 
 
-async def test_an_image_that_was_just_uploaded_is_not_orphaned() -> None:
-    """The function may be about to show it."""
+async def test_a_new_upload_is_not_orphaned() -> None:
+    """The function may be about to set it as an avatar."""
     async with world(ALICE) as w:
         await w.client.upload(b"face", "image/png", ALICE)
         w.clock.now += timedelta(minutes=59)
@@ -178,31 +178,31 @@ async def test_an_image_that_was_just_uploaded_is_not_orphaned() -> None:
         assert len(await audited(w, Options(media_age=timedelta(0)))) == 1
 
 
-async def test_an_image_that_is_shown_is_not_orphaned_even_without_a_record() -> None:
-    """A state store that was lost must not cost anybody a face."""
+async def test_an_avatar_is_not_orphaned_even_without_a_record() -> None:
+    """The loss of the state store must not delete avatars."""
     async with world(ALICE) as w:
         w.account()["avatar_url"] = await w.client.upload(b"face", "image/png", ALICE)
         w.clock.now += timedelta(days=1)
         assert await audited(w, repair=True) == []
 
 
-async def test_an_image_of_a_user_whose_record_cannot_be_read_is_left_alone() -> None:
+async def test_an_image_of_a_user_whose_record_cannot_be_read_is_not_deleted() -> None:
     """The record may list it."""
     async with world(ALICE) as w:
         await w.client.upload(b"face", "image/png", ALICE)
         await w.state.write_values({ALICE: (b'{"v": 99}', "")})
         w.clock.now += timedelta(days=1)
-        audit = begun(w, repair=True)
-        while not audit.over:
+        audit = make_audit(w, repair=True)
+        while not audit.finished:
             await audit.walk(lambda _count, _total: None)
         assert (audit.summary.found.total(), audit.summary.unchecked) == (0, {Reason.STATE_UNAVAILABLE: 2})
 
 
-# --- beside a function at work
+# --- while the function is running
 
 
-async def test_what_the_function_mends_meanwhile_is_no_drift() -> None:
-    """The account was listed, then an event came: account and record are looked at again."""
+async def test_drift_that_the_function_repairs_during_the_audit_is_not_reported() -> None:
+    """An event arrived after the accounts were listed: account and record are read again."""
     async with world(ALICE) as w:
         await w.process(profile(second=1, display_name="Ada"))
         w.account()["displayname"] = "Mallory"
@@ -216,8 +216,8 @@ async def test_what_the_function_mends_meanwhile_is_no_drift() -> None:
         assert await audited(w) == []
 
 
-async def test_a_record_that_changes_with_each_look_is_not_judged() -> None:
-    """Somebody is at it; the next audit will see."""
+async def test_an_account_whose_record_changes_with_each_check_is_not_reported() -> None:
+    """Another process is writing it; the next audit checks it."""
     async with world(ALICE) as w:
         await w.process(profile(second=1, display_name="Ada"))
         w.account()["displayname"] = "Mallory"
@@ -232,8 +232,8 @@ async def test_a_record_that_changes_with_each_look_is_not_judged() -> None:
         assert w.account()["displayname"] == "Mallory"
 
 
-async def test_a_repair_that_meets_another_writer_ends_at_the_newer_record() -> None:
-    """Not at the one that it began with: its own call may have gone over the newer one."""
+async def test_after_a_conflict_a_repair_applies_the_newer_record() -> None:
+    """Its first call may have overwritten the newer state."""
     async with world(ALICE) as w:
         await w.process(profile(second=1, display_name="Ada"))
         w.account()["displayname"] = "Mallory"
@@ -244,18 +244,18 @@ async def test_a_repair_that_meets_another_writer_ends_at_the_newer_record() -> 
         assert w.account()["displayname"] == w.state.record(ALICE).display_name == "Grace"
 
 
-async def test_a_repair_that_meets_another_writer_each_time_is_reported() -> None:
+async def test_a_repair_with_a_conflict_each_time_is_reported() -> None:
     async with world(ALICE) as w:
         await w.process(profile(second=1, display_name="Ada"))
         w.account()["displayname"] = "Mallory"
         record = w.state.record(ALICE)
-        w.state.rivals = [{ALICE: replace(record, display_name=f"Grace {n}")} for n in range(TRIES)]
+        w.state.rivals = [{ALICE: replace(record, display_name=f"Grace {n}")} for n in range(CONFLICT_TRIES)]
         [drift] = await audited(w, repair=True)
         assert (drift.repaired, drift.why) == (False, Reason.CONFLICT)
 
 
-async def test_who_is_deactivated_by_a_repair_is_looked_after() -> None:
-    """As after an event: joins may still be queued."""
+async def test_a_user_deactivated_by_a_repair_gets_a_room_check() -> None:
+    """As after an event: Synapse may still process joins."""
     async with world(ALICE) as w:
         await w.one_by_one([profile(second=1, display_name="Ada"), deletion(second=2)])
         w.account()["deactivated"] = False
@@ -264,10 +264,10 @@ async def test_who_is_deactivated_by_a_repair_is_looked_after() -> None:
         assert ALICE.encode() in w.state.stored_bytes("departures")
 
 
-# --- what can't be repaired, or looked at
+# --- failed repairs and checks
 
 
-async def test_what_synapse_refuses_is_left_with_its_reason() -> None:
+async def test_a_repair_that_synapse_refuses_is_reported_with_its_reason() -> None:
     async with world(ALICE) as w:
         await w.process(profile(display_name="Ada"))
         w.account()["displayname"] = "Mallory"
@@ -277,7 +277,7 @@ async def test_what_synapse_refuses_is_left_with_its_reason() -> None:
 
 
 @pytest.mark.parametrize("kind", [Kind.IN_ROOMS, Kind.ORPHANED_MEDIA])
-async def test_a_failing_call_leaves_the_drift(kind: Kind) -> None:
+async def test_a_failing_call_is_reported_as_unrepaired(kind: Kind) -> None:
     async with world() as w:
         await MADE[kind](w)
         w.homeserver.failing_for = {"/deactivate/", "/v1/media/"}
@@ -286,38 +286,38 @@ async def test_a_failing_call_leaves_the_drift(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("path", ["/joined_rooms", f"/v2/users/@nova-{ALICE}"])
-async def test_an_account_that_cannot_be_looked_at_is_counted(path: str) -> None:
-    """Not being able to tell is not the same as no drift."""
+async def test_an_account_that_cannot_be_checked_is_counted(path: str) -> None:
+    """It may have drift."""
     async with world() as w:
         await MADE[Kind.IN_ROOMS](w)
         w.homeserver.failing_for = {path}
-        audit = begun(w)
+        audit = make_audit(w)
         await audit.walk(lambda _count, _total: None)
         assert (audit.summary.found.total(), audit.summary.unchecked) == (0, {Reason.SYNAPSE_ERROR: 1})
 
 
-async def test_a_broken_world_ends_the_audit_where_it_is() -> None:
-    """The place says where to go on."""
+async def test_an_unavailable_state_store_ends_the_audit_where_it_is() -> None:
+    """The cursor says where to continue."""
     async with world(*(user(n) for n in range(10))) as w:
-        audit = begun(w, cursor=Cursor(Listing.ACCOUNTS, 4))
+        audit = make_audit(w, cursor=Cursor(Listing.ACCOUNTS, 4))
         w.state.down = True
         with pytest.raises(TryAgain):
             await audit.walk(lambda _count, _total: None)
         assert str(audit.cursor) == "accounts:4"
 
 
-# --- pages, places, limits
+# --- pages, cursors, limits
 
 
 async def test_a_page_costs_one_call_and_one_read() -> None:
-    """However many accounts are in it; those that seem to differ cost one of each more."""
+    """However many accounts it has."""
     users = [user(n) for n in range(PAGE + 10)]
     async with world(*users) as w:
         await w.users.write({one: Versioned(UserState(Status.ACTIVE, display_name=f"nova-{one}")) for one in users})
         w.homeserver.requests.clear()
         w.state.reads = 0
         seen: list[tuple[int, int | None]] = []
-        audit = begun(w)
+        audit = make_audit(w)
         await audit.walk(lambda count, total: seen.append((count, total)))
         assert (len(w.homeserver.requests), w.state.reads) == (2, 2)
         assert seen == [(PAGE, PAGE + 10), (10, PAGE + 10)]
@@ -325,8 +325,8 @@ async def test_a_page_costs_one_call_and_one_read() -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 3, 7])
-async def test_audits_with_a_limit_end_where_the_next_one_begins(limit: int) -> None:
-    """Each account is found once, by one of them."""
+async def test_an_audit_with_a_limit_ends_where_the_next_one_starts(limit: int) -> None:
+    """Each drift is found exactly once."""
     users = [user(n) for n in range(12)]
     async with world(*users) as w:
         await w.users.write({one: Versioned(UserState(Status.ACTIVE, display_name="Ada")) for one in users})
@@ -336,91 +336,93 @@ async def test_audits_with_a_limit_end_where_the_next_one_begins(limit: int) -> 
         cursor: Cursor | None = Options().start
         rounds = 0
         while cursor:
-            audit = begun(
-                w, Options(limit=limit, media_age=timedelta(0)), cursor=Cursor.read(str(cursor)), tell=found.append
+            audit = make_audit(
+                w, Options(limit=limit, media_age=timedelta(0)), cursor=Cursor.read(str(cursor)), report=found.append
             )
-            while not audit.over:
+            while not audit.finished:
                 await audit.walk(lambda _count, _total: None)
             cursor, rounds = audit.cursor, rounds + 1
         assert [drift.user_id for drift in found] == users + users[:3]
         assert rounds >= 15 // limit
 
 
-async def test_a_stopped_repair_goes_on_with_the_page_it_was_in() -> None:
-    """What is in hand is finished; nobody is skipped."""
+async def test_an_audit_that_was_stopped_while_repairing_continues_with_its_page() -> None:
+    """The current repair is finished; no account is skipped."""
     users = [user(n) for n in range(6)]
     async with world(*users) as w:
         await w.users.write({one: Versioned(UserState(Status.ACTIVE, display_name="Ada")) for one in users})
         found: list[Drift] = []
 
-        def tell(drift: Drift) -> None:
+        def report(drift: Drift) -> None:
             found.append(drift)
             if len(found) == 2:
                 audit.stop()
 
-        audit = begun(w, repair=True, tell=tell)
+        audit = make_audit(w, repair=True, report=report)
         await audit.walk(lambda _count, _total: None)
         assert (len(found), audit.stopped, str(audit.cursor)) == (2, True, "accounts:0")
         rest = await audited(w, repair=True, cursor=audit.cursor)
         assert [drift.user_id for drift in found + rest] == users
 
 
-async def test_deleted_images_do_not_make_it_skip_others() -> None:
-    """A deletion moves what follows."""
+async def test_no_image_is_skipped_after_a_deletion() -> None:
+    """A deletion shifts the offsets of the images after it."""
     async with world(*(user(n) for n in range(9))) as w:
         for number in range(9):
             await w.client.upload(b"face", "image/png", user(number))
         found: list[Drift] = []
         cursor: Cursor | None = Cursor(Listing.MEDIA)
         while cursor:
-            audit = begun(w, Options(limit=2, media_age=timedelta(0)), repair=True, cursor=cursor, tell=found.append)
+            audit = make_audit(
+                w, Options(limit=2, media_age=timedelta(0)), repair=True, cursor=cursor, report=found.append
+            )
             await audit.walk(lambda _count, _total: None)
             cursor = audit.cursor
         assert (len(found), w.homeserver.media) == (9, {})
 
 
-async def test_repairs_keep_their_pace() -> None:
-    """Ten a second: the third is not before a fifth of a second has passed."""
+async def test_a_rate_limits_the_repairs() -> None:
+    """Ten per second: the third starts after a fifth of a second."""
     async with world(*(users := [user(n) for n in range(3)])) as w:
         await w.users.write({one: Versioned(UserState(Status.ACTIVE, display_name="Ada")) for one in users})
-        begun_at = anyio.current_time()
-        mends = repairs(w, rate=10)
+        start = anyio.current_time()
+        repairer = repairer_of(w, rate=10)
         never = asyncio.Event()
         for one in users:
-            await mends.wait_for_rate(never)
-            await mends.account(one, frozenset({Kind.DISPLAY_NAME}))
-        assert anyio.current_time() - begun_at >= 0.19
+            await repairer.wait_for_rate(never)
+            await repairer.account(one, frozenset({Kind.DISPLAY_NAME}))
+        assert anyio.current_time() - start >= 0.19
 
 
-async def test_a_slow_pace_does_not_hold_up_the_end() -> None:
-    """Once a day would be a long wait after Ctrl-C."""
+async def test_a_stop_ends_the_wait_for_the_rate_limit() -> None:
+    """Otherwise a rate of one per day would delay the end after Ctrl-C by a day."""
     async with world(*(users := [user(n) for n in range(2)])) as w:
         await w.users.write({one: Versioned(UserState(Status.ACTIVE, display_name="Ada")) for one in users})
-        mends = repairs(w, rate=1 / 86_400)
+        repairer = repairer_of(w, rate=1 / 86_400)
         audit = Audit(
-            w.client, w.homeserver.service_user, w.users, mends, Options(), lambda _: audit.stop(), None, w.clock
+            w.client, w.homeserver.service_user, w.users, repairer, Options(), lambda _: audit.stop(), None, w.clock
         )
         with anyio.fail_after(5):
             await audit.walk(lambda _count, _total: None)
         assert (audit.summary.repaired.total(), str(audit.cursor)) == (1, "accounts:0")
 
 
-async def test_a_record_that_went_away_is_not_repaired() -> None:
-    """An account is never touched without one."""
+async def test_an_account_whose_record_was_deleted_is_not_repaired() -> None:
+    """An account without a record is never changed."""
     async with world(ALICE) as w:
-        left = await repairs(w).account(ALICE, frozenset({Kind.DISPLAY_NAME}))
+        left = await repairer_of(w).account(ALICE, frozenset({Kind.DISPLAY_NAME}))
         assert left == Unrepaired(frozenset({Kind.DISPLAY_NAME}), Reason.CONFLICT)
         assert writes(w) == []
 
 
 @pytest.mark.parametrize("text", ["", "accounts", "accounts:", "accounts:-1", "rooms:1", "accounts:1x", "media:1e3"])
-def test_what_is_no_place_is_refused(text: str) -> None:
+def test_an_invalid_cursor_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"^.*$"):
         Cursor.read(text)
 
 
-async def test_what_is_told_of_a_drift_holds_nothing_personal() -> None:
-    """The id and what kind; names stay where they are."""
+async def test_a_reported_drift_has_no_personal_data() -> None:
+    """Only the user id and the kind, no names."""
     async with world() as w:
         await MADE[Kind.PERSONAL_DATA](w)
         await MADE[Kind.DISPLAY_NAME](w)

@@ -1,4 +1,4 @@
-"""What a person's mistake in the options of `dead-letters` and `replay` leads to."""
+"""Invalid options of `dead-letters` and `replay`."""
 
 import pytest
 from typer.testing import CliRunner
@@ -23,7 +23,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         (["replay", "--yes", "--reason", "nonsense"], "'nonsense' is no reason"),
         (["replay", "--yes", "--user", "ada"], "expected the user's UUID"),
         (["replay", "--yes", "--since", "yesterday"], "is no time"),
-        (["replay", "--yes", "--since", "2026-01-01T00:00:00"], "has no zone"),
+        (["replay", "--yes", "--since", "2026-01-01T00:00:00"], "has no time zone"),
         (["replay", "--yes", "--from", "events"], "add --since or --from-offset"),
         (
             ["replay", "--yes", "--from", "events", "--since", "1h", "--reason", "not_json"],
@@ -34,7 +34,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         (["dead-letters", "--show", "5"], "such as 3:17"),
     ],
 )
-def test_a_mistake_is_named_and_nothing_begins(options: list[str], said: str) -> None:
+def test_an_invalid_option_is_named_and_the_command_does_not_start(options: list[str], said: str) -> None:
     """Exit code 2, no traceback."""
     result = RUNNER.invoke(cli, options, env={"COLUMNS": "300", "TERM": "dumb"})
     assert result.exit_code == 2
@@ -43,7 +43,7 @@ def test_a_mistake_is_named_and_nothing_begins(options: list[str], said: str) ->
 
 
 def test_a_missing_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tools need fewer of them than the function."""
+    """These commands need fewer settings than the function."""
     monkeypatch.delenv("APP_API_TOKEN")
     result = RUNNER.invoke(cli, ["dead-letters"])
     assert result.exit_code == 2

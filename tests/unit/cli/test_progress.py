@@ -1,4 +1,4 @@
-"""Where progress is shown, and that what is printed goes where it should."""
+"""Where progress is shown, and that standard output is not redirected."""
 
 import os
 import pty
@@ -7,28 +7,28 @@ import sys
 
 import pytest
 
-from function.cli.progress import TOLD_EVERY, progress
+from function.cli.progress import LINE_EVERY, progress
 
 SCRIPT = """
 from function.cli.progress import progress
-with progress("letters read") as saw:
+with progress("letters read") as advance:
     for number in range(3):
         print("line", number, flush=True)
-        saw(1, 3)
+        advance(1, 3)
 """
 
 
-def test_without_a_terminal_a_line_comes_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
-    """A log of a Job must not fill with bars."""
-    with progress("accounts looked at") as advance:
+def test_without_a_terminal_a_line_is_printed_at_intervals(capsys: pytest.CaptureFixture[str]) -> None:
+    """Progress bars would fill the log of a Job."""
+    with progress("accounts checked") as advance:
         for _ in range(5):
-            advance(TOLD_EVERY // 2, 25_000)
+            advance(LINE_EVERY // 2, 25_000)
     printed, said = capsys.readouterr()
     assert printed == ""
-    assert said.splitlines() == ["10000 of 25000 accounts looked at", "20000 of 25000 accounts looked at"]
+    assert said.splitlines() == ["10000 of 25000 accounts checked", "20000 of 25000 accounts checked"]
 
 
-def test_beside_a_bar_the_output_still_goes_into_its_pipe() -> None:
+def test_with_a_bar_the_output_still_goes_into_its_pipe() -> None:
     """`... --json > file` on a terminal: the bar is drawn on the terminal, the lines are in the file."""
     terminal, end = pty.openpty()
     try:

@@ -1,4 +1,4 @@
-"""How far the dead letters have been dealt with, and who is at it."""
+"""The replay checkpoint: progress and lease."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Clock:
-    """Goes on by a second each time it is asked."""
+    """Advances by a second each time it is read."""
 
     def __init__(self) -> None:
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
@@ -36,37 +36,37 @@ async def opened(state: FakeStateStore, run: str = "one", clock: Clock | None = 
     return made
 
 
-async def test_nothing_is_dealt_with_at_first() -> None:
+async def test_no_record_is_done_at_first() -> None:
     assert not (await opened(FakeStateStore())).is_done(record(0, 0))
 
 
-async def test_what_is_before_the_bookmark_is_dealt_with_and_what_follows_is_not() -> None:
-    """In its own partition."""
-    mark = await opened(FakeStateStore())
-    await mark.advance(record(4, 1000))
-    assert mark.is_done(record(4, 1000))
-    assert mark.is_done(record(0, 900))
-    assert not mark.is_done(record(5, 1001))
-    assert not mark.is_done(record(0, 900, "1"))
+async def test_records_before_the_checkpoint_are_done_and_those_after_it_are_not() -> None:
+    """Per partition."""
+    checkpoint = await opened(FakeStateStore())
+    await checkpoint.advance(record(4, 1000))
+    assert checkpoint.is_done(record(4, 1000))
+    assert checkpoint.is_done(record(0, 900))
+    assert not checkpoint.is_done(record(5, 1001))
+    assert not checkpoint.is_done(record(0, 900, "1"))
 
 
-async def test_everybody_sees_the_same_bookmark() -> None:
+async def test_another_command_sees_the_same_checkpoint() -> None:
     """`dead-letters` reads what `replay` wrote."""
     state = FakeStateStore()
     await (await opened(state)).advance(record(4, 1000))
-    look = ReplayCheckpoint(state, "look")
-    await look.read()
-    assert look.is_done(record(4, 1000))
+    reader = ReplayCheckpoint(state, "look")
+    await reader.read()
+    assert reader.is_done(record(4, 1000))
 
 
-async def test_a_topic_that_was_made_anew_is_not_taken_for_the_old_one() -> None:
-    """Its offsets begin at 0 again; its records are younger."""
-    mark = await opened(FakeStateStore())
-    await mark.advance(record(4, 1000))
-    assert not mark.is_done(record(0, 2000))
+async def test_a_topic_that_was_created_again_is_not_taken_for_the_old_one() -> None:
+    """Its offsets start at 0 again; its records are newer."""
+    checkpoint = await opened(FakeStateStore())
+    await checkpoint.advance(record(4, 1000))
+    assert not checkpoint.is_done(record(0, 2000))
 
 
-async def test_a_lease_that_is_kept_up_refuses_the_second() -> None:
+async def test_a_second_replay_is_refused_while_the_lease_is_renewed() -> None:
     """Two replays would send every letter twice."""
     state = FakeStateStore()
     first = await opened(state)
@@ -78,15 +78,15 @@ async def test_a_lease_that_is_kept_up_refuses_the_second() -> None:
         await second
 
 
-async def test_a_lease_that_nobody_keeps_up_runs_out() -> None:
-    """The one that was killed gives no sign of life."""
+async def test_a_lease_that_is_not_renewed_expires() -> None:
+    """A killed replay does not renew it."""
     state, clock = FakeStateStore(), Clock()
     await opened(state, clock=clock)
     second = await opened(state, "two", clock)
     await second.renew()
 
 
-async def test_a_lease_that_was_given_back_is_free_at_once() -> None:
+async def test_a_released_lease_is_free_at_once() -> None:
     state, clock = FakeStateStore(), Clock()
     await (await opened(state, clock=clock)).release()
     before = clock.now
@@ -94,8 +94,8 @@ async def test_a_lease_that_was_given_back_is_free_at_once() -> None:
     assert clock.now - before < timedelta(seconds=5)
 
 
-async def test_a_record_of_a_later_version_is_left_alone() -> None:
-    """Rather than read wrongly."""
+async def test_a_record_of_a_later_schema_version_is_not_read() -> None:
+    """Reading it could give wrong offsets."""
     state = FakeStateStore()
     await state.write_values({KEY: (json.dumps({"schema": 99}).encode(), "")})
     with pytest.raises(TryAgain) as caught:

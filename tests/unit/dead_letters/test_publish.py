@@ -1,4 +1,4 @@
-"""Dead letters: the record as it came, with the reason and where it came from."""
+"""Published dead letters: the unchanged record, with reason and origin in the headers."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ from function.dead_letters.publish import (
     TOPIC,
     VERSION,
     DeadLetters,
-    letter,
+    letter_headers,
 )
 from function.outcomes import Reason, Rejected, TryAgain
 from tests.support.events import ALICE
@@ -43,11 +43,11 @@ def record(**headers: str) -> KafkaRecord:
 
 
 def written(one: KafkaRecord) -> dict[str, str]:
-    return letter(one, WHY, "event-1", NOW)
+    return letter_headers(one, WHY, "event-1", NOW)
 
 
-def test_a_letter_says_why_and_when_and_by_whom() -> None:
-    """The reason is what a person filters by."""
+def test_the_headers_have_reason_time_and_version() -> None:
+    """`replay --reason` filters by the reason."""
     headers = written(record())
     assert headers[REASON] == "invalid_payload"
     assert headers[DETAIL] == "user_id: value_error"
@@ -55,15 +55,15 @@ def test_a_letter_says_why_and_when_and_by_whom() -> None:
     assert (headers[EVENT_ID], headers[VERSION]) == ("event-1", __version__)
 
 
-def test_a_letter_says_where_it_came_from() -> None:
+def test_the_headers_have_the_records_origin() -> None:
     """The record can be found again, and replayed to its own partition."""
     headers = written(record())
     assert (headers[TOPIC], headers[PARTITION]) == ("nova.identity.events", "3")
     assert (headers[OFFSET], headers[TIMESTAMP], headers[REPLAYS]) == ("17", "1762000000000", "0")
 
 
-def test_the_producers_headers_come_along() -> None:
-    """They type the event when it is replayed."""
+def test_the_producers_headers_are_kept() -> None:
+    """They determine the event type when it is replayed."""
     headers = written(record(event_type="identity.user.deleted", event_id="e-1", **{"correlation-id": "c"}))
     assert headers["event_type"] == "identity.user.deleted"
     assert headers["event_id"] == "e-1"
@@ -71,15 +71,15 @@ def test_the_producers_headers_come_along() -> None:
     assert not any(name.startswith("__") for name in headers)
 
 
-def test_a_strangers_word_of_a_replay_is_not_believed() -> None:
-    """Only the replay topic's records were replayed: a forged count would make a letter stuck."""
+def test_replay_headers_from_the_producer_are_dropped() -> None:
+    """Only records of the replay topic were replayed; a forged count would make a letter stuck."""
     headers = written(record(**{REPLAYS: "99", "X-Dead-Letter-Partition": "5"}))
     assert (headers[REPLAYS], headers[PARTITION]) == ("0", "3")
     assert "X-Dead-Letter-Partition" not in headers
 
 
 def test_a_replayed_record_keeps_its_first_origin_and_its_count() -> None:
-    """Its last origin is the replay topic, which tells nothing."""
+    """Its last origin is the replay topic, which says nothing about the record."""
     replayed = KafkaRecord(
         b"{}",
         "nova.identity.events.matrix.replay",
@@ -109,15 +109,15 @@ def test_a_replayed_record_keeps_its_first_origin_and_its_count() -> None:
         "traceid",
     ],
 )
-def test_a_producers_header_is_no_instruction_to_dapr(word: str) -> None:
-    """daprd takes some metadata as orders: a letter could vanish, or go astray."""
+def test_a_producers_header_cannot_set_publish_metadata_of_dapr(word: str) -> None:
+    """daprd acts on some metadata: the letter could expire or go to another partition."""
     headers = written(KafkaRecord(b"{}", "t", {word: "7"}))
     assert headers.get(word) != "7"
 
 
 @pytest.mark.parametrize("name", ["partition", "offset", "timestamp"])
-def test_what_daprd_did_not_say_is_not_made_up(name: str) -> None:
-    """A component other than Kafka has no partitions."""
+def test_missing_metadata_gives_no_header(name: str) -> None:
+    """A pub/sub component other than Kafka has no partitions."""
     headers = written(KafkaRecord(b"{}", "t", {}))
     assert f"x-dead-letter-{name}" not in headers
 
@@ -126,14 +126,14 @@ def test_what_daprd_did_not_say_is_not_made_up(name: str) -> None:
 
 
 class Refusal(grpc.RpcError):  # type: ignore[misc]  # grpc has no types
-    """What the sidecar's client raises."""
+    """The error that the sidecar's client raises."""
 
     def code(self) -> grpc.StatusCode:
         return grpc.StatusCode.INTERNAL
 
 
 class Sidecar:
-    """The one method of the client that is used; refuses `partitions` or, when `down`, everything."""
+    """Fakes the client's `publish_event`; refuses `partitions` or, when `down`, every call."""
 
     def __init__(self, *, down: bool = False, partitions: Mapping[str, bool] | None = None) -> None:
         self.down = down
@@ -152,7 +152,7 @@ def publisher(sidecar: Any) -> DeadLetters:
 
 @pytest.mark.anyio
 async def test_a_letter_goes_to_its_origins_partition() -> None:
-    """Both topics have as many, and a user's letters keep their order."""
+    """Both topics have the same number of partitions, so a user's letters keep their order."""
     sidecar = Sidecar()
     await publisher(sidecar).publish(record(), WHY, "event-1")
     [(pubsub, topic, value, metadata)] = sidecar.published
@@ -161,8 +161,8 @@ async def test_a_letter_goes_to_its_origins_partition() -> None:
 
 
 @pytest.mark.anyio
-async def test_the_value_goes_out_as_it_came() -> None:
-    """Without the word daprd would wrap it into a CloudEvent."""
+async def test_the_value_is_published_unchanged() -> None:
+    """Without rawPayload daprd would wrap it into a CloudEvent."""
     sidecar = Sidecar()
     await publisher(sidecar).publish(record(), WHY, "event-1")
     [(_, _, _, metadata)] = sidecar.published
@@ -170,8 +170,8 @@ async def test_the_value_goes_out_as_it_came() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_record_without_a_key_gives_a_letter_without_one() -> None:
-    """An empty key would put all of them on one partition."""
+async def test_a_record_without_a_key_gives_a_letter_without_a_key() -> None:
+    """An empty key would put all such letters on one partition."""
     sidecar = Sidecar()
     await publisher(sidecar).publish(KafkaRecord(b"{}", "nova.identity.events", {}), WHY, "event-1")
     [(_, _, _, metadata)] = sidecar.published
@@ -179,8 +179,8 @@ async def test_a_record_without_a_key_gives_a_letter_without_one() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_letter_of_a_forged_partition_goes_by_its_key() -> None:
-    """A producer's header can replace what daprd says of the partition."""
+async def test_a_letter_with_a_forged_partition_is_published_by_key() -> None:
+    """A producer's header can replace daprd's partition metadata."""
     sidecar = Sidecar(partitions={"3": False})
     await publisher(sidecar).publish(record(), WHY, "event-1")
     [(_, _, _, metadata)] = sidecar.published
@@ -190,8 +190,8 @@ async def test_a_letter_of_a_forged_partition_goes_by_its_key() -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("partition", ["", "-1", "x", "1e3", "3 "])
-async def test_what_is_no_partition_is_not_sent_as_one(partition: str) -> None:
-    """daprd would refuse the letter."""
+async def test_an_invalid_partition_is_not_sent(partition: str) -> None:
+    """daprd would reject the request."""
     sidecar = Sidecar()
     await publisher(sidecar).publish(record(__partition=partition), WHY, "event-1")
     [(_, _, _, metadata)] = sidecar.published
@@ -199,15 +199,15 @@ async def test_what_is_no_partition_is_not_sent_as_one(partition: str) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_letter_that_kafka_does_not_take_makes_its_record_wait() -> None:
-    """SUCCESS is answered only for what is somewhere."""
+async def test_a_failed_publish_raises_try_again() -> None:
+    """SUCCESS is answered only after the letter was published."""
     with pytest.raises(TryAgain) as caught:
         await publisher(Sidecar(down=True)).publish(record(), WHY, "event-1")
     assert (caught.value.reason, caught.value.detail) == (Reason.PUBLISH_FAILED, "events.dead: INTERNAL")
 
 
-def test_header_names_are_lower_case_for_decoding_and_daprs_words_are_apart() -> None:
-    """The producer's spelling is kept in the letter."""
+def test_header_names_are_lower_case_for_decoding_and_separate_from_daprs_metadata() -> None:
+    """The letter keeps the producer's spelling."""
     one = KafkaRecord(b"{}", "t", {"Event_Type": "x", "__key": "k"})
     assert one.headers == {"event_type": "x"}
     assert (one.dapr_metadata("key"), one.dapr_metadata("offset")) == ("k", "")

@@ -1,4 +1,4 @@
-"""Reading a topic to its end and leaving nothing behind."""
+"""Reading a topic to its end without a commit."""
 
 import asyncio
 import base64
@@ -20,7 +20,7 @@ NOW = 1_000_000
 
 
 class Daprd:
-    """Asks for the subscription and delivers batches, as daprd does."""
+    """Fakes daprd: requests the subscription and delivers batches."""
 
     def __init__(self, reader: Reader) -> None:
         app = FastAPI()
@@ -46,12 +46,12 @@ class Daprd:
 
 
 async def read(reader: Reader) -> list[bytes]:
-    """Until it ends by itself."""
-    return [record.value async for page in reader.batches() for record in page]
+    """Reads until the reader finds the end."""
+    return [record.value async for batch in reader.batches() for record in batch]
 
 
-async def test_every_record_is_seen_once_and_none_is_acknowledged() -> None:
-    """Without a commit Kafka forgets the group."""
+async def test_every_record_is_read_once_and_none_is_acknowledged() -> None:
+    """Without a commit Kafka deletes the group."""
     reader = Reader(0.05, NOW)
     daprd = Daprd(reader)
     await daprd.subscribe()
@@ -63,8 +63,8 @@ async def test_every_record_is_seen_once_and_none_is_acknowledged() -> None:
     await daprd.http.aclose()
 
 
-async def test_a_sidecar_that_began_again_shows_nothing_twice() -> None:
-    """It restarts at the first record."""
+async def test_a_restarted_sidecar_repeats_no_record() -> None:
+    """It delivers from the first record again."""
     reader = Reader(0.05, NOW)
     daprd = Daprd(reader)
     await daprd.subscribe()
@@ -75,8 +75,8 @@ async def test_a_sidecar_that_began_again_shows_nothing_twice() -> None:
     await daprd.http.aclose()
 
 
-async def test_what_comes_after_the_start_is_left_out() -> None:
-    """Else a replay would meet what it put back, for ever."""
+async def test_records_written_after_the_start_are_left_out() -> None:
+    """Otherwise a replay would read the letters that it puts back, without end."""
     reader = Reader(0.05, NOW)
     daprd = Daprd(reader)
     await daprd.subscribe()
@@ -87,23 +87,23 @@ async def test_what_comes_after_the_start_is_left_out() -> None:
     await daprd.http.aclose()
 
 
-async def test_the_next_page_waits_until_this_one_is_dealt_with() -> None:
-    """So that a page is all that is held in memory."""
+async def test_the_next_batch_waits_until_this_one_is_processed() -> None:
+    """So only one batch is in memory."""
     reader = Reader(0.05, NOW)
     daprd = Daprd(reader)
     await daprd.subscribe()
     first = asyncio.create_task(daprd.process(0))
     batches = reader.batches()
-    page: list[KafkaRecord] = await anext(batches)
-    assert [record.value for record in page] == [b"0"]
+    batch: list[KafkaRecord] = await anext(batches)
+    assert [record.value for record in batch] == [b"0"]
     assert not first.done()
     await batches.aclose()
     assert await first == ["RETRY"]
     await daprd.http.aclose()
 
 
-async def test_a_component_with_retries_is_named_instead_of_a_wrong_end() -> None:
-    """The same batch would come for ever, and what follows it never."""
+async def test_a_component_with_retries_is_reported_instead_of_a_wrong_end() -> None:
+    """daprd would deliver the same batch without end, and never the next."""
     reader = Reader(0.05, NOW)
     daprd = Daprd(reader)
     await daprd.subscribe()
@@ -115,15 +115,15 @@ async def test_a_component_with_retries_is_named_instead_of_a_wrong_end() -> Non
     await daprd.http.aclose()
 
 
-async def test_no_sidecar_is_said_after_a_while() -> None:
-    """An empty list would be a lie."""
+async def test_a_missing_sidecar_is_reported_after_a_timeout() -> None:
+    """An empty list would be wrong."""
     with pytest.raises(TryAgain) as caught:
-        await read(Reader(0.05, NOW, patience=0.01))
+        await read(Reader(0.05, NOW, sidecar_timeout=0.01))
     assert caught.value.reason is Reason.STARTING
 
 
 async def test_it_subscribes_in_bulk_to_raw_bytes_and_without_a_dead_letter_topic() -> None:
-    """With one, every record that is answered RETRY would be published there once more."""
+    """With a dead-letter topic, daprd would publish every record answered RETRY there again."""
     daprd = Daprd(Reader(0.05, NOW))
     [subscription] = await daprd.subscribe()
     assert subscription["topic"] == "dead"
@@ -133,7 +133,7 @@ async def test_it_subscribes_in_bulk_to_raw_bytes_and_without_a_dead_letter_topi
     await daprd.http.aclose()
 
 
-async def test_a_stranger_gets_nowhere() -> None:
+async def test_a_request_without_the_token_is_refused() -> None:
     daprd = Daprd(Reader(0.05, NOW))
     response = await daprd.http.post(ROUTE, json={"entries": []})
     assert response.status_code == 401
