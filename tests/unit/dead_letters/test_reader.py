@@ -17,6 +17,7 @@ pytestmark = pytest.mark.anyio
 
 TOKEN = "token-of-the-sidecar"
 NOW = 1_000_000
+QUIET = 0.3  # seconds; longer than a loaded machine takes between two batches
 
 
 class Daprd:
@@ -52,7 +53,7 @@ async def read(reader: Reader) -> list[bytes]:
 
 async def test_every_record_is_read_once_and_none_is_acknowledged() -> None:
     """Without a commit Kafka deletes the group."""
-    reader = Reader(0.05, NOW)
+    reader = Reader(QUIET, NOW)
     daprd = Daprd(reader)
     await daprd.subscribe()
     read_topic = asyncio.create_task(read(reader))
@@ -65,7 +66,7 @@ async def test_every_record_is_read_once_and_none_is_acknowledged() -> None:
 
 async def test_a_restarted_sidecar_repeats_no_record() -> None:
     """It delivers from the first record again."""
-    reader = Reader(0.05, NOW)
+    reader = Reader(QUIET, NOW)
     daprd = Daprd(reader)
     await daprd.subscribe()
     read_topic = asyncio.create_task(read(reader))
@@ -77,7 +78,7 @@ async def test_a_restarted_sidecar_repeats_no_record() -> None:
 
 async def test_records_written_after_the_start_are_left_out() -> None:
     """Otherwise a replay would read the letters that it puts back, without end."""
-    reader = Reader(0.05, NOW)
+    reader = Reader(QUIET, NOW)
     daprd = Daprd(reader)
     await daprd.subscribe()
     read_topic = asyncio.create_task(read(reader))
@@ -89,7 +90,7 @@ async def test_records_written_after_the_start_are_left_out() -> None:
 
 async def test_the_next_batch_waits_until_this_one_is_processed() -> None:
     """So only one batch is in memory."""
-    reader = Reader(0.05, NOW)
+    reader = Reader(QUIET, NOW)
     daprd = Daprd(reader)
     await daprd.subscribe()
     first = asyncio.create_task(daprd.process(0))
@@ -104,7 +105,7 @@ async def test_the_next_batch_waits_until_this_one_is_processed() -> None:
 
 async def test_a_component_with_retries_is_reported_instead_of_a_wrong_end() -> None:
     """daprd would deliver the same batch without end, and never the next."""
-    reader = Reader(0.05, NOW)
+    reader = Reader(QUIET, NOW)
     daprd = Daprd(reader)
     await daprd.subscribe()
     read_topic = asyncio.create_task(read(reader))
@@ -118,13 +119,13 @@ async def test_a_component_with_retries_is_reported_instead_of_a_wrong_end() -> 
 async def test_a_missing_sidecar_is_reported_after_a_timeout() -> None:
     """An empty list would be wrong."""
     with pytest.raises(TryAgain) as caught:
-        await read(Reader(0.05, NOW, sidecar_timeout=0.01))
+        await read(Reader(QUIET, NOW, sidecar_timeout=0.01))
     assert caught.value.reason is Reason.STARTING
 
 
 async def test_it_subscribes_in_bulk_to_raw_bytes_and_without_a_dead_letter_topic() -> None:
     """With a dead-letter topic, daprd would publish every record answered RETRY there again."""
-    daprd = Daprd(Reader(0.05, NOW))
+    daprd = Daprd(Reader(QUIET, NOW))
     [subscription] = await daprd.subscribe()
     assert subscription["topic"] == "dead"
     assert subscription["metadata"] == {"rawPayload": "true"}
@@ -134,7 +135,7 @@ async def test_it_subscribes_in_bulk_to_raw_bytes_and_without_a_dead_letter_topi
 
 
 async def test_a_request_without_the_token_is_refused() -> None:
-    daprd = Daprd(Reader(0.05, NOW))
+    daprd = Daprd(Reader(QUIET, NOW))
     response = await daprd.http.post(ROUTE, json={"entries": []})
     assert response.status_code == 401
     await daprd.http.aclose()
