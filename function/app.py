@@ -1,4 +1,4 @@
-"""The composition root: settings in, FastAPI out. One lifespan opens and closes every part; no rules here."""
+"""The composition root: builds the FastAPI application from the settings. Its lifespan opens and closes every part."""
 
 import asyncio
 import contextlib
@@ -37,7 +37,7 @@ from function.telemetry.tracing import OFF, Traces, otlp_tracing
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Everything that is opened at the start and closed at the end."""
+    """The parts that are opened at the start and closed at the end."""
 
     processor: BatchProcessor
     state: StateStore
@@ -48,7 +48,7 @@ class Parts:
     room_cleanup: RoomCleanup
 
 
-AGENT = f"matrix-account-sync/{__version__}"  # what Synapse's log says of our calls
+AGENT = f"matrix-account-sync/{__version__}"  # in Synapse's log
 
 OpenAvatars = Callable[[Settings], AbstractAsyncContextManager[AvatarSource]]
 OpenParts = Callable[[Settings, Health, Metrics], AbstractAsyncContextManager[Parts]]
@@ -58,11 +58,11 @@ TRACES_TO = "OTEL_EXPORTER_OTLP_ENDPOINT"  # the standard's variable; the SDK re
 
 
 class MissingExtra(Exception):
-    """Traces are asked for, and what they need is not installed."""
+    """Tracing is configured, but the extra that it needs is not installed."""
 
 
 def open_traces(environment: Mapping[str, str] = os.environ) -> Traces:
-    """Traces, if the environment wants them. Raises MissingExtra."""
+    """Returns the tracing that the environment configures. Raises MissingExtra."""
     if not environment.get(TRACES_TO) or environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return OFF
     try:
@@ -72,7 +72,7 @@ def open_traces(environment: Mapping[str, str] = os.environ) -> Traces:
 
 
 def open_avatars(settings: Settings) -> AbstractAsyncContextManager[AvatarSource]:
-    """Fetches from the internet, with the certificate authorities that httpx trusts."""
+    """Opens a source that fetches from the internet and trusts the certificate authorities of httpx."""
     return AvatarSource(settings.avatar_hosts, httpx.create_ssl_context())
 
 
@@ -80,7 +80,7 @@ def open_avatars(settings: Settings) -> AbstractAsyncContextManager[AvatarSource
 async def open_parts(
     settings: Settings, health: Health, metrics: Metrics, avatars: OpenAvatars = open_avatars, traces: Traces = OFF
 ) -> AsyncIterator[Parts]:
-    """Opens the parts on the real sidecar and the real Synapse. Raises TryAgain while the sidecar does not answer."""
+    """Opens the parts on the real sidecar and the real Synapse. Raises TryAgain if the sidecar does not answer."""
     dry_run = settings.matrix_dry_run  # guarded where requests are sent, so that it covers every call
     url = str(settings.matrix_homeserver_url)
     http = HttpClient(AiohttpTransport(), url, AGENT, metrics=metrics, traces=traces, read_only=dry_run)
@@ -114,11 +114,11 @@ async def open_parts(
 
 
 def create_app(settings: Settings, parts: OpenParts = open_parts) -> FastAPI:
-    """The ASGI application.
+    """Returns the ASGI application.
 
     Args:
-        settings: as the environment has them.
-        parts: the seam for tests.
+        settings: from the environment.
+        parts: opens the parts; a seam for tests.
     """
     health, metrics = Health(), Metrics()
     opened: list[Parts] = []
@@ -143,7 +143,7 @@ def create_app(settings: Settings, parts: OpenParts = open_parts) -> FastAPI:
 async def _keep_open(
     settings: Settings, health: Health, metrics: Metrics, parts: OpenParts, opened: list[Parts]
 ) -> None:
-    """Opens the parts as soon as the sidecar is there, beside the server: liveness and readiness answer meanwhile."""
+    """Opens the parts once the sidecar answers. Runs next to the server, which answers health checks from the start."""
     while True:
         try:
             async with parts(settings, health, metrics) as found:

@@ -9,6 +9,16 @@ from typing import Self
 _RETRIED = "not needed"  # a replay is for dead letters: a retried event is still in Kafka
 
 
+class Dependency(StrEnum):
+    """What the function needs in order to be ready; the value is a metric label."""
+
+    SIDECAR = "sidecar"
+    SECRET = "secret"  # noqa: S105 - no password
+    TOKEN = "token"  # noqa: S105 - no password
+    SYNAPSE = "synapse"
+    STATE = "state"
+
+
 class Reason(StrEnum):
     """Why an event was dead-lettered or is retried; the value is the log field, the metric label and the header.
 
@@ -16,15 +26,16 @@ class Reason(StrEnum):
         means: what happened.
         todo: what an operator does about it.
         replay: whether a replay of the dead letter can help.
-        dependency: the dependency that a readiness probe reports, "" if the function stays ready.
+        dependency: what failed, if the reason makes the function not ready: it concerns every event, and a probe notices the
+            end. A conflict or a rate limit concerns one user, and a failed publish has no probe.
     """
 
     means: str
     todo: str
     replay: str
-    dependency: str
+    dependency: Dependency | None
 
-    def __new__(cls, value: str, means: str, todo: str, replay: str, dependency: str = "") -> Self:
+    def __new__(cls, value: str, means: str, todo: str, replay: str, dependency: Dependency | None = None) -> Self:
         """Creates a member that carries its texts."""
         member = str.__new__(cls, value)
         member._value_ = value
@@ -151,8 +162,8 @@ class Reason(StrEnum):
         "Look for the traceback in Synapse's log.",
         "yes, once Synapse is fixed",
     )
-    DELETION_BRAKE = (
-        "deletion_brake",
+    DELETION_LIMIT = (
+        "deletion_limit",
         (
             "More accounts were deleted within an hour than `MATRIX_MAX_DELETIONS_PER_HOUR` allows. Nothing was done "
             "for this user, and nothing is stored about the event."
@@ -172,8 +183,8 @@ class Reason(StrEnum):
         "Decide which account is the user's; deactivate the other or remove the external id from it.",
         "yes, once the external id is free",
     )
-    DELIVERY = (
-        "delivery",
+    DAPR_RETRIES_EXHAUSTED = (
+        "dapr_retries_exhausted",
         "Dead-lettered by daprd, not by the function: Dapr's retries ran out.",
         "Check daprd's log at that time and the Resiliency policy: with `maxRetries: -1` this does not happen.",
         "yes: the function has not seen the event, or could not answer",
@@ -185,46 +196,46 @@ class Reason(StrEnum):
         "The function has not yet reached its sidecar, its token, the state store and Synapse.",
         "If it lasts: is daprd running, and are `DAPR_HTTP_PORT` and `DAPR_GRPC_PORT` its ports?",
         _RETRIED,
-        "sidecar",
+        Dependency.SIDECAR,
     )
     SECRET_UNAVAILABLE = (
         "secret_unavailable",
         "The secret store returned no `MATRIX_ADMIN_TOKEN`.",
         "Check `SECRET_STORE_NAME` and `SECRET_NAME`, and that the Dapr Configuration allows this secret.",
         _RETRIED,
-        "secret",
+        Dependency.SECRET,
     )
     TOKEN_REFUSED = (
         "token_refused",
         "Synapse rejects the token, or its owner is not (or no longer) a server admin.",
         "Renew the token.",
         _RETRIED,
-        "token",
+        Dependency.TOKEN,
     )
     SERVER_NAME_MISMATCH = (
         "server_name_mismatch",
         "The token belongs to a homeserver other than `MATRIX_SERVER_NAME`.",
         "Set `MATRIX_SERVER_NAME` to `server_name` of `homeserver.yaml`.",
         _RETRIED,
-        "token",
+        Dependency.TOKEN,
     )
     SYNAPSE_UNAVAILABLE = (
         "synapse_unavailable",
         "Synapse does not answer, or fails on a call that must work; its database may be down.",
         "Bring Synapse and its database up.",
         _RETRIED,
-        "synapse",
+        Dependency.SYNAPSE,
     )
     SYNAPSE_UNEXPECTED = (
         "synapse_unexpected",
         "The answer does not come from Synapse: a proxy answered, or the URL is wrong.",
         "`MATRIX_HOMESERVER_URL` must reach `/_matrix` and `/_synapse/admin`.",
         _RETRIED,
-        "synapse",
+        Dependency.SYNAPSE,
     )
     RATE_LIMITED = (
         "rate_limited",
-        "Synapse asks to wait longer than the 15 s that a call may wait.",
+        "Synapse asks to wait longer than the limit of 15 s for one request.",
         "Lift the rate limit of the admin account.",
         _RETRIED,
     )
@@ -233,7 +244,7 @@ class Reason(StrEnum):
         "The state store can't be read or written, or holds a record that this version can't read.",
         "Check the component that `STATE_STORE_NAME` names and its database; run the version that wrote the records.",
         _RETRIED,
-        "state",
+        Dependency.STATE,
     )
     CONFLICT = (
         "conflict",

@@ -37,7 +37,7 @@ def mount(app: FastAPI, settings: Settings, health: Health, metrics: Metrics, pr
         elif not settings.enabled:
             body["detail"] = "switched off by KAFKA_ENABLED or MATRIX_ENABLED"
         if (current := processor()) and current.deletions_exhausted:
-            body["brake"] = "on: deletions go to the dead letters as deletion_brake"
+            body["deletion_limit"] = "reached: deletions go to the dead letters as deletion_limit"
         return JSONResponse(body, status_code=503 if failure else 200)
 
     async def live() -> Response:
@@ -46,8 +46,8 @@ def mount(app: FastAPI, settings: Settings, health: Health, metrics: Metrics, pr
     async def measured() -> Response:
         failure = health.failure if settings.enabled else None
         current = processor()
-        metrics.brake(current is not None and current.deletions_exhausted)
-        metrics.world(failure.reason if failure else None, consuming=settings.enabled)
+        metrics.deletion_limit(reached=current is not None and current.deletions_exhausted)
+        metrics.readiness(failure.reason if failure else None, consuming=settings.enabled)
         return Response(metrics.exposed(), media_type=CONTENT_TYPE)
 
     app.add_api_route(READY_ROUTE, ready, methods=["GET"])
@@ -55,12 +55,12 @@ def mount(app: FastAPI, settings: Settings, health: Health, metrics: Metrics, pr
     app.add_api_route(METRICS_ROUTE, measured, methods=["GET"])
     topics = [settings.kafka_identity_events_topic, settings.replay_topic] if settings.enabled else []
     subscriptions = Subscriptions(settings.pubsub_names, topics, EVENTS_ROUTE, settings.dead_letter_topic)
-    mount_bulk(app, subscriptions, settings.app_api_token, take, metrics.refused)
+    mount_bulk(app, subscriptions, settings.app_api_token, take, metrics.rejected)
 
 
 async def _answer(body: str, processor: BatchProcessor | None, metrics: Metrics) -> bytes:
     began = time.monotonic()
-    entries = read_batch(body, metrics.refused)
+    entries = read_batch(body, metrics.rejected)
     records = [record for _, record in entries if record]
     if processor is None:
         results = [EventResult(Outcome.RETRY, TryAgain(Reason.STARTING))] * len(records)

@@ -1,5 +1,5 @@
-"""`make alerts-test`: the alerts of k8s/components/monitoring in Prometheus' own judgement. promtool reads the rules,
-and tests/monitoring says when each of them should fire, and when not."""
+"""`make alerts-test`: checks the alerts of k8s/components/monitoring with promtool. tests/monitoring says when each alert
+should fire, and when not."""
 
 import subprocess
 import sys
@@ -18,13 +18,13 @@ TESTS = ROOT / "tests" / "monitoring" / "alerts.test.yaml"
 
 
 def rules() -> dict[str, Any]:
-    """The rules as Prometheus reads them, without the operator's wrapping."""
+    """Returns the rules as Prometheus reads them, without the PrometheusRule resource around them."""
     found: dict[str, Any] = yaml.safe_load(RULES.read_text())["spec"]
     return found
 
 
 def judge(rules_file: dict[str, Any], tests: str) -> tuple[bool, str]:
-    """Whether promtool finds the rules well formed and the tests pass, and what it says."""
+    """Returns whether promtool accepts the rules and the tests pass, and its output."""
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         (folder / "rules.yaml").write_text(yaml.safe_dump(rules_file))
@@ -40,7 +40,7 @@ def judge(rules_file: dict[str, Any], tests: str) -> tuple[bool, str]:
 
 
 def main() -> None:
-    """Shows what promtool says. Exit code 1: something is not as it should be."""
+    """Prints promtool's output. Exit code 1: a rule is malformed or a test fails."""
     try:
         well, said = judge(rules(), TESTS.read_text())
     except StackError as error:

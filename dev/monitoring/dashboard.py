@@ -1,4 +1,4 @@
-"""`make dashboard`: the Grafana dashboard as code. ROWS says what is shown; the rest puts it into Grafana's words."""
+"""`make dashboard`: the Grafana dashboard as code. ROWS lists the panels; the rest converts them for Grafana."""
 
 import itertools
 import json
@@ -20,7 +20,7 @@ from grafana_foundation_sdk.models.dashboard import (
 
 FILE = Path(__file__).parents[2] / "k8s" / "components" / "monitoring" / "dashboard.json"
 SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
-# The sidecar of Grafana and a person who imports the file find the dashboard by it again.
+# Grafana's sidecar, or a second import of the file, updates the dashboard with this id.
 UID = "matrix-account-sync"
 WIDTH = 24
 
@@ -40,13 +40,13 @@ class Query:
 
 @dataclass(frozen=True)
 class Panel:
-    """One panel: a graph, or a number where `number`.
+    """One panel: a graph, or a single number if `number`.
 
     Attributes:
-        limit: a number or line is red from here on.
-        below: it is the other way round, red below the limit.
-        words: for the numbers 0 and 1, in place of them.
-        stacked: the series add up to something.
+        limit: values from this one on are red.
+        below: values below the limit are red instead.
+        words: texts to show for the numbers 0 and 1.
+        stacked: whether the series are stacked, since their sum means something.
     """
 
     title: str
@@ -79,60 +79,60 @@ def _number(
 
 ROWS: dict[str, tuple[Panel, ...]] = {
     "At a glance": (
-        _number("Ready", "Whether every pod finds all parts usable.",
+        _number("Ready", "Whether every pod can use all of its dependencies.",
                 f"min({M}ready{{{NS}}})", words=("no", "yes"), limit=1, below=True),
         _number("Consuming", "no: switched off by KAFKA_ENABLED or MATRIX_ENABLED.",
                 f"min({M}consuming{{{NS}}})", words=("no", "yes"), limit=1, below=True),
-        _number("Deletion brake", "on: deletions go to the dead letters until somebody has looked.",
-                f"max({M}deletion_brake{{{NS}}})", words=("off", "on"), limit=1),
-        _number("Since the last event", "How long ago an event came to its end, on any pod.",
+        _number("Deletion limit", "reached: further deletions within the hour go to the dead letters.",
+                f"max({M}deletion_limit{{{NS}}})", words=("ok", "reached"), limit=1),
+        _number("Since the last event", "Time since an event was processed, on any pod.",
                 f"time() - (max({M}last_event_timestamp_seconds{{{NS}}}) > 0)", unit="s", limit=600),
-        _number("Dead letters in an hour", "Events that could not succeed.",
+        _number("Dead letters in an hour", "Events that can't succeed.",
                 f"sum(increase({M}dead_letters_total{{{NS}}}[1h]))", limit=1),
-        _number("Lag", "Events that wait in Kafka, as kafka-exporter or KEDA has it; empty where neither is scraped.",
+        _number("Lag", "Events that wait in Kafka, from kafka-exporter or KEDA; empty if neither is scraped.",
                 'sum(kafka_consumergroup_lag{consumergroup="realtime-chat-service", topic="nova.identity.events"})'
                 ' or max(keda_scaler_metrics_value{scaledObject="matrix-account-sync"})', limit=1000),
     ),
     "Events": (
-        Panel("Events by outcome", "Deliveries in a second. What waits is delivered again, and is retry each time.",
+        Panel("Events by outcome", "Deliveries per second. An event that waits is delivered again and counts as retry each time.",
               (Query(_rate("events_total", "outcome"), "{{outcome}}"),), "ops", stacked=True),
-        Panel("Events by type", "Without those that wait.",
+        Panel("Events by type", "Deliveries per second, without retries.",
               (Query(_rate("events_total", "type", 'outcome!="retry"'), "{{type}}"),), "ops", stacked=True),
-        Panel("Age at the end", "From the record's timestamp to the event's end.", _quantiles("event_age_seconds"),
+        Panel("Event age", "From the record's timestamp to the answer.", _quantiles("event_age_seconds"),
               "s", limit=300),
-        Panel("Dead letters by reason", "Within an hour. What each reason means and asks for is in the docs.",
+        Panel("Dead letters by reason", "Within an hour. docs/reasons.md says what each reason means and what to do.",
               (Query(f"sum by (reason) (increase({M}dead_letters_total{{{NS}}}[1h])) > 0", "{{reason}}"),), stacked=True),
-        Panel("Retries by reason", "Deliveries in a second that come again: answered RETRY, or refused unread.",
+        Panel("Retries by reason", "Deliveries per second that come again: answered RETRY, or rejected.",
               (Query(f"{_rate('retries_total', 'reason')} > 0", "{{reason}}"),
-               Query(f"{_rate('refused_total', 'why')} > 0", "refused: {{why}}")), "ops", stacked=True),
-        Panel("Batch size", "Records in a batch, on average; 100 at most.",
+               Query(f"{_rate('rejected_requests_total', 'cause')} > 0", "rejected: {{cause}}")), "ops", stacked=True),
+        Panel("Batch size", "Average number of records in a batch; at most 100.",
               (Query(f"{_rate('batch_records_sum', 'namespace')} / {_rate('batch_records_count', 'namespace')}",
                      "records"),)),
     ),
     "Synapse": (
-        Panel("Calls by status", "Requests in a second, repeated ones and probes included.",
+        Panel("Calls by status", "Requests per second, including retries and probes.",
               (Query(_rate("synapse_calls_total", "status"), "{{status}}"),), "reqps", stacked=True),
-        Panel("Calls by verb", "What the requests are for.",
-              (Query(_rate("synapse_calls_total", "verb"), "{{verb}}"),), "reqps", stacked=True),
-        Panel("Call time", "What 95% of the requests of each kind do not exceed.",
-              (Query(f"histogram_quantile(0.95, {_rate('synapse_call_seconds_bucket', 'verb, le')})", "{{verb}}"),), "s"),
-        Panel("Failed calls", "The part of the requests with 5xx or without an answer; the alert is at 5%.",
+        Panel("Calls by operation", "Requests per second by purpose.",
+              (Query(_rate("synapse_calls_total", "operation"), "{{operation}}"),), "reqps", stacked=True),
+        Panel("Call time", "95th percentile of each operation.",
+              (Query(f"histogram_quantile(0.95, {_rate('synapse_call_seconds_bucket', 'operation, le')})", "{{operation}}"),), "s"),
+        Panel("Failed calls", "Share of the requests with 5xx or without an answer; the alert is at 5%.",
               (Query(f"{_rate('synapse_calls_total', 'namespace', FAILED)}"
                      f" / {_rate('synapse_calls_total', 'namespace')}", "failed"),), "percentunit", limit=0.05),
     ),
     "Pods": (
-        Panel("Ready by part", "0: that part is unusable, on some pod.",
-              (Query(f"min by (part) ({M}ready{{{NS}}})", "{{part}}"),)),
-        Panel("Batch time", "From a batch's arrival to its answer.", _quantiles("batch_seconds"), "s", limit=30),
+        Panel("Ready by dependency", "0: some pod can't use that dependency.",
+              (Query(f"min by (dependency) ({M}ready{{{NS}}})", "{{dependency}}"),)),
+        Panel("Batch time", "From the arrival of a batch to the answer.", _quantiles("batch_seconds"), "s", limit=30),
         Panel("Token reads", "Since each pod's start: a new token, the refused one again, or none.",
               (Query(f"sum by (result) ({M}token_reads_total{{{NS}}})", "{{result}}"),)),
-        Panel("Memory", "Of each process of the function.",
+        Panel("Memory", "Resident memory of each process of the function.",
               (Query(f"process_resident_memory_bytes and on (instance, job) {M}build_info{{{NS}}}", "{{instance}}"),),
               "bytes"),
-        Panel("CPU", "Seconds in a second, of each process of the function.",
+        Panel("CPU", "CPU seconds per second of each process of the function.",
               (Query(f"rate(process_cpu_seconds_total{PER}) and on (instance, job) {M}build_info{{{NS}}}",
                      "{{instance}}"),)),
-        Panel("Versions", "Pods of each version.",
+        Panel("Versions", "Number of pods of each version.",
               (Query(f"count by (version) ({M}build_info{{{NS}}})", "{{version}}"),), stacked=True),
     ),
 }  # fmt: skip
@@ -183,7 +183,7 @@ def _graph(panel: Panel) -> timeseries.Panel:
 
 
 def as_json() -> str:
-    """The dashboard as Grafana reads it."""
+    """Returns the dashboard as JSON for Grafana."""
     made = dashboard.Dashboard("Matrix account sync").uid(UID).tags(["matrix", "dapr"]).readonly()
     made.description("Keeps Matrix accounts in step with the identity service. Generated: make dashboard.")
     made.time("now-6h", "now").refresh("30s").tooltip(DashboardCursorSync.CROSSHAIR)

@@ -68,9 +68,9 @@ class RoomCleanup:
             try:
                 await self.check_due()
             except TryAgain as failure:
-                log(logging.DEBUG, "departures_wait", reason=failure.reason.value, detail=failure.detail)
+                log(logging.DEBUG, "room_check_retry", reason=failure.reason.value, detail=failure.detail)
             except Exception as error:
-                log_failure("departures_failed", error)
+                log_failure("room_check_failed", error)
             await asyncio.sleep(POLL_SECONDS)
 
     async def check_due(self) -> None:
@@ -89,10 +89,10 @@ class RoomCleanup:
         try:
             rooms = await self._synapse.joined_rooms(user_id)
             if rooms:
-                log(logging.WARNING, "rooms_left", size=rooms)
+                log(logging.WARNING, "still_in_rooms", size=rooms)
                 await self._synapse.deactivate(user_id, erase=pending.erase)
         except Rejected as rejected:
-            log(logging.WARNING, "rooms_unknown", reason=rejected.reason.value, detail=rejected.detail)
+            log(logging.WARNING, "room_check_rejected", reason=rejected.reason.value, detail=rejected.detail)
             return replace(pending, checks=pending.checks + 1)
         # The checks start over after a repeated deactivation, which takes time as well.
         return PendingCheck(self._clock(), pending.erase) if rooms else replace(pending, checks=pending.checks + 1)

@@ -38,7 +38,7 @@ def read_letter(record: KafkaRecord) -> DeadLetter:
     """Returns the dead letter of a record. Never fails: letters with malformed headers can be listed and replayed too."""
     headers = record.headers
     if record.topic.endswith(DEAD_SUFFIX):
-        by_daprd, count = Reason.DELIVERY.value, headers.get(REPLAYS, "")
+        by_daprd, count = Reason.DAPR_RETRIES_EXHAUSTED.value, headers.get(REPLAYS, "")
     else:
         by_daprd, count = "", ""  # on the main topic the producer may have written such a header
     origin = ":".join(plain(headers[name]) for name in (TOPIC, PARTITION, OFFSET) if name in headers)

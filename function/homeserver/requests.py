@@ -106,7 +106,7 @@ class AdminApi:
             the Matrix id that the token belongs to.
 
         Raises:
-            TryAgain: a check failed; the first one that did is the reason.
+            TryAgain: a check failed; it names the first one.
         """
         try:
             me = await self._probed("GET", "/_matrix/client/v3/account/whoami")

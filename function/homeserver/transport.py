@@ -19,7 +19,7 @@ from function.telemetry.metrics import OTHER, Metrics
 from function.telemetry.tracing import OFF, Traces
 
 READING = "GET"  # any other method writes
-STAND_IN = {"content_uri": "mxc://dry.run/none"}  # an upload's answer; no other write has one that is read
+STAND_IN = {"content_uri": "mxc://dry.run/none"}  # what `upload` reads; of other writes no field is read
 
 
 class HttpClient:

@@ -80,7 +80,7 @@ class BatchProcessor:
 
     def _retry_all(self, records: Sequence[KafkaRecord], failure: TryAgain) -> list[EventResult]:
         self._health.report(failure)
-        log(logging.WARNING, "batch_waits", reason=failure.reason.value, detail=failure.detail, size=len(records))
+        log(logging.WARNING, "batch_retry", reason=failure.reason.value, detail=failure.detail, size=len(records))
         return [EventResult(Outcome.RETRY, failure)] * len(records)
 
     async def _process(self, records: Sequence[KafkaRecord]) -> list[EventResult]:
@@ -152,7 +152,7 @@ class BatchProcessor:
                     records[place], result.failure, event_id_of(decoded[place], records[place])
                 )
             except TryAgain as failure:
-                log(logging.WARNING, "dead_letter_waits", reason=failure.reason.value, detail=failure.detail)
+                log(logging.WARNING, "dead_letter_retry", reason=failure.reason.value, detail=failure.detail)
                 results[place] = EventResult(Outcome.RETRY, failure)
 
 

@@ -133,8 +133,8 @@ class UserProcessor:
             user.may_delete = self._deletion_limit.try_acquire()
         if not deletions or user.may_delete:
             return {}
-        log(logging.ERROR, "deletion_brake", size=len(deletions))
-        rejected = Rejected(Reason.DELETION_BRAKE, "more deletions within an hour than MATRIX_MAX_DELETIONS_PER_HOUR")
+        log(logging.ERROR, "deletion_limit", size=len(deletions))
+        rejected = Rejected(Reason.DELETION_LIMIT, "more deletions within an hour than MATRIX_MAX_DELETIONS_PER_HOUR")
         return dict.fromkeys(deletions, EventResult(Outcome.DEAD_LETTER, rejected))
 
     def _retry_user(self, user: UserEvents, failure: TryAgain) -> dict[int, EventResult]:

@@ -56,12 +56,12 @@ EVENTS = (
         "batch", "info, or debug if nothing changed", ("size", "outcomes", "reason"),
         "one batch of `size` records: events by outcome, and retries by reason",
     ),
-    LogEvent("batch_waits", "warning", ("reason", "detail", "size"), "a whole batch of `size` records is answered RETRY"),
-    LogEvent("dead_letter_waits", "warning", ("reason", "detail"), "a dead letter could not be published; its event is retried"),
-    LogEvent("deletion_brake", "error", ("size",), "`size` deletions of one user exceeded the limit and were dead-lettered"),
-    LogEvent("rooms_left", "warning", ("size",), "a deactivated user was still joined to `size` rooms; deactivation is retried"),
-    LogEvent("rooms_unknown", "warning", ("reason", "detail"), "Synapse did not return the rooms of a deactivated user"),
-    LogEvent("departures_wait", "debug", ("reason", "detail"), "the room checks wait for Synapse or the state store"),
+    LogEvent("batch_retry", "warning", ("reason", "detail", "size"), "a whole batch of `size` records is answered RETRY"),
+    LogEvent("dead_letter_retry", "warning", ("reason", "detail"), "a dead letter could not be published; its event is retried"),
+    LogEvent("deletion_limit", "error", ("size",), "`size` deletions of one user exceeded the limit and were dead-lettered"),
+    LogEvent("still_in_rooms", "warning", ("size",), "a deactivated user was still joined to `size` rooms; deactivation is retried"),
+    LogEvent("room_check_rejected", "warning", ("reason", "detail"), "Synapse did not return the rooms of a deactivated user"),
+    LogEvent("room_check_retry", "debug", ("reason", "detail"), "the room checks wait for Synapse or the state store"),
     LogEvent("dry_run", "info", ("operation", "topic"), "with `MATRIX_DRY_RUN=true`: a call that was not made"),
     LogEvent(
         "caller_refused", "warning", ("detail",),
@@ -77,7 +77,7 @@ EVENTS = (
     LogEvent("batch_failed", "error", _FAILURE, "a bug in processing a batch"),
     LogEvent("probe_failed", "error", _FAILURE, "a bug in a readiness probe"),
     LogEvent("start_failed", "error", _FAILURE, "a bug at the start"),
-    LogEvent("departures_failed", "error", _FAILURE, "a bug in the room checks"),
+    LogEvent("room_check_failed", "error", _FAILURE, "a bug in the room checks"),
     LogEvent("library", "warning and above", ("logger",), "a line of a library, without its text"),
 )  # fmt: skip
 
@@ -86,23 +86,23 @@ _logger = logging.getLogger("function")
 
 
 def logs(level: int) -> bool:
-    """Whether a line of this level appears: for lines whose fields take time to make."""
+    """Returns whether lines of this level are logged; spares making the fields of a line that is not."""
     return _logger.isEnabledFor(level)
 
 
 def log(level: int, event: str, **fields: object) -> None:
-    """Logs `event` with `fields`; what is not in FIELDS does not appear."""
+    """Logs `event` with `fields`; drops the fields that are not in FIELDS."""
     if _logger.isEnabledFor(level):
         _logger.log(level, event, extra={"fields": fields})
 
 
 def log_failure(event: str, error: BaseException) -> None:
-    """Logs an exception we did not foresee: its type and where it happened, not its text, which may hold anything."""
+    """Logs an unexpected exception: its type and location, but not its text, which could hold anything."""
     _logger.error(event, exc_info=error)
 
 
 def plain(value: str) -> str:
-    """An identifier as the producer sent it, or `-` when it could hold more than an identifier."""
+    """Returns the producer's identifier, or `-` if it does not look like an identifier."""
     return value if _PLAIN.fullmatch(value) else "-"
 
 
@@ -134,7 +134,7 @@ def _where(error: BaseException) -> dict[str, object]:
 
 
 def configure(level: str) -> None:
-    """Sends every logger of the process through the formatter; `level` is a name such as `INFO`."""
+    """Formats the lines of every logger of the process; `level` is a name such as `INFO`."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)

@@ -1,50 +1,46 @@
-"""What is counted and timed: METRICS is the list, with every label and every value that a label can have.
+"""The metrics of this service: METRICS lists them, with every label and every value that a label can have.
 
-Nothing here knows a user. A value comes from the closed sets below, and what is not in one of them counts as `other`.
+No metric knows a user. Label values come from the closed sets below; a value that is in none of them counts as `other`.
 """
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import product
 from typing import Any, Literal, get_args
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
-from prometheus_client import Metric as Family
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
-from prometheus_client.registry import Collector
 
 from function import __version__
+from function.events.types import EventType
 from function.operations import Operation
-from function.outcomes import Reason
+from function.reasons import Dependency, Reason
 
 __all__ = ["CONTENT_TYPE", "METRICS", "CountRefusal", "Counted", "Metric", "Metrics", "Refusal", "uncounted"]
 
 OTHER = "other"
-TYPES = (
-    "identity.user.created", "identity.user.deleted", "identity.user.password_changed", "identity.user.profile_updated",
-    "unknown", OTHER,
-)  # fmt: skip
+TYPES = (*EventType, "unknown", OTHER)
 OUTCOMES = ("applied", "unchanged", "stale", "no_account", "ignored", "dead_letter", "retry", OTHER)
 OPERATIONS = (*Operation, OTHER)
 STATUSES = ("2xx", "3xx", "4xx", "429", "5xx", "timeout", "unreachable", OTHER)
 TokenRead = Literal["renewed", "same", "failed"]  # a new token, the refused one again, none
-# A wrong or missing app token; a body over the limit; a body that is no batch; an entry that is not as rawPayload has it.
+# Why a request was rejected: bad app token, body too large, not a bulk envelope, or an entry that is not base64 (rawPayload
+# off).
 Refusal = Literal["token", "too_large", "unreadable_batch", "unreadable_entry"]
 CountRefusal = Callable[[Refusal], None]
-# A delivery's type in its present spelling, what became of it, and the reason of a dead letter or a retry.
+# A delivery's event type, its outcome, and the reason of a dead letter or a retry.
 Counted = tuple[str, str, Reason | None]
-_PARTS = {
-    Reason.STARTING: "sidecar",
-    Reason.SECRET_UNAVAILABLE: "secret",
-    Reason.TOKEN_REFUSED: "token",
-    Reason.SERVER_NAME_MISMATCH: "token",
-    Reason.SYNAPSE_UNAVAILABLE: "synapse",
-    Reason.SYNAPSE_UNEXPECTED: "synapse",
-    Reason.STATE_UNAVAILABLE: "state",
-}
-PARTS = (*dict.fromkeys(_PARTS.values()), OTHER)
+DEPENDENCIES = (*Dependency, OTHER)
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _AGES = (
@@ -54,7 +50,7 @@ _CALLS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
 class Kind(StrEnum):
-    """As Prometheus names them."""
+    """The kinds of metrics, as Prometheus names them."""
 
     COUNTER = "counter"
     GAUGE = "gauge"
@@ -63,7 +59,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric. `labels` holds the values that each label can have; `buckets` the upper bounds of a histogram's."""
+    """One metric. `labels` holds the values that each label can have, `buckets` a histogram's upper bounds."""
 
     name: str
     kind: Kind
@@ -72,7 +68,7 @@ class Metric:
     buckets: Sequence[float] = ()
 
     def value(self, label: str, value: str) -> str:
-        """The value as it is counted."""
+        """Returns the value under which it is counted."""
         return value if value in self.labels[label] else OTHER
 
 
@@ -80,41 +76,46 @@ def _metric(name: str, kind: Kind, means: str, buckets: Sequence[float] = (), **
     return Metric(f"matrix_account_sync_{name}", kind, means, labels, buckets)
 
 
-EVENTS = _metric("events_total", Kind.COUNTER, "Deliveries of events; with `retry` the event waits and comes again.",
+EVENTS = _metric("events_total", Kind.COUNTER, "Deliveries of events; an event with `retry` is delivered again.",
                  type=TYPES, outcome=OUTCOMES)  # fmt: skip
-DEAD_LETTERS = _metric("dead_letters_total", Kind.COUNTER, "Events that went to the dead letters.",
+DEAD_LETTERS = _metric("dead_letters_total", Kind.COUNTER, "Events that were published to the dead letters.",
                        reason=(*Reason, OTHER))  # fmt: skip
-RETRIES = _metric("retries_total", Kind.COUNTER, "Deliveries that were answered RETRY.", reason=(*Reason, OTHER))
+RETRIES = _metric(
+    "retries_total", Kind.COUNTER, "Deliveries of events that were answered RETRY.", reason=(*Reason, OTHER)
+)
 AGE = _metric("event_age_seconds", Kind.HISTOGRAM,
-              "From the record's timestamp, which its producer sets, to the event's end; not of events that wait.", _AGES)  # fmt: skip
+              "From the record's timestamp, set by its producer, to the answer; without events that are retried.", _AGES)  # fmt: skip
 LAST_EVENT = _metric("last_event_timestamp_seconds", Kind.GAUGE,
-                     "When an event came to its end last, in Unix time; 0 before the first.")  # fmt: skip
+                     "When the last event was processed (not retried), in Unix time; 0 before the first.")  # fmt: skip
 BATCH_RECORDS = _metric("batch_records", Kind.HISTOGRAM, "Records in a batch.", (1, 2, 5, 10, 20, 50, 100))
-BATCH_SECONDS = _metric("batch_seconds", Kind.HISTOGRAM, "From a batch's arrival to its answer.", (*_CALLS, 30, 60))
-REFUSED = _metric("refused_total", Kind.COUNTER,
-                  "Deliveries that were refused unread, each time they came: batches, and single entries of one.",
-                  why=get_args(Refusal))  # fmt: skip
+BATCH_SECONDS = _metric(
+    "batch_seconds", Kind.HISTOGRAM, "From the arrival of a batch to the answer.", (*_CALLS, 30, 60)
+)
+REJECTED = _metric("rejected_requests_total", Kind.COUNTER,
+                   "Batches, and single entries of a batch, that were rejected without decoding an event; each delivery counts.",
+                   cause=get_args(Refusal))  # fmt: skip
 CALLS = _metric("synapse_calls_total", Kind.COUNTER,
-                "Requests to Synapse, repeated ones included, by what they are for and what came back.",
+                "Requests to Synapse, retries included.",
                 operation=OPERATIONS, status=STATUSES)  # fmt: skip
 CALL_SECONDS = _metric("synapse_call_seconds", Kind.HISTOGRAM,
-                       "From a request to Synapse to the head of its answer, or to the failure.", _CALLS, operation=OPERATIONS)  # fmt: skip
+                       "From sending a request to Synapse to the head of the response, or to the failure.", _CALLS, operation=OPERATIONS)  # fmt: skip
 TOKENS = _metric("token_reads_total", Kind.COUNTER,
-                 "Reads of the admin token: a new one, the refused one again, or none.", result=get_args(TokenRead))  # fmt: skip
-BRAKE = _metric("deletion_brake", Kind.GAUGE, "1 while deletions go to the dead letters because there are too many.")
-READY = _metric("ready", Kind.GAUGE, "0 for the part that makes the function not ready; only the first to fail is known.",
-                part=PARTS)  # fmt: skip
-CONSUMING = _metric("consuming", Kind.GAUGE, "0 when switched off by `KAFKA_ENABLED` or `MATRIX_ENABLED`.")
-BUILD = _metric("build_info", Kind.GAUGE, "Always 1; the label says which version runs.", version=(__version__,))
+                 "Reads of the admin token from the secret store: a new token, the refused one again, or none.", result=get_args(TokenRead))  # fmt: skip
+DELETION_LIMIT = _metric("deletion_limit", Kind.GAUGE,
+                         "1 while deletions go to the dead letters because MATRIX_MAX_DELETIONS_PER_HOUR is reached.")  # fmt: skip
+READY = _metric("ready", Kind.GAUGE, "0 for the dependency that makes the function not ready; only the first to fail is known.",
+                dependency=DEPENDENCIES)  # fmt: skip
+CONSUMING = _metric("consuming", Kind.GAUGE, "0 if consuming is switched off by `KAFKA_ENABLED` or `MATRIX_ENABLED`.")
+BUILD = _metric("build_info", Kind.GAUGE, "Always 1; the label is the running version.", version=(__version__,))
 
 METRICS = (
-    EVENTS, DEAD_LETTERS, RETRIES, AGE, LAST_EVENT, BATCH_RECORDS, BATCH_SECONDS, REFUSED, CALLS, CALL_SECONDS, TOKENS,
-    BRAKE, READY, CONSUMING, BUILD,
+    EVENTS, DEAD_LETTERS, RETRIES, AGE, LAST_EVENT, BATCH_RECORDS, BATCH_SECONDS, REJECTED, CALLS, CALL_SECONDS, TOKENS,
+    DELETION_LIMIT, READY, CONSUMING, BUILD,
 )  # fmt: skip
 
 
 def uncounted(_: Refusal) -> None:
-    """A CountRefusal for an app that has no metrics."""
+    """Counts nothing: a CountRefusal for an app without metrics."""
 
 
 class Metrics:
@@ -122,9 +123,13 @@ class Metrics:
 
     Args:
         clock: Unix time.
+
+    Making one disables `_created` samples in the whole process, since prometheus_client has no other switch. They double the
+    number of series and say when the process started, which `process_start_time_seconds` says as well.
     """
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._clock = clock
         self._registry = CollectorRegistry()
         self._made = {metric.name: _made(metric, self._registry) for metric in METRICS}
@@ -135,8 +140,8 @@ class Metrics:
         """Counts a batch's deliveries of events.
 
         Args:
-            delivered: how often each came to the same end.
-            written: the records' timestamps in Unix time, where they have one; without those of events that wait.
+            delivered: the number of deliveries by type, outcome and reason.
+            written: the timestamps of the records that have one, in Unix time; without events that are retried.
         """
         now = self._clock()
         for (kind, outcome, reason), count in delivered.items():
@@ -155,8 +160,8 @@ class Metrics:
         self._get(BATCH_RECORDS).observe(records)
         self._get(BATCH_SECONDS).observe(seconds)
 
-    def refused(self, why: Refusal) -> None:
-        self._get(REFUSED, why=why).inc()
+    def rejected(self, cause: Refusal) -> None:
+        self._get(REJECTED, cause=cause).inc()
 
     def synapse_call(self, operation: str, status: str, seconds: float) -> None:
         """Counts one request; `status` is one of STATUSES."""
@@ -166,40 +171,28 @@ class Metrics:
     def token_read(self, result: TokenRead) -> None:
         self._get(TOKENS, result=result).inc()
 
-    def brake(self, on: bool) -> None:
-        self._get(BRAKE).set(on)
+    def deletion_limit(self, *, reached: bool) -> None:
+        self._get(DELETION_LIMIT).set(reached)
 
-    def world(self, failure: Reason | None, *, consuming: bool) -> None:
-        """What health says now; `sick` is why the function is not ready."""
+    def readiness(self, failure: Reason | None, *, consuming: bool) -> None:
+        """Sets the gauges of /health/ready; `failure` is why the function is not ready."""
         self._get(CONSUMING).set(consuming)
-        broken = _PARTS.get(failure, OTHER) if failure else None
-        for part in PARTS:
-            self._get(READY, part=part).set(part != broken)
+        failed = (failure.dependency or OTHER) if failure else None
+        for dependency in DEPENDENCIES:
+            self._get(READY, dependency=dependency).set(dependency != failed)
 
     def exposed(self) -> bytes:
-        """All of it in Prometheus' text format (CONTENT_TYPE)."""
-        return generate_latest(_Plain(self._registry))
+        """Returns all metrics in Prometheus' text format (CONTENT_TYPE)."""
+        return generate_latest(self._registry)
 
     def _get(self, metric: Metric, **labels: str) -> Any:
         made = self._made[metric.name]
         return made.labels(*(metric.value(name, labels[name]) for name in metric.labels)) if labels else made
 
 
-class _Plain(Collector):
-    """The registry without the `_created` samples, which double the series and tell nothing."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._registry = registry
-
-    def collect(self) -> Iterator[Family]:
-        for family in self._registry.collect():
-            if not family.name.endswith("_created"):
-                family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
-                yield family
-
-
 def _made(metric: Metric, registry: CollectorRegistry) -> Counter | Gauge | Histogram:
-    """The library's object, with every combination of labels at 0: Prometheus sees no increase in what appears at 1."""
+    """Makes the library's object with every combination of labels at 0: in a series that appears at 1, Prometheus sees no
+    increase."""
     names = list(metric.labels)
     if metric.kind is Kind.HISTOGRAM:
         return Histogram(metric.name, metric.means, names, buckets=metric.buckets, registry=registry)

@@ -24,6 +24,6 @@ def test_a_run_shows_in_the_metrics_and_its_people_do_not(world: StackUnderTest)
     assert grown["event_age_seconds_count{}"] == 4  # daprd hands the records' timestamps over
     assert 0 <= grown["event_age_seconds_sum{}"] < 60
     assert all(value == 1 for name, value in after.items() if name.startswith("ready{"))
-    assert (after["consuming{}"], after["deletion_brake{}"]) == (1, 0)
+    assert (after["consuming{}"], after["deletion_limit{}"]) == (1, 0)
     for word in (user, stranger, "Lovelace", "staging.nova.app", "http"):
         assert word not in text

@@ -141,7 +141,7 @@ def _drill(world: StackUnderTest, folder: Path, host: str, authority: Path, cdn:
 
     mended = {"AVATAR_ALLOWED_HOSTS": host, "MATRIX_MAX_DELETIONS_PER_HOUR": "0"}
     with running(world, folder / "after", authority, **mended) as after:
-        reasons = ("synapse_error", "avatar_host_not_allowed", "deletion_brake")
+        reasons = ("synapse_error", "avatar_host_not_allowed", "deletion_limit")
         done = world.tool("replay", "--yes", *(word for reason in reasons for word in ("--reason", reason)))
         assert done.returncode == 0, done.stdout + done.stderr
         tell(f"causes mended, replayed: {'; '.join(line.strip() for line in done.stdout.splitlines())}")
@@ -314,12 +314,12 @@ def test_a_letter_of_daprds_own_is_recognised(world: StackUnderTest) -> None:
     forged = {"__topic": b"nova.identity.events", "__partition": b"5", "__offset": b"0", "pubsubName": b"pubsub"}
     world.send(ProducerRecord(event.user_id, event.value, dict(event.headers) | forged, DEAD_TOPIC))
     [found] = _mine(world, [event])
-    assert (found["reason"], found["type"]) == ("delivery", UPDATED)
+    assert (found["reason"], found["type"]) == ("dapr_retries_exhausted", UPDATED)
     done = world.tool("dead-letters", "--show", found["letter"])
     assert json.loads(done.stdout)["body"]["display_name"] == "<3 characters>"
     assert event.user_id not in done.stdout
     assert event.user_id in world.tool("dead-letters", "--show", found["letter"], "--raw").stdout
-    assert world.tool("replay", "--yes", "--reason", "delivery").returncode == 0
+    assert world.tool("replay", "--yes", "--reason", "dapr_retries_exhausted").returncode == 0
     assert _mine(world, [event]) == []
 
 

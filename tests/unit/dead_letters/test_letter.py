@@ -28,7 +28,7 @@ def test_a_letter_has_reason_type_time_and_origin() -> None:
 def test_a_letter_without_a_reason_was_dead_lettered_by_daprd() -> None:
     """daprd writes no headers of ours."""
     one = read_letter(KafkaRecord(json.dumps(profile_payload()).encode(), DEAD, POSITION))
-    assert (one.reason, one.event_type, one.origin) == ("delivery", "identity.user.profile_updated", "")
+    assert (one.reason, one.event_type, one.origin) == ("dapr_retries_exhausted", "identity.user.profile_updated", "")
     assert one.at == datetime.fromtimestamp(1762000000, UTC)
 
 

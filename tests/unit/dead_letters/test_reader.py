@@ -88,7 +88,7 @@ async def test_records_written_after_the_start_are_left_out() -> None:
     await daprd.http.aclose()
 
 
-async def test_the_next_batch_waits_until_this_one_is_processed() -> None:
+async def test_the_next_batch_retry_until_this_one_is_processed() -> None:
     """So only one batch is in memory."""
     reader = Reader(QUIET, NOW)
     daprd = Daprd(reader)

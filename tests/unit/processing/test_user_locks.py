@@ -65,7 +65,7 @@ async def test_batches_without_a_common_user_run_side_by_side() -> None:
     await batches.end_all()
 
 
-async def test_a_batch_waits_for_all_that_share_a_user_with_it() -> None:
+async def test_a_batch_retry_for_all_that_share_a_user_with_it() -> None:
     batches = Batches()
     await batches.begin("one", ALICE)
     await batches.begin("two", BOB)

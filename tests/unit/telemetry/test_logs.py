@@ -1,4 +1,4 @@
-"""Logs: an event name and allow-listed fields, whatever anybody tries to log."""
+"""Logs: an event name and allow-listed fields, whatever is logged."""
 
 import io
 import json
@@ -50,10 +50,10 @@ def lines() -> Iterator[Lines]:
 
 def test_a_line_is_one_object_with_time_level_event_and_fields(lines: Lines) -> None:
     """A machine reads it first."""
-    log(logging.WARNING, "batch_waits", reason="conflict", size=3)
+    log(logging.WARNING, "batch_retry", reason="conflict", size=3)
     [line] = lines.objects
     assert line.pop("time").endswith("+00:00")
-    assert line == {"level": "warning", "event": "batch_waits", "reason": "conflict", "size": 3}
+    assert line == {"level": "warning", "event": "batch_retry", "reason": "conflict", "size": 3}
 
 
 def test_a_field_that_is_not_on_the_list_is_dropped(lines: Lines) -> None:
@@ -65,7 +65,7 @@ def test_a_field_that_is_not_on_the_list_is_dropped(lines: Lines) -> None:
 
 @pytest.mark.parametrize("field", ["user_id", "display_name", "username", "avatar", "url", "token", "body", "error"])
 def test_nothing_personal_is_on_the_list(field: str) -> None:
-    """Whoever adds a field reads this first."""
+    """A new field has to pass this list."""
     assert field not in FIELDS
 
 
@@ -141,8 +141,8 @@ def test_the_level_is_that_of_the_setting(capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.mark.anyio
-async def test_nothing_personal_is_logged_on_the_whole_road(lines: Lines) -> None:
-    """Names, addresses, ids and tokens, through every fate an event can have."""
+async def test_nothing_personal_is_logged_from_decoding_to_the_answer(lines: Lines) -> None:
+    """Names, addresses, ids and tokens, through every outcome that an event can have."""
     face, other = "mxc://test.example/face", "https://cdn.example/face.png"
     async with world(ALICE, BOB) as w:
         w.homeserver.refused_names.add("Rude Name")

@@ -1,4 +1,4 @@
-"""What is measured, that it is shown at /metrics, and that no label can hold anything that came from outside."""
+"""What is measured, that /metrics shows it, and that no label can hold anything from outside."""
 
 import asyncio
 import contextlib
@@ -23,14 +23,14 @@ from function.dapr.secret_store import AdminToken
 from function.dapr.subscription import BODY_BYTES
 from function.events.decode import type_of
 from function.events.types import TYPES
-from function.health import READINESS_REASONS, Health
+from function.health import Health
 from function.homeserver.synapse import Synapse
 from function.homeserver.transport import HttpClient
 from function.operations import Operation
 from function.outcomes import Outcome, Reason, TryAgain
 from function.routes import EVENTS_ROUTE, METRICS_ROUTE, mount
 from function.settings import SECRET_KEY
-from function.telemetry.metrics import METRICS, OUTCOMES, PARTS, STATUSES, Kind, Metrics, Refusal
+from function.telemetry.metrics import DEPENDENCIES, METRICS, OUTCOMES, STATUSES, Kind, Metrics, Refusal
 from function.telemetry.metrics import TYPES as TYPE_VALUES
 from tests.support.events import ALICE, BOB, deletion, delivered, profile
 from tests.support.fake_dapr import FakeTokens
@@ -103,7 +103,7 @@ async def test_each_delivery_counts_by_type_and_outcome() -> None:
 
 async def test_both_spellings_of_a_type_count_as_one_and_a_foreign_type_as_other() -> None:
     async with world() as w, serving(w) as s:
-        await s.process(profile(), delivered(b"{}", "UserProfileUpdatedEvent"), delivered(b"{}", "somebody.elses"))
+        await s.process(profile(), delivered(b"{}", "UserProfileUpdatedEvent"), delivered(b"{}", "another.service"))
         assert value(s.metrics, "events_total", type="identity.user.profile_updated", outcome="no_account") == 1
         assert value(s.metrics, "events_total", type="identity.user.profile_updated", outcome="dead_letter") == 1
         assert value(s.metrics, "events_total", type="other", outcome="ignored") == 1
@@ -171,12 +171,12 @@ async def test_a_batch_counts_with_its_size_and_time() -> None:
 
 def refusals(metrics: Metrics) -> dict[str, float]:
     """How often each kind was counted; without those that were not."""
-    counts = {why: value(metrics, "refused_total", why=why) for why in get_args(Refusal)}
-    return {why: count for why, count in counts.items() if count}
+    counts = {cause: value(metrics, "rejected_requests_total", cause=cause) for cause in get_args(Refusal)}
+    return {cause: count for cause, count in counts.items() if count}
 
 
 @pytest.mark.parametrize(
-    ("headers", "body", "why"),
+    ("headers", "body", "cause"),
     [
         ({}, b"{}", "token"),
         ({"dapr-api-token": "wrong"}, b"{}", "token"),
@@ -187,13 +187,13 @@ def refusals(metrics: Metrics) -> dict[str, float]:
     ],
 )
 async def test_a_delivery_that_is_refused_counts_each_time_that_it_comes(
-    headers: dict[str, str], body: bytes, why: str
+    headers: dict[str, str], body: bytes, cause: str
 ) -> None:
-    """daprd repeats it for ever, readiness says nothing of it: without a count nobody would notice."""
+    """daprd repeats it without end and readiness does not show it: without a count it would go unnoticed."""
     async with world() as w, serving(w) as s:
         for times in (1, 2):
             await s.http.post(EVENTS_ROUTE, content=body, headers=headers)
-            assert refusals(s.metrics) == {why: times}
+            assert refusals(s.metrics) == {cause: times}
         assert value(s.metrics, "events_total", type="unknown", outcome="retry") == 0
 
 
@@ -315,36 +315,42 @@ async def test_each_look_into_the_secret_store_counts_by_what_was_there() -> Non
     with pytest.raises(TryAgain):
         await token.renewed("one")
     assert await token.renewed("one") == "two"
-    assert await token.renewed("one") == "two"  # somebody was quicker: no read
+    assert await token.renewed("one") == "two"  # another call has read it already
     counts = {result: value(metrics, "token_reads_total", result=result) for result in ("renewed", "same", "failed")}
     assert counts == {"renewed": 2, "same": 1, "failed": 1}
 
 
-# --- the world
+# --- readiness
 
 
 @pytest.mark.parametrize(
-    ("reason", "part"),
+    ("reason", "dependency"),
     [
         (Reason.STARTING, "sidecar"), (Reason.SECRET_UNAVAILABLE, "secret"), (Reason.TOKEN_REFUSED, "token"),
         (Reason.SYNAPSE_UNAVAILABLE, "synapse"), (Reason.STATE_UNAVAILABLE, "state"), (Reason.UNEXPECTED, "other"),
     ],
 )  # fmt: skip
-async def test_the_part_that_makes_the_function_not_ready_is_shown(reason: Reason, part: str) -> None:
+async def test_the_dependency_that_makes_the_function_not_ready_is_shown(reason: Reason, dependency: str) -> None:
     async with world() as w, serving(w) as s:
         w.health.failure = TryAgain(reason)
         await s.scrape()
-        assert {name for name in PARTS if not value(s.metrics, "ready", part=name)} == {part}
+        assert {name for name in DEPENDENCIES if not value(s.metrics, "ready", dependency=name)} == {dependency}
         w.health.failure = None
         await s.scrape()
-        assert all(value(s.metrics, "ready", part=name) for name in PARTS)
+        assert all(value(s.metrics, "ready", dependency=name) for name in DEPENDENCIES)
 
 
-def test_every_reason_that_makes_the_function_not_ready_has_a_part_of_its_own() -> None:
-    for reason in READINESS_REASONS:
+def test_the_reasons_that_make_the_function_not_ready_are_those_that_a_probe_can_find() -> None:
+    """And each is shown as its dependency, not as `other`."""
+    ending = {reason for reason in Reason if reason.dependency}
+    assert ending == {
+        Reason.STARTING, Reason.SECRET_UNAVAILABLE, Reason.TOKEN_REFUSED, Reason.SERVER_NAME_MISMATCH,
+        Reason.SYNAPSE_UNAVAILABLE, Reason.SYNAPSE_UNEXPECTED, Reason.STATE_UNAVAILABLE,
+    }  # fmt: skip
+    for reason in ending:
         metrics = Metrics()
-        metrics.world(reason, consuming=True)
-        assert value(metrics, "ready", part="other") == 1, reason
+        metrics.readiness(reason, consuming=True)
+        assert value(metrics, "ready", dependency="other") == 1, reason
 
 
 @pytest.mark.parametrize("switch", ["kafka_enabled", "matrix_enabled"])
@@ -352,17 +358,17 @@ async def test_switched_off_is_ready_and_seen_to_be_off(switch: str) -> None:
     async with serving(None, **{switch: False}) as s:
         await s.scrape()
         assert value(s.metrics, "consuming") == 0
-        assert all(value(s.metrics, "ready", part=name) for name in PARTS)
+        assert all(value(s.metrics, "ready", dependency=name) for name in DEPENDENCIES)
 
 
-async def test_the_brake_is_shown_while_it_is_on() -> None:
+async def test_the_deletion_limit_is_shown_while_it_is_reached() -> None:
     async with world(ALICE, BOB, deletions=1) as w, serving(w) as s:
         await s.scrape()
-        assert value(s.metrics, "deletion_brake") == 0
+        assert value(s.metrics, "deletion_limit") == 0
         await s.process(deletion(ALICE), deletion(BOB))
         await s.scrape()
-        assert value(s.metrics, "deletion_brake") == 1
-        assert value(s.metrics, "dead_letters_total", reason="deletion_brake") == 1
+        assert value(s.metrics, "deletion_limit") == 1
+        assert value(s.metrics, "dead_letters_total", reason="deletion_limit") == 1
 
 
 def test_the_version_is_shown() -> None:
@@ -383,7 +389,7 @@ calls = st.one_of(
         st.lists(st.floats(0, 2e9), max_size=3),
     ),
     st.builds(lambda operation, status: lambda m: m.synapse_call(operation, status, 0.1), anything, anything),
-    st.builds(lambda reason: lambda m: m.world(reason, consuming=True), st.sampled_from(Reason)),
+    st.builds(lambda reason: lambda m: m.readiness(reason, consuming=True), st.sampled_from(Reason)),
 )  # fmt: skip
 
 

@@ -155,7 +155,7 @@ async def test_a_records_own_trace_is_linked_once(seen: Seen) -> None:
     assert [f"{one.context.trace_id:032x}" for one in user.links] == [OTHER_TRACE]
 
 
-async def test_a_failure_leaves_a_word_and_no_text(seen: Seen) -> None:
+async def test_a_failure_leaves_a_status_and_no_text(seen: Seen) -> None:
     """The text of an httpx error holds the address, and ours hold user ids."""
 
     async def unreachable(_method: str, path: str) -> None:
@@ -171,7 +171,7 @@ async def test_a_failure_leaves_a_word_and_no_text(seen: Seen) -> None:
 
 
 async def test_names_and_attributes_are_of_closed_sets(seen: Seen) -> None:
-    """Through every kind of fate; so no id, name, address or token can be among them."""
+    """Through every outcome; so no id, name, address or token can be among them."""
     async with world(ALICE, BOB, traces=seen.traces) as w:
         w.homeserver.refused_names.add("Rude Name")
         await w.process(profile(ALICE, 1, display_name="Secret Name", avatar_url="mxc://test.example/face"))
