@@ -42,7 +42,7 @@ test: setup ## Set up and run all tests, on real servers
 	@$(RUN)/python -m pytest
 
 unit: setup ## Run the tests that need no servers, on all cores
-	@$(RUN)/python -m pytest tests/unit tests/docs tests/benchmarks tests/manifests -n auto --dist loadfile
+	@$(RUN)/python -m pytest tests/unit tests/docs tests/benchmarks tests/manifests -n auto --dist loadfile --no-loadscope-reorder
 
 bench: setup ## Measure against peers and limits; QUICK=1: two minutes, correctness only; ARGS="--only noise --runs 1"
 	@$(RUN)/python -m dev tools
