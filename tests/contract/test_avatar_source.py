@@ -243,7 +243,7 @@ async def endless_interim(writer: asyncio.StreamWriter) -> None:
 
 
 @pytest.mark.parametrize("script", [drip, silence, endless_interim])
-async def test_a_host_has_so_much_time_and_no_more(net: Net, script: Callable[..., Any]) -> None:
+async def test_a_fetch_has_one_time_limit_for_everything(net: Net, script: Callable[..., Any]) -> None:
     """In all: a byte now and then buys none."""
     net.cdn.answers["/a"] = script
     begun = time.monotonic()
@@ -539,7 +539,7 @@ async def test_a_dead_host_is_left_alone_for_a_while(net: Net) -> None:
     assert await refusal(source, address) == (Reason.AVATAR_UNAVAILABLE, "ClientConnectorError")
 
 
-async def test_a_name_that_nobody_knows_is_a_dead_host(net: Net, authority: trustme.CA) -> None:
+async def test_a_name_that_does_not_resolve_is_a_dead_host(net: Net, authority: trustme.CA) -> None:
     """`.invalid` never resolves; asked of the system's own resolver."""
     async with AvatarSource(frozenset({"cdn.invalid"}), net.trust) as source:
         assert (await refusal(source, "https://cdn.invalid/a"))[0] is Reason.AVATAR_UNAVAILABLE
@@ -547,7 +547,7 @@ async def test_a_name_that_nobody_knows_is_a_dead_host(net: Net, authority: trus
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
-async def test_a_host_that_says_it_is_unwell_is_left_alone(net: Net, status: int) -> None:
+async def test_a_host_that_answers_with_a_server_error_is_left_alone(net: Net, status: int) -> None:
     net.cdn.answers |= {"/a": response(status), "/b": response(body=PNG)}
     source = await net.source()
     assert await refusal(source, f"{net.url}/a") == (Reason.AVATAR_UNAVAILABLE, str(status))
@@ -578,7 +578,7 @@ async def test_a_pause_is_that_of_the_host_that_failed(net: Net) -> None:
     assert isinstance(await source.fetch(f"{net.url}/b"), Image)
 
 
-async def test_only_so_many_images_are_in_memory_at_once(net: Net) -> None:
+async def test_the_number_of_images_in_memory_is_limited(net: Net) -> None:
     """A batch may hold a hundred."""
     now = most = 0
 

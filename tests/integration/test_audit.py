@@ -161,7 +161,7 @@ def test_each_kind_of_drift_is_found_and_nothing_is_changed(drifted: Drifted, te
     tell(f"found: {', '.join(sorted(drift['kind'] for drift in found.values()))}")
 
 
-def test_what_a_person_sees(drifted: Drifted, tell: Tell) -> None:
+def test_the_table_says_what_each_drift_means_and_what_a_repair_does(drifted: Drifted, tell: Tell) -> None:
     """A line for each, then a table that says what it means and what --repair would do; nobody's id in the log."""
     done = drifted.audit("--repair", "--dry-run")
     assert done.returncode == 1
@@ -191,7 +191,7 @@ def test_an_interrupted_repair_goes_on_where_it_stopped(drifted: Drifted) -> Non
     assert both - {first["user"]} == left.keys()
 
 
-def test_what_is_repaired_is_gone(drifted: Drifted, tell: Tell) -> None:
+def test_repaired_drift_is_not_found_again(drifted: Drifted, tell: Tell) -> None:
     """And is what the events say; exit code 0, then and in the second audit."""
     hand, users = drifted.hand, drifted.users
     stranger = hand.world.account(drifted.stranger)
@@ -237,7 +237,9 @@ def test_the_function_goes_on_from_the_repaired_records(drifted: Drifted) -> Non
         ({"DAPR_HTTP_PORT": "9"}, "no sidecar"),
     ],
 )
-def test_a_broken_world_ends_the_audit_with_3(drifted: Drifted, changes: dict[str, str], said: str) -> None:
+def test_a_dependency_failure_ends_the_audit_with_exit_code_3(
+    drifted: Drifted, changes: dict[str, str], said: str
+) -> None:
     """With what to do about it, and without a traceback."""
     done = drifted.audit(**changes)
     assert done.returncode == 3, done.stdout + done.stderr

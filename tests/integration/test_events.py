@@ -96,7 +96,9 @@ def test_a_late_event_changes_nothing(world: StackUnderTest) -> None:
     assert world.account(user)["displayname"] == "newer"  # type: ignore[index]
 
 
-def test_a_user_without_account_is_remembered_and_the_id_is_not_spoilt(world: StackUnderTest) -> None:
+def test_a_profile_of_a_user_without_account_is_not_written_and_the_account_can_be_created_later(
+    world: StackUnderTest,
+) -> None:
     """Synapse takes a profile for an unknown id, and can then never create the account."""
     user = new_user()
     event = profile(user, "Ada", 1)

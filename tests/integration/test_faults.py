@@ -79,7 +79,7 @@ def kafka_killed(world: StackUnderTest) -> None:
 
 
 @pytest.mark.parametrize("interrupt", [function_killed, function_terminated, daprd_killed, kafka_killed])
-def test_a_part_that_dies_in_the_middle_loses_nothing(
+def test_a_process_that_dies_while_events_flow_loses_nothing(
     world: StackUnderTest, tell: Tell, interrupt: Callable[[StackUnderTest], None]
 ) -> None:
     work = Work(world)

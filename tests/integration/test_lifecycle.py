@@ -104,7 +104,7 @@ def mxid_of_admin(world: StackUnderTest) -> str:
     return world.environment["MATRIX_SERVICE_USER"]
 
 
-def test_a_cdn_that_is_down_stops_nobody(living: StackUnderTest, cdn: tuple[Cdn, Path]) -> None:
+def test_a_cdn_that_is_down_delays_no_name_and_no_deletion(living: StackUnderTest, cdn: tuple[Cdn, Path]) -> None:
     """Names and deletions go on; the image comes with a replay."""
     ada, bob = new_user(), new_user()
     living.create(ada, bob)
@@ -119,7 +119,7 @@ def test_a_cdn_that_is_down_stops_nobody(living: StackUnderTest, cdn: tuple[Cdn,
     assert letter.reason == "avatar_unavailable"
 
 
-def test_an_erased_person_has_left_twenty_rooms(living: StackUnderTest, tell: Tell) -> None:
+def test_an_erased_user_has_left_twenty_rooms(living: StackUnderTest, tell: Tell) -> None:
     """A name that was written just before queues a join for each room, which may run after the leave."""
     user = new_user()
     living.create(user)
@@ -197,7 +197,7 @@ def test_a_locked_or_suspended_account_is_kept_in_step(living: StackUnderTest, h
     assert living.account(user)["erased"]  # type: ignore[index]
 
 
-def test_an_account_that_somebody_else_reactivated_is_ended_again(living: StackUnderTest) -> None:
+def test_an_account_that_another_client_reactivated_is_deactivated_again(living: StackUnderTest) -> None:
     user = new_user()
     living.create(user)
     living.in_turn(profile(user, "Ada", 1), deleted(user))

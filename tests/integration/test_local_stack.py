@@ -107,7 +107,7 @@ def test_a_process_outlives_its_parent_but_not_the_stop(server: Server, tmp_path
     assert session_of(parent) == []
 
 
-def test_a_stranger_with_the_recorded_pid_is_left_alone(server: Server, tmp_path: Path) -> None:
+def test_another_process_with_the_recorded_pid_is_left_alone(server: Server, tmp_path: Path) -> None:
     """A pid file that outlived a crash may name a pid that the system has given away since."""
     server.start(ENDLESS)
     pid, started, boot = (tmp_path / "own.pid").read_text().split()

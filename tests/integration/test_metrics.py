@@ -5,7 +5,7 @@ from tests.integration.stack import StackUnderTest
 from tests.support.metrics_page import shown
 
 
-def test_a_run_shows_in_the_metrics_and_its_people_do_not(world: StackUnderTest) -> None:
+def test_the_metrics_count_a_run_and_name_no_user(world: StackUnderTest) -> None:
     user, stranger = new_user(), new_user()
     world.create(user)
     before = shown(world)[1]

@@ -157,7 +157,7 @@ def told(world: StackUnderTest, command: str, *options: str) -> str:
     return done.stdout + done.stderr
 
 
-def test_the_life_was_a_rich_one(life: Life, tell: Tell) -> None:
+def test_every_outcome_and_log_event_occurred(life: Life, tell: Tell) -> None:
     """Else the tests below show nothing."""
     lines = [json.loads(line) for name, text in life.logs.items() if name.endswith("function.log")
              for line in text.splitlines()]  # fmt: skip

@@ -106,7 +106,7 @@ def running(world: StackUnderTest, folder: Path, authority: Path, **more: str) -
         other.stop()
 
 
-def test_what_is_mended_is_replayed_and_what_is_hopeless_stays(
+def test_events_whose_cause_is_fixed_are_replayed_and_the_others_stay(
     world: StackUnderTest, tmp_path: Path, tell: Tell
 ) -> None:
     """2,000 events, 60 broken in eight ways: look, mend the causes, replay by reason; nothing is lost."""
@@ -257,7 +257,7 @@ def test_a_dry_run_says_what_would_move_and_moves_nothing(world: StackUnderTest)
     assert one.event_id not in {record.headers["event_id"].decode() for record in world.records(REPLAY_TOPIC)}
 
 
-def test_at_most_so_many_are_replayed_and_the_rest_stay(world: StackUnderTest) -> None:
+def test_max_limits_how_many_letters_are_replayed(world: StackUnderTest) -> None:
     user = new_user()
     letters = [letter(user) for _ in range(5)]
     world.send(*letters)
@@ -286,7 +286,7 @@ def test_a_tool_can_end_its_sidecar(world: StackUnderTest, tmp_path: Path) -> No
         tool.sidecar.stop()
 
 
-def test_a_second_replay_is_refused_while_one_is_at_work(world: StackUnderTest, tmp_path: Path) -> None:
+def test_a_second_replay_is_refused_while_one_runs(world: StackUnderTest, tmp_path: Path) -> None:
     """Its letters would go out twice."""
     user = new_user()
     letters = [letter(user) for _ in range(40)]

@@ -32,7 +32,7 @@ def login(synapse: str, nova: Provider, person: str) -> str:
         return str(browser.post(f"{synapse}/_matrix/client/v3/login", json=body).raise_for_status().json()["user_id"])
 
 
-def test_the_first_login_lands_on_the_account_that_was_made_ahead(tmp_path: Path, tell: Tell) -> None:
+def test_the_first_login_lands_on_the_account_that_was_created_before_it(tmp_path: Path, tell: Tell) -> None:
     """With its name; without the event a login makes the account, as before."""
     with provider() as nova:
         stack = Stack.on_free_ports(tmp_path / "stack")

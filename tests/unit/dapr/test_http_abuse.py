@@ -376,12 +376,12 @@ HEAD = b"POST /events/identity HTTP/1.1\r\nhost: a\r\ndapr-api-token: " + APP_TO
     ],
     ids=["nothing", "a letter", "a header", "a body", "chunks", "a refused body", "a body unasked for", "a late body"],
 )
-async def test_a_caller_that_takes_its_time_is_let_go(said: bytes, more: bytes) -> None:
+async def test_a_slow_client_is_disconnected(said: bytes, more: bytes) -> None:
     async with served(function_app()) as (_, port):
         assert await drip(port, said, more) < 10
 
 
-async def test_slow_callers_keep_nobody_waiting_and_are_all_let_go() -> None:
+async def test_slow_clients_delay_no_batch_and_are_disconnected() -> None:
     async with world() as w:
         app = FastAPI()
         mount(app, settings_with(), w.health, Metrics(), lambda: w.processor)
@@ -458,7 +458,7 @@ NOISE: list[Any] = [
 
 
 @pytest.mark.parametrize("noise", NOISE, ids=lambda noise: repr(noise[-40:]))
-async def test_noise_on_the_wire_disturbs_nobody(noise: bytes) -> None:
+async def test_garbage_on_a_connection_disturbs_no_other_client(noise: bytes) -> None:
     async with served(function_app()) as (_, port), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(noise)
@@ -470,7 +470,7 @@ async def test_noise_on_the_wire_disturbs_nobody(noise: bytes) -> None:
         assert (await http.get(LIVE_ROUTE)).status_code == 200
 
 
-async def test_a_caller_that_resets_the_connection_disturbs_nobody() -> None:
+async def test_a_client_that_resets_the_connection_disturbs_no_other_client() -> None:
     async with served(function_app()) as (server, port), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
         with socket.create_connection(("127.0.0.1", port)) as rude:
             rude.sendall(HEAD + b"content-length: 99\r\n\r\n{")

@@ -1,0 +1,27 @@
+"""The deletion limit on the real servers, and the replay of what it held back."""
+
+from pathlib import Path
+
+from dev.identity_events import deleted, new_user
+from tests.integration.second_function import guarded
+from tests.integration.stack import StackUnderTest
+
+
+def test_deletions_over_the_limit_are_held_back_and_a_replay_applies_them(
+    world: StackUnderTest, tmp_path: Path
+) -> None:
+    """Loudly: in the readiness, the log and the dead letters."""
+    users = [new_user() for _ in range(5)]
+    world.create(*users)
+    events = [deleted(user) for user in users]
+    with guarded(world, tmp_path, MATRIX_MAX_DELETIONS_PER_HOUR="2") as other:
+        other.world.send(*events)
+        other.world.settle()
+        assert sum(other.world.account(user)["erased"] for user in users) == 2  # type: ignore[index]
+        reasons = [letter.reason for letter in other.world.letters(event.event_id for event in events)]
+        assert reasons == ["deletion_brake"] * 3
+        assert "deletion_brake" in other.world.function.ready_body()["brake"]
+        assert "deletion_brake" in {line["event"] for line in other.world.function.log_lines()}
+    assert world.tool("replay", "--yes", "--reason", "deletion_brake").returncode == 0
+    world.settle()
+    assert all(world.account(user)["erased"] for user in users)  # type: ignore[index]

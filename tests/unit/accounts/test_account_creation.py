@@ -1,0 +1,77 @@
+"""Accounts that are created before the first login."""
+
+import pytest
+
+from function.dapr.bulk_envelope import KafkaRecord
+from function.outcomes import Outcome, Reason
+from tests.support.events import ALICE, BOB, deletion, delivered, moment, profile
+from tests.support.harness import world
+
+pytestmark = pytest.mark.anyio
+
+FACE = "https://cdn.example/face.png"
+
+
+def created(user_id: str = ALICE, second: float = 0, username: str = "ally") -> KafkaRecord:
+    payload = {"user_id": user_id, "username": username, "created_at": moment(second), "email": "a@example.org"}
+    return delivered(payload, "identity.user.created")
+
+
+async def test_an_account_is_created_before_the_first_login() -> None:
+    """Tied to the person's identity, so that the login lands on it."""
+    async with world() as w:
+        assert await w.process(created(username="ally")) == [Outcome.APPLIED]
+        assert w.account()["displayname"] == "ally"
+        assert w.homeserver.identities == {("oidc-nova", ALICE): w.homeserver.mxid(ALICE)}
+
+
+async def test_a_profile_that_came_earlier_is_applied_at_creation() -> None:
+    async with world() as w:
+        w.avatars.images[FACE] = b"face"
+        assert await w.process(profile(second=5, display_name="Ada", avatar_url=FACE)) == [Outcome.NO_ACCOUNT]
+        assert await w.process(created(second=1)) == [Outcome.APPLIED]
+        assert w.account()["displayname"] == "Ada"
+        assert w.account()["avatar_url"] in w.homeserver.media
+
+
+async def test_an_existing_account_is_left_unchanged() -> None:
+    async with world(ALICE) as w:
+        before = dict(w.account())
+        assert await w.process(created()) == [Outcome.UNCHANGED]
+        assert w.account() == before
+        assert w.homeserver.calls("PUT") == []
+
+
+async def test_a_created_event_after_a_deletion_creates_no_account() -> None:
+    """Late, or a replay."""
+    async with world() as w:
+        await w.process(deletion(second=2))
+        assert await w.process(created(second=1)) == [Outcome.STALE]
+        assert w.homeserver.mxid(ALICE) not in w.homeserver.accounts
+
+
+async def test_an_identity_of_another_account_is_a_dead_letter_with_both() -> None:
+    """Only a person can tell whose it is."""
+    async with world(BOB) as w:
+        w.homeserver.identities["oidc-nova", ALICE] = w.homeserver.mxid(BOB)
+        assert await w.process(created()) == [Outcome.DEAD_LETTER]
+        [letter] = w.letters.letters
+        assert letter.reason is Reason.EXTERNAL_ID_TAKEN
+        assert letter.ids == f"{w.homeserver.mxid(ALICE)} {w.homeserver.mxid(BOB)}"
+        assert ALICE not in letter.detail
+
+
+async def test_no_account_is_created_unless_the_setting_is_on() -> None:
+    """MATRIX_PRECREATE_USERS is off by default."""
+    async with world(precreate=False) as w:
+        assert await w.process(created(), profile(second=1)) == [Outcome.IGNORED, Outcome.NO_ACCOUNT]
+        assert w.homeserver.mxid(ALICE) not in w.homeserver.accounts
+
+
+async def test_a_creation_that_synapse_forbids_is_a_dead_letter() -> None:
+    """Under an authentication service accounts can't be made over this API: that must not stop the flow."""
+    async with world(BOB) as w:
+        w.homeserver.forbidden_creations = True
+        assert await w.process(created(), profile(BOB)) == [Outcome.DEAD_LETTER, Outcome.APPLIED]
+        assert w.letters.reasons == [Reason.SYNAPSE_REFUSED]
+        assert w.health.failure is None

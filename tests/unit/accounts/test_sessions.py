@@ -1,0 +1,46 @@
+"""A changed password ends the sessions of the old one."""
+
+import pytest
+
+from function.dapr.bulk_envelope import KafkaRecord
+from function.outcomes import Outcome
+from tests.support.events import ALICE, delivered, moment, profile
+from tests.support.harness import world
+
+pytestmark = pytest.mark.anyio
+
+
+def password(user_id: str = ALICE, second: float = 0, *, ends: bool = True) -> KafkaRecord:
+    payload = {"user_id": user_id, "changed_at": moment(second), "invalidate_all_sessions": ends}
+    return delivered(payload, "identity.user.password_changed")
+
+
+async def test_a_changed_password_ends_every_session() -> None:
+    async with world(ALICE) as w:
+        w.homeserver.devices[w.homeserver.mxid(ALICE)] = ["PHONE", "LAPTOP"]
+        assert await w.process(password()) == [Outcome.APPLIED]
+        assert w.homeserver.devices[w.homeserver.mxid(ALICE)] == []
+
+
+async def test_neither_a_redelivery_nor_an_old_replay_ends_a_new_session() -> None:
+    """The person has logged in with the new password."""
+    async with world(ALICE) as w:
+        w.homeserver.devices[w.homeserver.mxid(ALICE)] = ["PHONE"]
+        await w.process(password(second=5))
+        w.homeserver.devices[w.homeserver.mxid(ALICE)] = ["NEW"]
+        assert await w.process(password(second=5), password(second=1)) == [Outcome.UNCHANGED, Outcome.STALE]
+        assert w.homeserver.devices[w.homeserver.mxid(ALICE)] == ["NEW"]
+
+
+async def test_a_password_that_was_changed_before_the_first_login_ends_nothing_later() -> None:
+    async with world() as w:
+        assert await w.process(password()) == [Outcome.NO_ACCOUNT]
+        w.login(ALICE)
+        w.homeserver.devices[w.homeserver.mxid(ALICE)] = ["FIRST"]
+        await w.process(profile(second=9))
+        assert w.homeserver.devices[w.homeserver.mxid(ALICE)] == ["FIRST"]
+
+
+async def test_a_changed_password_that_ends_no_session_is_ignored() -> None:
+    async with world(ALICE) as w:
+        assert await w.process(password(ends=False)) == [Outcome.IGNORED]
