@@ -7,6 +7,8 @@ import pytest
 from dev.stack import Stack
 from tests.integration.stack import StackUnderTest
 
+TOLD = "told"  # the property of a report under which its lines travel
+
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
@@ -25,11 +27,19 @@ def world(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
 
 
 @pytest.fixture
-def tell(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
-    """Prints a line that is seen in every run: the counts of a fault test."""
+def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Keeps a line for the end of the run, where every run shows it: the counts of a fault test."""
 
     def say(line: str) -> None:
-        with capsys.disabled():
-            print(f"\n  {line}")
+        record_property(TOLD, line)
 
     return say
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Prints what the tests told; a worker of pytest-xdist has no terminal, so the lines travel with its reports."""
+    for report in (report for reports in terminalreporter.stats.values() for report in reports):
+        lines = [str(line) for name, line in getattr(report, "user_properties", ()) if name == TOLD]
+        if lines and report.when == "call":
+            terminalreporter.section(report.nodeid.rpartition("::")[2], sep="-")
+            terminalreporter.write("\n".join(lines) + "\n")
