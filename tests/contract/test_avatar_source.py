@@ -112,7 +112,7 @@ async def net(authority: trustme.CA) -> AsyncIterator[Net]:
     tls = certified(authority, HOST, "other.example", INSIDE)
     async with both(INTERNET, INSIDE, tls) as (cdn, inside), AsyncExitStack() as stack:
         yield Net(cdn, trusting(authority), stack)
-        assert inside.connections == 0, "whatever a test did, nobody connected there"
+        assert inside.connections == 0, "whatever a test did, no connection was made inside"
 
 
 @pytest.mark.parametrize("name", IMAGES)
@@ -131,7 +131,7 @@ async def test_a_host_learns_nothing_but_the_address(net: Net) -> None:
     net.cdn.answers["/a?size=2"] = response(body=PNG, Set_Cookie="seen=yes; Path=/")
     source = await net.source()
     for _ in range(2):
-        await source.fetch(f"{net.url}/a?size=2#somebody")
+        await source.fetch(f"{net.url}/a?size=2#fragment")
     assert net.cdn.requests[0] == net.cdn.requests[1]
     assert net.cdn.requests[0] == {
         "path": "/a?size=2",
@@ -384,7 +384,7 @@ async def test_of_several_addresses_only_permitted_ones_are_tried(net: Net, answ
 
 async def test_nothing_inside_is_tried_when_the_address_before_it_fails(net: Net) -> None:
     """A public address that refuses, a loopback one as the second choice: the happy-eyeballs way in."""
-    net.resolver.answers = [["127.0.0.3", INSIDE, "::ffff:127.0.0.1"]]  # nobody listens on 127.0.0.3
+    net.resolver.answers = [["127.0.0.3", INSIDE, "::ffff:127.0.0.1"]]  # no server listens on 127.0.0.3
     reason, _ = await net.refusal(permitted=lambda address: str(address) == "127.0.0.3")
     assert reason in {Reason.AVATAR_ADDRESS_REFUSED, Reason.AVATAR_UNAVAILABLE}
 
@@ -461,7 +461,7 @@ async def test_a_host_that_talks_nonsense_has_no_image(net: Net, answer: Any) ->
 
 @pytest.mark.parametrize("status", [204, 206, 300, 304, 400, 401, 403, 404, 410, 451])
 async def test_an_answer_without_the_image_is_not_found(net: Net, status: int) -> None:
-    """A 304 too, when nobody asked for it."""
+    """Also a 304 to a request without conditions."""
     net.cdn.answers["/a"] = response(status)
     assert await net.refusal() == (Reason.AVATAR_NOT_FOUND, str(status))
 
@@ -566,7 +566,7 @@ async def test_one_image_that_fails_takes_no_other_with_it(net: Net, answer: byt
 
 
 async def test_a_pause_is_that_of_the_host_that_failed(net: Net) -> None:
-    """Not of the one that redirects to it, nor of any other."""
+    """Neither the redirecting host nor any other is paused."""
     net.cdn.answers |= {
         "/a": moved(f"https://other.example:{net.cdn.port}/a2"),
         "/a2": response(503),
@@ -598,20 +598,20 @@ async def test_the_number_of_images_in_memory_is_limited(net: Net) -> None:
     assert 1 < most <= IN_FLIGHT
 
 
-SECRET = "somebody"
+SECRET = "someperson"
 
 
 @pytest.mark.parametrize(
     "answer",
     [
-        response(404, body=b"no somebody here", ETag=SECRET),
+        response(404, body=b"no someperson here", ETag=SECRET),
         response(503),
-        response(body=b"somebody"),
+        response(body=b"someperson"),
         response(body=PNG, Content_Length="900"),
-        moved("https://somebody.example/somebody"),
-        moved("https://somebody:somebody@cdn.example/somebody"),
-        moved("https://cdn.example:somebody/"),
-        b"HTTP/1.1 200 somebody\r\nsomebody\r\n\r\n",
+        moved("https://someperson.example/someperson"),
+        moved("https://someperson:someperson@cdn.example/someperson"),
+        moved("https://cdn.example:someperson/"),
+        b"HTTP/1.1 200 someperson\r\nsomeperson\r\n\r\n",
         drip,
     ],
 )

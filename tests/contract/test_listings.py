@@ -39,7 +39,7 @@ async def every_upload(homeserver: Homeserver, size: int = 3) -> list[Media]:
 
 
 async def test_the_pages_hold_each_account_once(homeserver: Homeserver) -> None:
-    """Nobody is skipped where one page ends and the next begins."""
+    """No account is skipped where one page ends and the next begins."""
     users = [str(uuid.uuid4()) for _ in range(10)]
     for user in users:
         await homeserver.create(user)
@@ -126,7 +126,7 @@ async def test_other_uploads_are_not_ours(homeserver: Homeserver, user: str) -> 
 async def test_a_person_who_joins_after_the_deactivation_leaves_with_the_next(
     homeserver: Homeserver, user: str
 ) -> None:
-    """How rooms are left behind, and what mends it."""
+    """How an account stays in rooms, and what makes it leave them."""
     await homeserver.create(user)
     await homeserver.synapse.deactivate(user, erase=False)
     await homeserver.join_a_room(user)

@@ -24,18 +24,18 @@ async def refusal(synapse: Synapse) -> Reason:
 
 
 async def test_an_unknown_account_is_none(homeserver: Homeserver, user: str) -> None:
-    """Not knowing somebody is an answer, not a failure."""
+    """A missing account is an answer, not a failure."""
     assert await homeserver.synapse.account(user) is None
 
 
 async def test_a_new_account_is_active_and_has_its_name(homeserver: Homeserver, user: str) -> None:
     """The plan compares with these four facts."""
-    await homeserver.create(user, "Somebody")
-    assert await homeserver.synapse.account(user) == Account(display_name="Somebody")
+    await homeserver.create(user, "Some One")
+    assert await homeserver.synapse.account(user) == Account(display_name="Some One")
 
 
 async def test_deactivating_an_unknown_account_says_that_there_is_none(homeserver: Homeserver, user: str) -> None:
-    """A deletion of somebody who never logged in is no error."""
+    """Deleting a user who never logged in is no error."""
     assert await homeserver.synapse.deactivate(user, erase=True) is False
     assert await homeserver.raw_account(user) is None
 
@@ -97,11 +97,11 @@ async def test_a_profile_is_set_and_unset(homeserver: Homeserver, user: str) -> 
 
 async def test_writing_the_profile_of_an_unknown_account_spoils_its_id(homeserver: Homeserver, user: str) -> None:
     """The trap for which a profile is never written before the account was seen: the answer does not tell."""
-    await homeserver.synapse.set_display_name(user, "Nobody")
+    await homeserver.synapse.set_display_name(user, "No One")
     assert await homeserver.raw_account(user) is None
     answer = await homeserver.http.put(
         f"/_synapse/admin/v2/users/{homeserver.synapse.mxid(user)}",
-        json={"displayname": "Somebody"},
+        json={"displayname": "Some One"},
         headers={"Authorization": f"Bearer {homeserver.token}"},
     )
     assert answer.status_code == 500
@@ -166,7 +166,7 @@ async def test_a_token_that_is_no_admins_makes_everything_wait(homeserver: Homes
     synapse = homeserver.with_tokens(FakeTokens(await homeserver.plain_token()))
     assert await refusal(synapse) is Reason.TOKEN_REFUSED
     with pytest.raises(TryAgain) as caught:
-        await synapse.set_display_name(user, "Somebody Else")
+        await synapse.set_display_name(user, "Another Name")
     assert caught.value.reason is Reason.TOKEN_REFUSED
     assert await homeserver.synapse.account(user) == Account(display_name="First Name")
 

@@ -60,7 +60,7 @@ class Guarded:
 
 @contextmanager
 def guarded(world: StackUnderTest, folder: Path, token: str = "", **more: str) -> Iterator[Guarded]:
-    """In place of the session's function, since they are of one consumer group."""
+    """Replaces the session's function, since both are in one consumer group."""
     world.settle()
     world.stop()
     other = Guarded(world, folder, token or world.stack.synapse.token, more)

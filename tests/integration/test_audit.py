@@ -31,7 +31,7 @@ COMMAND = [sys.executable, "-m", "function", "audit"]
 
 @dataclass(frozen=True)
 class Hand:
-    """What an admin, or another service, does beside the function."""
+    """Changes that an admin or another service makes while the function runs."""
 
     world: StackUnderTest
 
@@ -88,13 +88,13 @@ class Hand:
 
 @dataclass(frozen=True)
 class Drifted:
-    """Users by the drift that they have; `fine` is in step, `stranger` has no record and an odd account."""
+    """Users by their drift. `fine` is in step; `unknown` has no record, and an account that is deactivated and in a room."""
 
     hand: Hand
     users: dict[Kind, str]
     images: dict[Kind, str]
     fine: str
-    stranger: str
+    unknown: str
     start: str
 
     def audit(self, *options: str, **changes: str) -> subprocess.CompletedProcess[str]:
@@ -105,14 +105,14 @@ class Drifted:
     def found(self, done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, str]]:
         """The drift of our users, by user."""
         drifts = [json.loads(line).get("drift") for line in done.stdout.splitlines()]
-        ours = {mxid(user) for user in (*self.users.values(), self.fine, self.stranger)}
+        ours = {mxid(user) for user in (*self.users.values(), self.fine, self.unknown)}
         return {drift["user"]: drift for drift in drifts if drift and drift["user"] in ours}
 
     def expected(self) -> dict[str, str]:
         return {mxid(user): kind.value for kind, user in self.users.items()}
 
     def accounts(self) -> dict[str, object]:
-        return {u: self.hand.world.account(u) for u in (*self.users.values(), self.fine, self.stranger)}
+        return {u: self.hand.world.account(u) for u in (*self.users.values(), self.fine, self.unknown)}
 
 
 @pytest.fixture(scope="module")
@@ -120,9 +120,9 @@ def drifted(world: StackUnderTest) -> Drifted:
     hand = Hand(world)
     start = f"accounts:{hand.newest()}"
     users = {kind: new_user() for kind in Kind}
-    fine, stranger = new_user(), new_user()
+    fine, unknown = new_user(), new_user()
     made_later = users[Kind.ACTIVE]
-    world.create(*(set(users.values()) - {made_later}), fine, stranger)
+    world.create(*(set(users.values()) - {made_later}), fine, unknown)
     erased = [users[kind] for kind in (Kind.REACTIVATED, Kind.NOT_ERASED, Kind.PERSONAL_DATA, Kind.LEFTOVER_MEDIA)]
     named = [users[kind] for kind in (Kind.DISPLAY_NAME, Kind.AVATAR)]
     face = hand.upload(users[Kind.AVATAR])
@@ -139,16 +139,16 @@ def drifted(world: StackUnderTest) -> Drifted:
     hand.join(users[Kind.IN_ROOMS], 3)
     hand.change(users[Kind.DISPLAY_NAME], displayname="Mallory")
     hand.change(users[Kind.AVATAR], avatar_url="mxc://staging.nova.app/another")
-    hand.deactivate(stranger)
-    hand.join(stranger, 1)
+    hand.deactivate(unknown)
+    hand.join(unknown, 1)
     images = {kind: hand.upload(users[kind]) for kind in (Kind.LEFTOVER_MEDIA, Kind.ORPHANED_MEDIA)}
     hand.edit_record(users[Kind.LEFTOVER_MEDIA], uploads=[images[Kind.LEFTOVER_MEDIA]])
     hand.edit_record(users[Kind.AVATAR], uploads=[face])
-    return Drifted(hand, users, images, fine, stranger, start)
+    return Drifted(hand, users, images, fine, unknown, start)
 
 
 def test_each_kind_of_drift_is_found_and_nothing_is_changed(drifted: Drifted, tell: Tell) -> None:
-    """Beside a function at work. What is in step and what has no record is not drift."""
+    """The function runs at the same time. Accounts in step and accounts without a record are not drift."""
     before = drifted.accounts()
     done = drifted.audit("--json")
     assert done.returncode == 1, done.stderr
@@ -162,7 +162,7 @@ def test_each_kind_of_drift_is_found_and_nothing_is_changed(drifted: Drifted, te
 
 
 def test_the_table_says_what_each_drift_means_and_what_a_repair_does(drifted: Drifted, tell: Tell) -> None:
-    """A line for each, then a table that says what it means and what --repair would do; nobody's id in the log."""
+    """A line for each, then a table that says what it means and what --repair would do; no user id is logged."""
     done = drifted.audit("--repair", "--dry-run")
     assert done.returncode == 1
     for kind, user in drifted.users.items():
@@ -194,7 +194,7 @@ def test_an_interrupted_repair_goes_on_where_it_stopped(drifted: Drifted) -> Non
 def test_repaired_drift_is_not_found_again(drifted: Drifted, tell: Tell) -> None:
     """And is what the events say; exit code 0, then and in the second audit."""
     hand, users = drifted.hand, drifted.users
-    stranger = hand.world.account(drifted.stranger)
+    unknown = hand.world.account(drifted.unknown)
     done = drifted.audit("--repair", "--yes", "--rate", "0", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     assert {drift["result"] for drift in drifted.found(done).values()} == {"repaired"}
@@ -207,8 +207,8 @@ def test_repaired_drift_is_not_found_again(drifted: Drifted, tell: Tell) -> None
     assert account(users[Kind.DISPLAY_NAME])["displayname"] == "Ada"  # type: ignore[index]
     assert account(users[Kind.AVATAR])["avatar_url"] == account(drifted.fine)["avatar_url"]  # type: ignore[index]
     assert not any(hand.has_media(mxc) for mxc in drifted.images.values())
-    assert account(drifted.stranger) == stranger
-    assert hand.rooms(drifted.stranger) == 1
+    assert account(drifted.unknown) == unknown
+    assert hand.rooms(drifted.unknown) == 1
     wait_until(lambda: hand.rooms(users[Kind.IN_ROOMS]) == 0, "every room is left")
 
     again = drifted.audit("--json")

@@ -1,4 +1,4 @@
-"""The commands as a person runs them: `check` beside a running function, the README's example."""
+"""Runs the commands as a person does: `check` next to a running function, the README's example."""
 
 import os
 import re
@@ -36,7 +36,7 @@ def test_check_finds_everything_in_order(world: StackUnderTest) -> None:
         ({"SECRET_NAME": "another-secret"}, "secret_unavailable"),
         ({"STATE_STORE_NAME": "no-such-store"}, "state_unavailable"),
         ({"DAPR_HTTP_PORT": "9"}, "no sidecar yet"),
-        ({"MATRIX_SERVICE_USER": "@somebody:staging.nova.app"}, "does not own the token"),
+        ({"MATRIX_SERVICE_USER": "@another:staging.nova.app"}, "does not own the token"),
     ],
 )
 def test_check_names_what_is_wrong_and_what_to_do(world: StackUnderTest, changes: dict[str, str], said: str) -> None:

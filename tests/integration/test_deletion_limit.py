@@ -10,7 +10,7 @@ from tests.integration.stack import StackUnderTest
 def test_deletions_over_the_limit_are_held_back_and_a_replay_applies_them(
     world: StackUnderTest, tmp_path: Path
 ) -> None:
-    """Loudly: in the readiness, the log and the dead letters."""
+    """Readiness, log and dead letters show it."""
     users = [new_user() for _ in range(5)]
     world.create(*users)
     events = [deleted(user) for user in users]

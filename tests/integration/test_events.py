@@ -185,7 +185,7 @@ def test_poison_lies_in_the_dead_letters_byte_for_byte_and_what_follows_is_appli
 
 
 def test_a_forged_partition_header_does_not_hold_the_dead_letter_up(world: StackUnderTest) -> None:
-    """A header `partitionNumber` that no partition has makes Dapr refuse the publish for ever."""
+    """A header `partitionNumber` that no partition has makes Dapr refuse the publish every time."""
     user = new_user()
     poison = typed("identity.user.deleted", user, {})
     forged = {"partitionNumber": b"999", "__partition": b"999", "rawPayload": b"false", "bin": b"\xff\x00"}

@@ -1,4 +1,4 @@
-"""What breaks at night: Synapse, the function, daprd, the state store's neighbours. 200 events each, none lost."""
+"""Outages of Synapse, the function, daprd, Kafka and PostgreSQL: 200 events each, none lost."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -92,7 +92,7 @@ def test_a_process_that_dies_while_events_flow_loses_nothing(
 
 
 def test_a_wrong_token_from_daprd_is_refused_and_nothing_is_lost(world: StackUnderTest) -> None:
-    """daprd with another APP_API_TOKEN delivers to nobody; with the right one the same record is applied."""
+    """With a wrong APP_API_TOKEN every delivery of daprd is refused; with the right one the same record is applied."""
     user = new_user()
     world.create(user)
     world.sidecar.stop()

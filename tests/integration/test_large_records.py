@@ -1,4 +1,4 @@
-"""A batch of the largest records that Kafka takes by default, and one that is too large."""
+"""A batch of the largest records that Kafka takes by default, and a batch that is too large."""
 
 import json
 from collections.abc import Callable
@@ -14,7 +14,7 @@ COUNT = 100
 
 
 def test_a_hundred_of_the_largest_records_are_taken(world: StackUnderTest, tell: Callable[[str], None]) -> None:
-    """One that is refused would come for ever, and hold its partition up."""
+    """A refused batch would be redelivered without end and block its partition."""
     events = []
     for _ in range(COUNT):
         user = new_user()
@@ -33,7 +33,7 @@ def test_a_hundred_of_the_largest_records_are_taken(world: StackUnderTest, tell:
 def test_a_batch_that_is_too_large_waits_until_it_is_taken(
     world: StackUnderTest, tmp_path: Path, tell: Callable[[str], None]
 ) -> None:
-    """daprd takes a 413 for RETRY, though nobody reads what it sends: it acknowledges nothing and puts nothing aside."""
+    """daprd treats a 413 as RETRY although the body was not read: it commits nothing and dead-letters nothing."""
     users = [new_user() for _ in range(5)]
     world.create(*users)
     large = {"note": "x" * (RECORD - 1000)}
@@ -43,7 +43,7 @@ def test_a_batch_that_is_too_large_waits_until_it_is_taken(
     full = FunctionProcess(world.environment, tmp_path, "tests.integration.programs.overloaded")
     try:
         full.start()
-        wait_until(lambda: full.ready() is True, "ready, since nothing of this is the world's fault")
+        wait_until(lambda: full.ready() is True, "ready, since no dependency fails")
         world.send(*events)
         wait_until(lambda: refused(world, "too_large") >= 3, "the same batch a third time")
         assert world.lag() == len(events)

@@ -1,4 +1,4 @@
-"""The local stack itself: beside another, kept when it runs, gone when it is stopped. Nothing about the function."""
+"""The local stack itself: runs next to another one, is kept while it runs, and is gone when stopped."""
 
 import os
 import socket
@@ -18,7 +18,7 @@ ENDLESS = [sys.executable, "-c", "import signal; signal.pause()"]
 
 @pytest.fixture
 def taken() -> Iterator[int]:
-    """A port on which somebody else listens."""
+    """A port on which another process listens."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
         yield port

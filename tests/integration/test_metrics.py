@@ -6,11 +6,11 @@ from tests.support.metrics_page import shown
 
 
 def test_the_metrics_count_a_run_and_name_no_user(world: StackUnderTest) -> None:
-    user, stranger = new_user(), new_user()
+    user, unknown = new_user(), new_user()
     world.create(user)
     before = shown(world)[1]
     world.send(
-        profile(user, "Ada Lovelace"), profile(stranger, "nobody"), ProducerRecord(user, b"not json"), deleted(user)
+        profile(user, "Ada Lovelace"), profile(unknown, "no account"), ProducerRecord(user, b"not json"), deleted(user)
     )
     world.settle()
     text, after = shown(world)
@@ -25,5 +25,5 @@ def test_the_metrics_count_a_run_and_name_no_user(world: StackUnderTest) -> None
     assert 0 <= grown["event_age_seconds_sum{}"] < 60
     assert all(value == 1 for name, value in after.items() if name.startswith("ready{"))
     assert (after["consuming{}"], after["deletion_limit{}"]) == (1, 0)
-    for word in (user, stranger, "Lovelace", "staging.nova.app", "http"):
+    for word in (user, unknown, "Lovelace", "staging.nova.app", "http"):
         assert word not in text

@@ -37,7 +37,7 @@ WRONG_TOKEN = f"{MARK}-wrong-token"
 
 @dataclass
 class Life:
-    """What happened, and all that nobody may read of it."""
+    """What happened, and the personal data in it that may appear nowhere."""
 
     world: StackUnderTest
     collector: Collector
@@ -99,7 +99,7 @@ def live(life: Life) -> None:
         profile(ada, f"{MARK} long" * 99, 4),
         profile(ada, f"{MARK} nul\0", 5),
         created(bob, f"{MARK}bob"),
-        profile(carol, f"{MARK} nobody", 1),
+        profile(carol, f"{MARK} no account", 1),
         password_changed(ada, 6),
     )
     headers = {"event_type": b"identity.user.deleted", "event_id": f"{MARK} with blanks".encode()}

@@ -29,5 +29,5 @@ def test_a_rate_limited_admin_applies_every_event_in_the_end(world: StackUnderTe
         assert world.account(user)["displayname"] == "name 15"  # type: ignore[index]
     assert refused > 0
     # A look at each user and a write for each change, and again what was limited: a limited write was applied all the
-    # same, but nobody can know.
+    # same, but the function cannot know that.
     assert sum(map(len, calls.values())) <= 20 + 300 + refused

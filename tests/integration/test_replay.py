@@ -33,12 +33,12 @@ DELETED, UPDATED = "identity.user.deleted", "identity.user.profile_updated"
 
 
 class Drill:
-    """1,940 good events for 100 users, of which most change nothing, and 60 broken ones: 24 whose cause can be mended,
+    """1,940 good events for 100 users, of which most change nothing, and 60 broken ones: 24 whose cause can be fixed,
     36 that are hopeless."""
 
     def __init__(self, image: str) -> None:
         self.users = [new_user() for _ in range(100)]
-        self.unlucky = [new_user() for _ in range(8)]  # Synapse fails on these, until it is mended
+        self.unlucky = [new_user() for _ in range(8)]  # Synapse fails on these until it is fixed
         self.pictured = [new_user() for _ in range(8)]  # their images' host is not allowed yet
         self.doomed = [new_user() for _ in range(8)]  # a bulk job deletes these; the brake is on
         rounds = range(1, 20)
@@ -79,7 +79,7 @@ def _raw(user: str, value: bytes, kind: str) -> ProducerRecord:
 
 @contextmanager
 def broken_for(stack: Stack, users: list[str]) -> Iterator[None]:
-    """Synapse's database refuses the users' changes: 500 for them, while all is well for others."""
+    """Synapse's database refuses the users' changes: 500 for them, while other users work."""
     bare = ", ".join(f"'nova-{user}'" for user in users)
     database = sqlite3.connect(stack.folder / "synapse" / "homeserver.db", timeout=30)
     database.executescript(f"""
@@ -109,7 +109,7 @@ def running(world: StackUnderTest, folder: Path, authority: Path, **more: str) -
 def test_events_whose_cause_is_fixed_are_replayed_and_the_others_stay(
     world: StackUnderTest, tmp_path: Path, tell: Tell
 ) -> None:
-    """2,000 events, 60 broken in eight ways: look, mend the causes, replay by reason; nothing is lost."""
+    """2,000 events, 60 broken in eight ways: list, fix the causes, replay by reason; nothing is lost."""
     world.settle()
     world.stop()
     try:
@@ -139,12 +139,12 @@ def _drill(world: StackUnderTest, folder: Path, host: str, authority: Path, cdn:
         assert len({letter["reason"] for letter in listed}) == 8
         told = before.outcomes(drill.sent)
 
-    mended = {"AVATAR_ALLOWED_HOSTS": host, "MATRIX_MAX_DELETIONS_PER_HOUR": "0"}
-    with running(world, folder / "after", authority, **mended) as after:
+    fixed = {"AVATAR_ALLOWED_HOSTS": host, "MATRIX_MAX_DELETIONS_PER_HOUR": "0"}
+    with running(world, folder / "after", authority, **fixed) as after:
         reasons = ("synapse_error", "avatar_host_not_allowed", "deletion_limit")
         done = world.tool("replay", "--yes", *(word for reason in reasons for word in ("--reason", reason)))
         assert done.returncode == 0, done.stdout + done.stderr
-        tell(f"causes mended, replayed: {'; '.join(line.strip() for line in done.stdout.splitlines())}")
+        tell(f"causes fixed, replayed: {'; '.join(line.strip() for line in done.stdout.splitlines())}")
         after.settle()
         replayed = after.outcomes(drill.healable)
 
@@ -347,7 +347,7 @@ def test_the_main_topic_is_replayed_from_a_time_and_stays_as_it_is(world: StackU
 def test_each_app_publishes_only_where_it_may(
     world: StackUnderTest, tmp_path: Path, command: str, pubsub: str, allowed: set[str]
 ) -> None:
-    """Only the replay tool reaches the replay topic, and nobody the main one."""
+    """Only the replay tool may publish to the replay topic, and no app to the main one."""
     sidecar = Tool(world.environment, tmp_path, command).sidecar if command else world.sidecar
     if command:
         sidecar.start()
@@ -359,7 +359,7 @@ def test_each_app_publishes_only_where_it_may(
 
 
 def _publishes(sidecar: Sidecar, pubsub: str, topic: str) -> bool:
-    """Tries with a record that every reader ignores: a type that is nobody's."""
+    """Publishes a record of an unknown type, which every reader ignores."""
     metadata = {"rawPayload": "true", "event_type": "tests.scope"}
     request = api_v1.PublishEventRequest(pubsub_name=pubsub, topic=topic, data=b"{}", metadata=metadata)
     with grpc.insecure_channel(f"127.0.0.1:{sidecar.environment['DAPR_GRPC_PORT']}") as channel:

@@ -16,7 +16,7 @@ from tests.manifests.rules.names import APP, CONFIG_MAP, NAMESPACE, secrets_of, 
 
 
 def created() -> set[tuple[str, str]]:
-    """Every Secret and key that the page has somebody create."""
+    """Every Secret and key that the page says to create."""
     found = set()
     for script in scripts("7. Secrets"):
         for command in script.replace("\\\n", " ").splitlines():

@@ -40,7 +40,7 @@ def changed(variant: str, path: Path, change: Callable[[Any, Any], None]) -> Man
     return Manifests(documents)
 
 
-def spoil(holder: Any, key: Any) -> None:
+def corrupt(holder: Any, key: Any) -> None:
     value = holder[key]
     holder[key] = not value if isinstance(value, bool) else value * 1000 + 1 if isinstance(value, int) else f"{value}x"
 
@@ -60,7 +60,7 @@ def test_the_rule_holds(rule: Rule, variant: str) -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("change", [spoil, drop])
+@pytest.mark.parametrize("change", [corrupt, drop])
 def test_a_rule_notices_whatever_is_changed(change: Callable[[Any, Any], None], variant: str) -> None:
     unnoticed = [shown(path) for path in places(variant) if not any(problems(changed(variant, path, change)))]
     assert unnoticed == []
@@ -94,10 +94,10 @@ def test_a_value_that_the_injector_would_ignore_is_found(name: str, value: objec
     assert any(name in problem for problem in problems(manifests))
 
 
-def problems_of_staging(spoil_members: Callable[[list[Any]], object]) -> list[str]:
-    """What the rules say after `spoil_members`, which gets all documents."""
+def problems_of_staging(break_members: Callable[[list[Any]], object]) -> list[str]:
+    """What the rules say after `break_members`, which gets all documents."""
     documents = render("staging").documents
-    spoil_members(documents)
+    break_members(documents)
     return list(problems(Manifests(documents)))
 
 
@@ -141,7 +141,7 @@ def test_a_member_of_the_group_that_others_may_use_is_found() -> None:
 
 
 def test_liveness_never_asks_for_readiness() -> None:
-    """Restarting every pod does not mend Synapse."""
+    """Restarting every pod does not repair Synapse."""
     manifests = render("staging")
     manifests.container["livenessProbe"]["httpGet"]["path"] = "/health/ready"
     assert any("liveness" in problem for problem in problems(manifests))
@@ -152,7 +152,7 @@ def test_both_environments_are_there() -> None:
 
 
 def test_every_file_is_part_of_some_variant() -> None:
-    """A manifest that no kustomization names is never applied, and nobody notices."""
+    """A manifest that no kustomization names is never applied, and no error says so."""
     named = set()
     for kustomization in K8S.rglob("kustomization.yaml"):
         named.add(kustomization.resolve())

@@ -13,12 +13,12 @@ from tests.monitoring.queries import known, misspelt, named
 CASES: list[dict[str, Any]] = yaml.safe_load(TESTS.read_text())["tests"]
 ALERTS: list[dict[str, Any]] = [rule for group in rules()["groups"] for rule in group["rules"]]
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
-PLACEHOLDER = "https://docs.example/matrix-account-sync/runbook.md"  # where nobody's copy of the page is
+PLACEHOLDER = "https://docs.example/matrix-account-sync/runbook.md"  # replaced by docs/deploy.md
 
 
 def test_each_alert_fires_when_it_should_and_only_then() -> None:
-    well, said = judge(rules(), TESTS.read_text())
-    assert well, said
+    passed, said = judge(rules(), TESTS.read_text())
+    assert passed, said
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
@@ -36,8 +36,8 @@ def test_with_links_and_hours_of_ones_own_each_alert_fires_as_before() -> None:
     """As docs/deploy.md sets them. The tests' day is a Thursday."""
     alerts = adapted("staging").one("PrometheusRule")
     page = alerts["metadata"]["annotations"]["runbook"]
-    well, said = judge(alerts["spec"], TESTS.read_text().replace(PLACEHOLDER, page))
-    assert well, said
+    passed, said = judge(alerts["spec"], TESTS.read_text().replace(PLACEHOLDER, page))
+    assert passed, said
 
 
 @pytest.mark.parametrize("alert", [alert["alert"] for alert in ALERTS])
@@ -46,8 +46,8 @@ def test_the_tests_notice_an_alert_that_never_fires(alert: str) -> None:
     for rule in broken["groups"][0]["rules"]:
         if rule["alert"] == alert:
             rule["expr"] = "vector(0) > 1"
-    well, said = judge(broken, TESTS.read_text())
-    assert not well
+    passed, said = judge(broken, TESTS.read_text())
+    assert not passed
     assert alert in said
 
 

@@ -1,4 +1,4 @@
-"""The committed dashboard is the one that the code makes, and its queries are ones that Prometheus understands."""
+"""The committed dashboard is what the code writes, and Prometheus understands each of its queries."""
 
 import json
 from typing import Any

@@ -158,7 +158,7 @@ async def test_a_batch_before_the_start_is_done_is_answered_retry() -> None:
     ids=str,
 )
 async def test_an_entry_that_cannot_be_read_waits_and_the_others_go_on(bad: dict[str, Any]) -> None:
-    """It says that rawPayload is off or daprd has changed: a person has to look, nothing is lost meanwhile."""
+    """It says that rawPayload is off or daprd has changed: a person has to look, and until then nothing is lost."""
     async with world(BOB) as w, serving(w) as http:
         answer = await http.post(EVENTS_ROUTE, json=envelope(bad, GOOD), headers=AUTH)
         assert statuses(answer) == {"bad": "RETRY", "good": "SUCCESS"}
@@ -213,7 +213,7 @@ async def test_an_entry_id_that_is_no_text_for_a_wire_does_not_break_the_answer(
     "content_type", ["", "text/plain", "application/json", "application/cloudevents+json", "multipart/form-data"]
 )
 async def test_the_content_type_does_not_matter(content_type: str) -> None:
-    """A framework that parses by it would answer 422, which daprd repeats for ever."""
+    """A framework that parses by it would answer 422, which daprd redelivers without end."""
     async with world(BOB) as w, serving(w) as http:
         body = json.dumps(envelope(GOOD)).encode()
         answer = await http.post(EVENTS_ROUTE, content=body, headers=AUTH | {"content-type": content_type})
@@ -240,7 +240,7 @@ ENTRIES = st.lists(
 )
 @example(b'{"entries": [{"entryId": "1", "event": "", "metadata": {"event_type": "identity.user.deleted"}}]}')
 async def test_every_body_is_answered_200_with_statuses(body: bytes) -> None:
-    """An error status would be a batch lost or repeated for ever."""
+    """With an error status the batch would be lost or redelivered without end."""
     async with world() as w, serving(w) as http:
         answer = await http.post(EVENTS_ROUTE, content=body, headers=AUTH)
         assert set(statuses(answer).values()) <= {"SUCCESS", "RETRY"}
@@ -250,7 +250,7 @@ async def test_every_body_is_answered_200_with_statuses(body: bytes) -> None:
 
 
 async def test_liveness_asks_nobody() -> None:
-    """A restart mends nothing that is broken outside."""
+    """A restart repairs no dependency."""
     async with world() as w, serving(w) as http:
         w.homeserver.down = True
         w.health.failure = TryAgain(Reason.SYNAPSE_UNAVAILABLE, "probe: 500")
@@ -282,7 +282,7 @@ async def test_readiness_is_given_when_all_is_well() -> None:
 
 
 async def answers(http: httpx.AsyncClient, status: int) -> httpx.Response:
-    """The readiness once it has that status: the start goes on beside the server."""
+    """The readiness once it has that status: startup continues while the server runs."""
     async with asyncio.timeout(5):
         while (ready := await http.get(READY_ROUTE)).status_code != status:
             await checkpoint()

@@ -17,7 +17,7 @@ RIGHT = {
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """The least environment that is right, and nothing of ours beside it."""
+    """The smallest valid environment, without any other variable of ours."""
     fields = {name.upper() for name in Settings.model_fields}
     for name in os.environ:
         if name.upper() in fields or name.startswith(

@@ -18,7 +18,7 @@ def created(user_id: str = ALICE, second: float = 0, username: str = "ally") -> 
 
 
 async def test_an_account_is_created_before_the_first_login() -> None:
-    """Tied to the person's identity, so that the login lands on it."""
+    """It is linked to the user's identity, so that the login finds it."""
     async with world() as w:
         assert await w.process(created(username="ally")) == [Outcome.APPLIED]
         assert w.account()["displayname"] == "ally"
@@ -43,7 +43,7 @@ async def test_an_existing_account_is_left_unchanged() -> None:
 
 
 async def test_a_created_event_after_a_deletion_creates_no_account() -> None:
-    """Late, or a replay."""
+    """The event came late, or is a replay."""
     async with world() as w:
         await w.process(deletion(second=2))
         assert await w.process(created(second=1)) == [Outcome.STALE]
@@ -51,7 +51,7 @@ async def test_a_created_event_after_a_deletion_creates_no_account() -> None:
 
 
 async def test_an_identity_of_another_account_is_a_dead_letter_with_both() -> None:
-    """Only a person can tell whose it is."""
+    """Only a person can decide which account is right."""
     async with world(BOB) as w:
         w.homeserver.identities["oidc-nova", ALICE] = w.homeserver.mxid(BOB)
         assert await w.process(created()) == [Outcome.DEAD_LETTER]

@@ -31,7 +31,7 @@ async def lose(w: Harness, event: KafkaRecord) -> None:
 
 
 async def test_an_https_avatar_is_copied_and_shown() -> None:
-    """Clients show nothing but mxc."""
+    """Clients only show mxc URIs."""
     async with world(ALICE) as w:
         w.avatars.images[FACE] = b"face"
         assert await w.process(profile(avatar_url=FACE)) == [Outcome.APPLIED]
@@ -50,7 +50,7 @@ async def test_the_same_image_costs_synapse_nothing() -> None:
 
 
 async def test_a_changed_image_behind_the_same_address_is_noticed_and_the_old_one_deleted() -> None:
-    """At the next profile event, whatever that was about."""
+    """It is noticed at the next profile event, whatever that event changed."""
     async with world(ALICE) as w:
         w.avatars.images[FACE] = b"face"
         await w.process(profile(second=1, avatar_url=FACE))
@@ -61,7 +61,7 @@ async def test_a_changed_image_behind_the_same_address_is_noticed_and_the_old_on
 
 
 async def test_the_same_bytes_from_elsewhere_are_not_uploaded_twice() -> None:
-    """A CDN that moved."""
+    """For example after a CDN moved."""
     async with world(ALICE) as w:
         w.avatars.images = {FACE: b"face", "https://new.example/face.png": b"face"}
         await w.process(profile(second=1, avatar_url=FACE))
@@ -89,7 +89,7 @@ async def test_an_image_that_comes_back_after_its_removal_is_uploaded_again() ->
 
 @pytest.mark.parametrize("reason", [Reason.AVATAR_UNAVAILABLE, Reason.AVATAR_NOT_AN_IMAGE, Reason.AVATAR_TOO_LARGE])
 async def test_an_avatar_that_cannot_be_fetched_delays_neither_the_name_nor_other_users(reason: Reason) -> None:
-    """A CDN that is down for all must not stop deletions."""
+    """A CDN outage must not stop deletions."""
     async with world(ALICE, BOB) as w:
         w.avatars.broken[FACE] = reason
         fates = await w.process(profile(display_name="Ada", avatar_url=FACE), deletion(BOB))
@@ -111,7 +111,7 @@ async def test_a_replayed_avatar_is_copied_once_its_host_works() -> None:
 
 
 async def test_an_image_is_not_fetched_for_a_user_without_an_account() -> None:
-    """Nor uploaded: nobody would delete it."""
+    """It is not uploaded either: nothing would delete it."""
     async with world() as w:
         w.avatars.images[FACE] = b"face"
         assert await w.process(profile(avatar_url=FACE)) == [Outcome.NO_ACCOUNT]
@@ -183,7 +183,7 @@ async def test_any_sequence_of_avatars_and_lost_saves_ends_with_the_last_avatar(
 
 
 async def test_a_copy_that_another_replica_deleted_is_uploaded_again() -> None:
-    """What this process uploaded long ago may be gone."""
+    """An image that this process uploaded earlier may be gone."""
     async with world(ALICE) as w:
         w.avatars.images = {FACE: b"face", OTHER: b"other"}
         await w.process(profile(second=1, avatar_url=FACE))
@@ -196,7 +196,7 @@ async def test_a_copy_that_another_replica_deleted_is_uploaded_again() -> None:
 
 
 async def test_two_events_about_the_same_image_cost_synapse_nothing() -> None:
-    """The care for lost saves must not make a look of each such batch."""
+    """The handling of lost saves must not cost each such batch a lookup."""
     async with world(ALICE) as w:
         w.avatars.images[FACE] = b"face"
         await w.process(profile(second=1, avatar_url=FACE))

@@ -36,7 +36,7 @@ async def test_a_soft_deletion_keeps_the_image_and_the_hard_one_after_it_deletes
 
 
 async def test_an_account_that_another_client_erased_is_not_written_to() -> None:
-    """It was last seen a while ago: Synapse is asked first."""
+    """The last lookup was a while ago, so the account is looked up first."""
     async with world(ALICE) as w:
         await w.process(profile(second=1, display_name="Ada"))
         w.account().update(deactivated=True, erased=True, displayname=None)

@@ -44,7 +44,7 @@ def test_a_plan_that_was_carried_out_leaves_nothing_to_do(record: UserState, acc
 
 @given(RECORDS)
 def test_nothing_is_planned_for_an_account_that_is_not_there(record: UserState) -> None:
-    """A write would spoil the id for its first login."""
+    """A write would make the id unusable for its first login."""
     assert plan(record, ABSENT) == []
     assert plan(record, Account(exists=False, display_name="left over")) == []
 

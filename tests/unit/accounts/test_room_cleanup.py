@@ -27,7 +27,7 @@ async def test_rooms_joined_after_a_deactivation_are_left_by_a_second_one() -> N
 
 
 async def test_no_room_check_follows_a_deletion_without_a_recent_profile_write() -> None:
-    """Nothing can be queued; it would cost each deletion a call."""
+    """No join can be queued, and a check would cost each deletion a call."""
     async with world(ALICE) as w:
         await w.process(profile(second=1, display_name="Ada"))
         w.clock.now += timedelta(hours=1)
@@ -39,7 +39,7 @@ async def test_no_room_check_follows_a_deletion_without_a_recent_profile_write()
 
 
 async def test_a_room_check_is_saved_before_the_deletion_is_acknowledged() -> None:
-    """A crash then forgets nobody."""
+    """So a crash forgets no user."""
     async with world(ALICE) as w:
         await w.process(profile(second=1, display_name="Ada"))
         await w.process(deletion(second=2, soft=False))

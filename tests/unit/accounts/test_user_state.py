@@ -74,7 +74,7 @@ def test_the_newest_profile_wins(case: tuple[list[Event], list[Event]]) -> None:
 
 @given(arrivals(), RECORDS)
 def test_status_only_ever_moves_down(case: tuple[list[Event], list[Event]], record: UserState) -> None:
-    """Nobody comes back, whatever arrives."""
+    """No event reactivates a deleted user."""
     for event in case[1]:
         after = fold(record, event)
         assert RANK.index(after.status) >= RANK.index(record.status)
@@ -100,7 +100,7 @@ def test_a_deletion_is_never_lost_in_a_crowd(case: tuple[list[Event], list[Event
 
 
 def test_of_two_profiles_of_one_time_the_later_arrival_wins() -> None:
-    """Somebody has to, and the outbox mostly keeps the order."""
+    """One of them has to, and the outbox mostly keeps the order."""
     assert folded([named("Ann"), named("Bea")]).display_name == "Bea"
 
 

@@ -108,7 +108,7 @@ def test_an_entry_of_the_allow_list_is_a_host_and_a_port(entry: str, expected: t
     ],
 )
 def test_anything_else_on_the_allow_list_is_an_error(entry: str) -> None:
-    """It would be an entry that allows nothing, or something that nobody meant."""
+    """It would allow nothing, or a host that was not meant."""
     with pytest.raises(ValueError, match=r".+"):
         allowed_origin(entry)
 
@@ -192,7 +192,7 @@ def test_an_image_without_pixels_is_none(header: Callable[[int, int], bytes], wi
         PNG.replace(b"IHDR", b"CgBI"),
         PNG[:16] + b"\0\0\0\x15" + PNG[20:],  # the checksum is that of another size
         JPEG[:2] + b"\xff\xd9" + JPEG[2:],  # ends before it begins
-        JPEG.replace(b"\xff\xc0", b"\xff\xc3"),  # lossless: nobody shows it
+        JPEG.replace(b"\xff\xc0", b"\xff\xc3"),  # lossless: browsers do not show it
         b"\xff\xd8\xff\xe0\x00\x01" + JPEG[6:],  # a segment shorter than its own length
         b"\xff\xd8" + b"\xff" * 100_000,
         b"\xff\xd8" + b"\xff\xfe\x00\x02" * 100_000 + JPEG[2:],

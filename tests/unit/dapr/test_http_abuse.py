@@ -1,4 +1,4 @@
-"""What a caller may try who is not daprd, or is daprd gone mad: garbage, wrong tokens, bodies without end, and patience."""
+"""Hostile or broken HTTP clients: garbage, wrong tokens, endless bodies, slow connections."""
 
 import asyncio
 import contextlib
@@ -85,7 +85,7 @@ class Exchange:
         scope = {
             "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "path": path,
             "raw_path": path.encode("utf-8", "surrogatepass"), "query_string": query, "root_path": "",
-            "headers": list(headers), "scheme": "http", "server": ("app", 80), "client": ("somebody", 1), "state": {},
+            "headers": list(headers), "scheme": "http", "server": ("app", 80), "client": ("client", 1), "state": {},
         }  # fmt: skip
         await self._app(scope, self._receive, self._take)
         return self
@@ -216,7 +216,7 @@ async def test_the_token_is_compared_in_constant_time(shown: str, status: int) -
 
 
 def test_the_largest_record_is_that_of_the_components() -> None:
-    """A batch that Kafka lets through and the function refuses would come for ever."""
+    """A batch that Kafka accepts and the function refuses would be redelivered without end."""
     for file in (
         "components/pubsub.yaml",
         "components/pubsub-more.yaml",
@@ -295,7 +295,7 @@ async def test_a_body_that_says_it_is_too_large_is_not_read(app: App, route: str
 
 @BOTH
 async def test_a_caller_that_hangs_up_is_no_failure(app: App, route: str) -> None:
-    """A sidecar that is killed; nobody is there to answer, and nothing is logged as a bug."""
+    """A killed sidecar takes no answer, and nothing is logged as a bug."""
     exchange = await Exchange(app(), [REAL[:20]], hang_up=True).send("POST", route)
     assert (exchange.status, exchange.is_retry) == (400, True)
 
@@ -304,7 +304,7 @@ async def test_a_caller_that_hangs_up_is_no_failure(app: App, route: str) -> Non
 
 
 class Hasty(RequestTimeoutProtocol):
-    """Patience for a test."""
+    """A timeout short enough for a test."""
 
     seconds: ClassVar[float] = 0.5
 

@@ -58,7 +58,7 @@ def test_every_spelling_of_a_uuid_is_one_user(kind: str, spelling: str) -> None:
 )
 @pytest.mark.parametrize("kind", [DELETED, PROFILE])
 def test_a_user_id_that_is_not_a_uuid_is_refused(kind: str, wrong: object) -> None:
-    """Anything else could name somebody else's account."""
+    """Anything else could name another user's account."""
     assert reason(read(payload_of(kind, user_id=wrong), event_type=kind)) is Reason.INVALID_PAYLOAD
 
 
@@ -201,7 +201,7 @@ def test_a_blank_display_name_falls_back_to_the_username(display_name: str | Non
 @pytest.mark.parametrize("field", ["display_name", "username"])
 @pytest.mark.parametrize("bad", ["a" * 257, "a\0b", "a\ud800b", "\udfff"], ids=ascii)
 def test_a_name_that_synapse_cannot_store_is_refused(field: str, bad: str) -> None:
-    """Synapse answers 500 for some of these, for ever."""
+    """Synapse answers 500 for some of these, every time."""
     payload = profile_payload(display_name=None) | {field: bad}
     assert reason(read(payload, event_type=PROFILE)) is Reason.INVALID_DISPLAY_NAME
 
@@ -355,7 +355,7 @@ HEADERS = st.dictionaries(
 @given(st.binary(), HEADERS)
 @example(b"{" * 100_000, {})
 def test_arbitrary_bytes_never_raise(value: bytes, headers: dict[str, str]) -> None:
-    """An exception here would hold up a partition for ever."""
+    """An exception here would block a partition."""
     assert isinstance(decode(value, headers), UserDeleted | ProfileUpdated | Ignored | Rejected)
 
 

@@ -140,7 +140,7 @@ def test_a_hard_deletion_erases(soft: bool, erase: bool) -> None:
 
 
 def test_unknown_and_mistyped_unused_fields_do_not_matter() -> None:
-    """The producer may add fields, and may get the ones wrong that nobody reads here."""
+    """The producer may add fields, and fields that are not read here may have any type."""
     decoded = read(profile_payload(bio=5, is_verified="yes", follower_count=None, new=[{}]), event_type=PROFILE)
     assert decoded == event_of(PROFILE, "-")
     gone = deleted_payload(deleted_by=7)

@@ -139,7 +139,7 @@ async def test_batches_of_different_users_do_not_wait_for_each_other() -> None:
 
 
 async def test_batches_of_one_user_take_turns_also_when_they_meet() -> None:
-    """After a rebalance, say: the newer batch sees what the older one left, and nobody writes over anybody."""
+    """After a rebalance, say: the newer batch sees the state that the older one saved, and neither overwrites the other."""
     async with world(ALICE) as w:
         stuck = asyncio.Event()
         w.homeserver.before = waiting_at(ALICE, stuck)
@@ -156,7 +156,7 @@ async def test_batches_of_one_user_take_turns_also_when_they_meet() -> None:
 async def test_concurrent_batches_end_in_the_same_account(
     case: tuple[list[Event], list[Event]], sizes: list[int]
 ) -> None:
-    """One user's events, in batches of these sizes, all in flight together with somebody else's."""
+    """One user's events, in batches of these sizes, all in flight together with another user's."""
     happened, arriving = case
     async with world(ALICE, BOB) as w:
         first_name = w.account()["displayname"]

@@ -24,7 +24,7 @@ GET, PUT, POST = "GET", "PUT", "POST"
 
 
 async def test_a_crash_between_call_and_save_is_repaired_by_the_redelivery() -> None:
-    """The account is as it should be already; the record catches up."""
+    """The account is already right; the state catches up."""
     async with world(ALICE) as w:
         w.state.losing = 1
         assert await w.process(profile(second=5)) == [Outcome.RETRY]
@@ -47,7 +47,7 @@ async def test_a_newer_record_of_another_writer_wins() -> None:
 
 
 async def test_a_deletion_of_another_writer_wins() -> None:
-    """Our name may have reached an account that was erased meanwhile: it is erased again."""
+    """Our name may have been written after another replica erased the account: it is erased again."""
     async with world(ALICE) as w:
         await w.process(profile(second=1, display_name="First"))
 
@@ -63,7 +63,7 @@ async def test_a_deletion_of_another_writer_wins() -> None:
 
 
 async def test_an_older_record_of_another_writer_loses() -> None:
-    """Whoever comes second sees both."""
+    """The second writer sees both."""
     async with world(ALICE) as w:
         w.state.rivals = [{ALICE: UserState(Status.ACTIVE, EPOCH, "Older", "", Account(display_name="Older"))}]
         assert await w.process(profile(second=9, display_name="Newer")) == [Outcome.UNCHANGED]
@@ -83,7 +83,7 @@ async def test_a_conflict_on_one_user_leaves_the_others_of_the_batch_done() -> N
 
 
 async def test_conflicts_without_end_delay_only_that_user() -> None:
-    """Bounded, and nobody else is held up or called sick."""
+    """Attempts are bounded, no other user waits, and the service stays ready."""
     async with world(ALICE, BOB) as w:
         rival = {ALICE: UserState(Status.ACTIVE, EPOCH, "Rival", "")}
         # The batch's own write, then Alice's and Bob's alone; Alice's are disturbed each time.

@@ -35,7 +35,7 @@ def methods(w: Harness) -> list[str]:
 
 
 async def test_while_synapse_is_down_every_event_is_retried_and_none_is_a_dead_letter() -> None:
-    """The backlog stays in Kafka; not even a try is made until a probe is well."""
+    """The backlog stays in Kafka; no request is made until a probe passes."""
     async with world(ALICE, BOB) as w:
         w.homeserver.down = True
         assert await w.process(deletion(ALICE), profile(BOB)) == [Outcome.RETRY, Outcome.RETRY]
@@ -65,7 +65,7 @@ async def test_with_a_refused_token_every_event_is_retried() -> None:
 async def test_a_call_that_fails_for_one_user_only_is_that_events_dead_letter(
     event: Callable[..., KafkaRecord],
 ) -> None:
-    """Synapse works for everybody else, so waiting would hold up the partition for nothing."""
+    """Synapse works for other users, so a retry would only block the partition."""
     async with world(ALICE, BOB, CAROL) as w:
         w.homeserver.failing_for.add(w.homeserver.mxid(BOB))
         fates = await w.process(event(ALICE), event(BOB), event(CAROL))
@@ -75,7 +75,7 @@ async def test_a_call_that_fails_for_one_user_only_is_that_events_dead_letter(
 
 
 async def test_a_redelivery_that_fails_for_one_user_only_is_a_dead_letter_too() -> None:
-    """The look that a redelivery needs may be what fails."""
+    """The lookup that a redelivery needs may fail too."""
     async with world(ALICE, BOB) as w:
         await w.process(deletion(ALICE), deletion(BOB))
         w.homeserver.failing_for.add(w.homeserver.mxid(BOB))
@@ -84,7 +84,7 @@ async def test_a_redelivery_that_fails_for_one_user_only_is_a_dead_letter_too() 
 
 
 async def test_a_deletion_that_failed_is_saved_all_the_same() -> None:
-    """Its dead letter waits for a person; a later profile must not be written to a deleted user meanwhile. A look
+    """Its dead letter waits for a person; until then no profile may be written to the deleted user. A look
     comes first here, since the profile in the batch is a redelivery, and the look is what fails."""
     async with world(ALICE) as w:
         await w.process(profile(second=1))
@@ -112,7 +112,7 @@ async def test_the_rate_limiter_is_waited_for() -> None:
 
 @pytest.mark.parametrize("pause", [60_000, 10**15])
 async def test_a_rate_limiter_that_asks_for_too_long_a_pause_delays_only_that_user(pause: int) -> None:
-    """Only this user: the limit is per user, and Synapse is well."""
+    """Only this user: the limit is per user, and Synapse is healthy."""
     async with world(ALICE, BOB) as w:
         w.homeserver.limited, w.homeserver.retry_after_ms = 1, pause
         w.homeserver.add(w.homeserver.mxid(BOB))
@@ -123,7 +123,7 @@ async def test_a_rate_limiter_that_asks_for_too_long_a_pause_delays_only_that_us
 
 
 async def test_while_the_state_store_is_down_every_event_is_retried() -> None:
-    """Without the record nobody knows what is stale."""
+    """Without the state it is unknown which events are stale."""
     async with world(ALICE) as w:
         w.state.down = True
         assert await w.process(deletion(), delivered(b"broken")) == [Outcome.RETRY, Outcome.RETRY]
@@ -164,7 +164,7 @@ async def test_an_event_that_is_retried_takes_the_users_later_ones_with_it() -> 
 
 
 async def test_an_unexpected_exception_makes_the_batch_retry() -> None:
-    """Only what is recognised as hopeless becomes a dead letter."""
+    """Only events recognised as hopeless become dead letters."""
     async with world(ALICE) as w:
         w.homeserver.before = raising(ZeroDivisionError("a bug"))
         assert await w.process(deletion()) == [Outcome.RETRY]
@@ -176,7 +176,7 @@ async def test_an_unexpected_exception_makes_the_batch_retry() -> None:
 async def test_an_unexpected_exception_of_the_batch_stops_its_users_and_is_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nobody may go on writing once the batch has given its users back, and the log names the bug itself."""
+    """No write may follow once the batch has released its users, and the log names the exception itself."""
     released = asyncio.Event()
 
     def faulty(events: list[Event], _outcome: object) -> list[EventResult]:
@@ -206,7 +206,7 @@ async def test_an_unexpected_exception_of_the_batch_stops_its_users_and_is_logge
 
 
 async def test_an_unexpected_exception_for_one_user_delays_no_other_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where there would be nothing to do, and no task of its own to fail in."""
+    """Also where no I/O is needed and the user has no task of its own."""
 
     def faulty(record: UserState, account: Account) -> list[Step]:
         if record.display_name == "Trouble":
@@ -223,7 +223,7 @@ async def test_an_unexpected_exception_for_one_user_delays_no_other_user(monkeyp
 
 
 async def test_health_probes_count_towards_the_requests_in_flight() -> None:
-    """A Synapse that is unwell is not asked by every user's call at once."""
+    """A failing Synapse is not probed by every user's call at once."""
     users = [str(uuid.UUID(int=number)) for number in range(3 * IN_FLIGHT)]
     async with world(*users) as w:
         w.homeserver.failing_for = {w.homeserver.mxid(user) for user in users}

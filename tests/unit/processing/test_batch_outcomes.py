@@ -27,7 +27,7 @@ def methods(w: Harness) -> list[str]:
 
 
 async def test_a_changed_profile_is_applied() -> None:
-    """Name and avatar, one look first."""
+    """Writes name and avatar after one lookup."""
     async with world(ALICE) as w:
         assert await w.process(profile(avatar_url="mxc://test.example/one")) == [Outcome.APPLIED]
         assert w.account()["displayname"] == "Alice Example"
@@ -46,7 +46,7 @@ async def test_an_unchanged_profile_costs_no_request() -> None:
 
 
 async def test_only_the_field_that_changed_is_written() -> None:
-    """A known account needs no look, and each field is a call of its own."""
+    """A known account needs no lookup, and each field has its own call."""
     async with world(ALICE) as w:
         await w.process(profile(second=1, avatar_url="mxc://test.example/one"))
         w.homeserver.requests.clear()
@@ -73,7 +73,7 @@ async def test_a_deletion_deactivates_with_one_call(soft: bool) -> None:
 
 
 async def test_a_redelivered_deletion_is_unchanged() -> None:
-    """It is looked at again, since a writer may have died between its call and its record."""
+    """The account is looked up again, since a process may have died between its call and its save."""
     async with world(ALICE) as w:
         await w.process(deletion())
         assert await w.process(deletion()) == [Outcome.UNCHANGED]
@@ -91,7 +91,7 @@ async def test_an_older_profile_is_stale_and_writes_nothing() -> None:
 
 
 async def test_a_profile_without_an_account_is_no_account_and_never_written() -> None:
-    """Writing it would spoil the id for the first login."""
+    """Writing it would make the id unusable for the first login."""
     async with world() as w:
         assert await w.process(profile(second=1)) == [Outcome.NO_ACCOUNT]
         assert await w.process(profile(second=2, display_name="Other")) == [Outcome.NO_ACCOUNT]
@@ -100,7 +100,7 @@ async def test_a_profile_without_an_account_is_no_account_and_never_written() ->
 
 
 async def test_a_profile_is_written_once_the_account_is_there() -> None:
-    """What was said before the first login comes true with the next event."""
+    """The next event after the first login writes what earlier events said."""
     async with world() as w:
         await w.process(profile(second=1))
         w.login(ALICE)
@@ -109,7 +109,7 @@ async def test_a_profile_is_written_once_the_account_is_there() -> None:
 
 
 async def test_a_deletion_without_an_account_is_no_account() -> None:
-    """Not an error: not everybody uses the chat."""
+    """This is no error: not every user uses the chat."""
     async with world() as w:
         assert await w.process(deletion()) == [Outcome.NO_ACCOUNT]
         assert w.state.record(ALICE).status is Status.DEACTIVATED
@@ -117,7 +117,7 @@ async def test_a_deletion_without_an_account_is_no_account() -> None:
 
 @pytest.mark.parametrize("soft", [True, False])
 async def test_a_deletion_before_the_account_exists_is_remembered(soft: bool) -> None:
-    """A late profile must not bring back somebody who was deleted before the first login."""
+    """A late profile must not reactivate a user who was deleted before the first login."""
     async with world() as w:
         await w.process(deletion(second=1, soft=soft))
         w.login(ALICE)
@@ -141,7 +141,7 @@ async def test_a_late_profile_after_a_deletion_writes_nothing(soft: bool) -> Non
 
 
 async def test_an_account_that_another_service_deactivated_is_left_alone() -> None:
-    """Nothing is written to an ended account, whoever ended it."""
+    """Nothing is written to a deactivated account, whichever service deactivated it."""
     async with world(ALICE) as w:
         w.account().update(deactivated=True)
         assert await w.process(profile()) == [Outcome.NO_ACCOUNT]
@@ -149,7 +149,7 @@ async def test_an_account_that_another_service_deactivated_is_left_alone() -> No
 
 
 async def test_an_older_deletion_still_deletes() -> None:
-    """One that waited in the dead letters."""
+    """For example a deletion replayed from the dead letters."""
     async with world(ALICE) as w:
         await w.process(profile(second=9))
         assert await w.process(deletion(second=1)) == [Outcome.APPLIED]
@@ -174,7 +174,7 @@ async def test_events_of_other_types_and_tombstones_are_ignored_without_any_requ
 
 
 async def test_a_record_that_is_not_an_event_is_a_dead_letter() -> None:
-    """With the reason, and the record as it came; it holds nobody up."""
+    """It has the reason and the unchanged record, and delays no other event."""
     async with world(ALICE) as w:
         broken = delivered(b"{not json", "identity.user.deleted", offset=7)
         assert await w.process(broken, deletion()) == [Outcome.DEAD_LETTER, Outcome.APPLIED]
@@ -248,7 +248,7 @@ async def test_the_newest_of_a_batch_wins_wherever_it_stands() -> None:
 
 
 async def test_a_profile_and_a_deletion_in_one_batch_are_one_call() -> None:
-    """What is about to end is not written to first."""
+    """An account is not written to right before its deactivation."""
     async with world(ALICE) as w:
         assert await w.process(profile(second=1), deletion(second=2)) == [Outcome.STALE, Outcome.APPLIED]
         assert methods(w) == [POST]

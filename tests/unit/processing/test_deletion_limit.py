@@ -12,7 +12,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_deletion_over_the_limit_is_dead_lettered_and_changes_nothing() -> None:
-    """A person may find that the deletions were a mistake: the users go on living."""
+    """The deletions may turn out to be a mistake; until a replay the users stay active."""
     async with world(ALICE, BOB, CAROL, deletions=1) as w:
         fates = await w.one_by_one([deletion(ALICE), deletion(BOB, soft=False), profile(BOB, 9, display_name="alive")])
         assert fates == [Outcome.APPLIED, Outcome.DEAD_LETTER, Outcome.APPLIED]
@@ -30,14 +30,14 @@ async def test_a_deletion_over_the_limit_is_applied_by_its_replay_once_the_limit
 
 
 async def test_deletions_without_an_active_account_do_not_count() -> None:
-    """Of people without an account, or who are gone already."""
+    """The users have no account, or are already deactivated."""
     async with world(ALICE, deletions=1) as w:
         fates = await w.one_by_one([deletion(BOB), deletion(CAROL), deletion(ALICE), deletion(ALICE, soft=False)])
         assert fates == [Outcome.NO_ACCOUNT, Outcome.NO_ACCOUNT, Outcome.APPLIED, Outcome.APPLIED]
 
 
 async def test_one_batch_applies_no_more_deletions_than_the_limit() -> None:
-    """They are settled side by side."""
+    """The users of a batch are processed concurrently."""
     async with world(ALICE, BOB, CAROL, deletions=2) as w:
         fates = await w.process(deletion(ALICE), deletion(BOB), deletion(CAROL))
         assert sorted(fates) == [Outcome.APPLIED, Outcome.APPLIED, Outcome.DEAD_LETTER]

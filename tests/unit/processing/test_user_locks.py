@@ -1,4 +1,4 @@
-"""One writer per user, and nobody waits for a stranger."""
+"""One writer per user, and no user waits for another."""
 
 import asyncio
 from collections.abc import Sequence
