@@ -1,13 +1,20 @@
 """One stack and one running function for all integration tests; each test uses users of its own."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from dev.stack import Stack
 from tests.integration.stack import StackUnderTest
 
+LONGEST = Path(__file__).with_name("test_replay.py")
 TOLD = "told"  # the property of a report under which its lines travel
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Runs the longest file first: with two workers the other files then fill the second one's time."""
+    items.sort(key=lambda item: item.path != LONGEST)
 
 
 @pytest.fixture(scope="session")
