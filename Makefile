@@ -39,7 +39,7 @@ replay: setup ## Put the local stack's dead letters back; ARGS="--dry-run --reas
 
 test: setup ## Set up and run all tests, on real servers
 	@$(RUN)/python -m dev tools
-	@$(RUN)/python -m pytest
+	@$(RUN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 unit: setup ## Run the tests that need no servers, on all cores
 	@$(RUN)/python -m pytest tests/unit tests/docs tests/benchmarks tests/manifests -n auto --dist loadfile --no-loadscope-reorder

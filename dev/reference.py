@@ -153,7 +153,7 @@ def exit_codes() -> str:
     """Returns the exit codes of each command, as its help tells them."""
     rows = []
     for name, command in getattr(get_command(cli), "commands", {}).items():
-        told = re.search(r"Exit code (\d: .+)", " ".join((command.help or "").split()))
-        assert told, f"the help of {name} has no exit codes"
-        rows += [(f"`{name}`", *code.rstrip(".").split(": ", 1)) for code in re.split(r"(?<=\.) (?=\d+: )", told[1])]
+        codes = re.findall(r"^\s*(\d+): (.+)\.$", command.help or "", re.MULTILINE)
+        assert codes, f"the help of {name} has no exit codes"
+        rows += [(f"`{name}`", code, means) for code, means in codes]
     return _table("Command, Exit code, Meaning", rows)

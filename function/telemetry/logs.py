@@ -62,7 +62,7 @@ EVENTS = (
     LogEvent("still_in_rooms", "warning", ("size",), "a deactivated user was still joined to `size` rooms; deactivation is retried"),
     LogEvent("room_check_rejected", "warning", ("reason", "detail"), "Synapse did not return the rooms of a deactivated user"),
     LogEvent("room_check_retry", "debug", ("reason", "detail"), "the room checks wait for Synapse or the state store"),
-    LogEvent("dry_run", "info", ("operation", "topic"), "with `MATRIX_DRY_RUN=true`: a call that was not made"),
+    LogEvent("dry_run", "info", ("operation", "topic"), "with `MATRIX_DRY_RUN=true`: a request, or a record for `topic`, that was not sent"),
     LogEvent(
         "caller_refused", "warning", ("detail",),
         "a request had no valid `dapr-api-token`: daprd's `APP_API_TOKEN` differs, or another client calls",

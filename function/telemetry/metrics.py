@@ -24,13 +24,14 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYP
 from function import __version__
 from function.events.types import EventType
 from function.operations import Operation
+from function.outcomes import Outcome
 from function.reasons import Dependency, Reason
 
 __all__ = ["CONTENT_TYPE", "METRICS", "CountRefusal", "Counted", "Metric", "Metrics", "Refusal", "uncounted"]
 
 OTHER = "other"
 TYPES = (*EventType, "unknown", OTHER)
-OUTCOMES = ("applied", "unchanged", "stale", "no_account", "ignored", "dead_letter", "retry", OTHER)
+OUTCOMES = (*Outcome, OTHER)
 OPERATIONS = (*Operation, OTHER)
 STATUSES = ("2xx", "3xx", "4xx", "429", "5xx", "timeout", "unreachable", OTHER)
 TokenRead = Literal["renewed", "same", "failed"]  # a new token, the refused one again, none
@@ -146,10 +147,10 @@ class Metrics:
         now = self._clock()
         for (kind, outcome, reason), count in delivered.items():
             self._get(EVENTS, type=kind, outcome=outcome).inc(count)
-            if outcome == "retry":
+            if outcome == Outcome.RETRY:
                 self._get(RETRIES, reason=reason or OTHER).inc(count)
                 continue
-            if outcome == "dead_letter":
+            if outcome == Outcome.DEAD_LETTER:
                 self._get(DEAD_LETTERS, reason=reason or OTHER).inc(count)
             self._get(LAST_EVENT).set(now)
         age = self._get(AGE)

@@ -27,7 +27,7 @@ NAME = "matrix-account-sync"
 
 _W3C = TraceContextTextMapPropagator()  # and not the global one, which would carry foreign baggage to Synapse
 
-SetResults = Callable[[Iterable["EventResult"]], None]
+SetResults = Callable[[Iterable[EventResult]], None]
 SetStatus = Callable[
     [str, int | None], None
 ]  # the status as the metrics count it; the HTTP status, None without an answer
@@ -130,7 +130,7 @@ def _span(
     )
 
 
-def _set_results(span: Span, results: "Iterable[EventResult]") -> None:
+def _set_results(span: Span, results: Iterable[EventResult]) -> None:
     known = list(results)
     for outcome, count in Counter(result.outcome for result in known).items():
         span.set_attribute(f"outcome.{outcome.value}", count)
@@ -157,7 +157,7 @@ def _links(traceparents: Sequence[str]) -> list[Link]:
     return [Link(found) for found in contexts if found.is_valid]
 
 
-def _no_results(_: "Iterable[EventResult]") -> None:
+def _no_results(_: Iterable[EventResult]) -> None:
     pass
 
 

@@ -27,10 +27,10 @@ def test_a_dry_run_writes_nowhere_and_logs_what_it_would_do(world: StackUnderTes
         dry.send(*events)
         dry.settle(180)
         assert dry.letters([broken.event_id]) == []
-        would = {line["call"] for line in dry.function.log_lines() if line["event"] == "would"}
+        would = {line["operation"] for line in dry.function.log_lines() if line["event"] == "dry_run"}
     finally:
         dry.stop()
-    assert {"set_display_name", "erase", "dead_letter"} <= would
+    assert {"set_display_name", "erase", "publish"} <= would
     assert world.account(ada)["displayname"] == "before"  # type: ignore[index]
     assert not world.account(bob)["deactivated"]  # type: ignore[index]
     with sqlite3.connect(state) as database:

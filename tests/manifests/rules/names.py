@@ -110,7 +110,7 @@ def the_account_may_read_one_secret(manifests: Manifests) -> Iterator[str]:
     if binding.get("subjects") != [{"kind": "ServiceAccount", "name": APP, "namespace": NAMESPACE}]:
         yield "the RoleBinding is for another account"
     if manifests.one("ServiceAccount").get("automountServiceAccountToken") is not False:
-        yield "the account's token is mounted where nobody asked"
+        yield "the account's token is mounted although it is not needed"
     if dig(manifests.pod, "spec", "serviceAccountName") != APP:
         yield "the pod runs with another account"
 
@@ -171,7 +171,7 @@ def secrets_are_only_the_known_ones(manifests: Manifests) -> Iterator[str]:
     if unknown := {(name, key) for name, key in secrets_of(manifests) - known if name not in kafka}:
         yield f"unknown Secrets: {sorted(unknown)}"
     if absent := known - secrets_of(manifests):
-        yield f"nobody reads {sorted(absent)}"
+        yield f"no manifest reads {sorted(absent)}"
     if manifests.of("Secret"):
         yield "a Secret in the manifests ends up in git"
 

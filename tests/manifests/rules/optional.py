@@ -112,7 +112,7 @@ def the_vault_fills_every_secret(manifests: Manifests) -> Iterator[str]:
                 "admin-token", "app-token", "api-token", "statestore",
             }:  # fmt: skip
                 yield f"{name} asks the vault for {entry}"
-    # Kafka's credentials are whoever runs Kafka's to bring: docs/deploy.md says so.
+    # The operators of Kafka bring its credentials: docs/deploy.md says so.
     wanted = {(name, key) for name, key in secrets_of(manifests) if name != f"{APP}-kafka"}
     if manifests.of("ExternalSecret") and found != wanted:
         yield f"{sorted(found ^ wanted, key=str)} are not both filled and used"

@@ -16,7 +16,7 @@ async def test_a_deletion_over_the_limit_is_dead_lettered_and_changes_nothing() 
     async with world(ALICE, BOB, CAROL, deletions=1) as w:
         fates = await w.one_by_one([deletion(ALICE), deletion(BOB, soft=False), profile(BOB, 9, display_name="alive")])
         assert fates == [Outcome.APPLIED, Outcome.DEAD_LETTER, Outcome.APPLIED]
-        assert w.letters.reasons == [Reason.DELETION_BRAKE]
+        assert w.letters.reasons == [Reason.DELETION_LIMIT]
         assert w.account(BOB)["displayname"] == "alive"
         assert w.state.record(BOB).status is Status.ACTIVE
         assert w.processor.deletions_exhausted
