@@ -23,7 +23,9 @@ def command() -> None:
     Listens on APP_HOST:APP_PORT. GET /health/ready returns whether it consumes
     events and, if not, the reason.
 
-    Exit code 2: a setting is invalid; each one is named on standard error.
+    Exit codes:
+    2: a setting is invalid; each one is named on standard error.
+    143: stopped by SIGTERM, after the batches in flight.
     """
     settings = settings_or_exit(Settings)
     logs.configure(settings.log_level)
