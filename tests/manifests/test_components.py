@@ -115,7 +115,7 @@ def test_a_batch_that_waits_is_retried_for_ever_at_a_constant_pace() -> None:
 def test_nothing_else_stands_between_a_batch_and_the_function() -> None:
     """A timeout redelivers what is still running; an open circuit breaker sends everything to the dead letters."""
     assert set(resiliency()["policies"]) == {"retries"}
-    waits = {"inbound": {"retry": "wait-for-the-world"}}
+    waits = {"inbound": {"retry": "retry-until-available"}}
     assert resiliency()["targets"] == {"components": dict.fromkeys({"pubsub", *FURTHER}, waits)}
 
 
