@@ -1,20 +1,19 @@
 """Keeps each user's state in the state store, under the user id: JSON with a schema version, without unset fields."""
 
-import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
-from datetime import datetime
-from typing import Any
+from dataclasses import dataclass
 
-from function.accounts.user_state import Copy, Status, UserState
+from pydantic import TypeAdapter
+from pydantic_core import from_json
+
+from function.accounts.user_state import UserState
 from function.dapr.state_store import StateStore
 from function.homeserver.account import Account
 from function.outcomes import Reason, TryAgain
 
 SCHEMA = 1
-_TIMES = ("profile_at", "avatar_at", "created_at", "sessions_at", "ended_at", "seen_at", "written_at")
-_TEXTS = ("display_name", "avatar", "username")
-_COMPACT = json.JSONEncoder(separators=(",", ":"))
+_STATE = TypeAdapter(UserState)
+_ACCOUNT_FIELDS = frozenset(Account.__slots__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +66,7 @@ def _versioned(value: bytes, etag: str) -> Versioned | TryAgain:
 
 def dump(state: UserState) -> bytes:
     """Returns the bytes of a user's state."""
-    body: dict[str, object] = {"v": SCHEMA, "status": state.status}
-    body |= {name: at.isoformat() for name in _TIMES if (at := getattr(state, name))}
-    body |= {name: value for name in _TEXTS if (value := getattr(state, name)) is not None}
-    if state.known:
-        known = state.known
-        body["known"] = {name: value for name in Account.__slots__ if (value := getattr(known, name)) != ""}
-    if state.copy:
-        body["copy"] = {f.name: str(value) for f in fields(Copy) if (value := getattr(state.copy, f.name))}
-    if state.uploads:
-        body["uploads"] = state.uploads
-    return _COMPACT.encode(body).encode()
+    return b'{"v":%d,' % SCHEMA + _STATE.dump_json(state, exclude_none=True).removeprefix(b"{")
 
 
 def load(value: bytes | str) -> UserState:
@@ -87,19 +76,11 @@ def load(value: bytes | str) -> UserState:
         TryAgain: another version of the function wrote it, and this one can't read it.
     """
     try:
-        body = json.loads(value)
-        if body["v"] != SCHEMA:
-            raise TryAgain(Reason.STATE_UNAVAILABLE, "a record has another schema version")
-        known, copy = body.get("known"), body.get("copy")
-        times: dict[str, Any] = {name: datetime.fromisoformat(body[name]) for name in _TIMES if name in body}
-        texts: dict[str, Any] = {name: body.get(name) for name in _TEXTS}
-        return UserState(
-            status=Status(body["status"]),
-            known=Account(**known) if known else None,
-            copy=Copy(**copy | {"at": datetime.fromisoformat(copy["at"])}) if copy else None,
-            uploads=tuple(body.get("uploads", ())),
-            **times,
-            **texts,
-        )
+        body = from_json(value)
+        state = _STATE.validate_json(value, strict=True)
+        known = body["v"] == SCHEMA and "status" in body and set(body.get("known") or ()) <= _ACCOUNT_FIELDS
     except (ValueError, KeyError, TypeError):
-        raise TryAgain(Reason.STATE_UNAVAILABLE, "a record can't be read") from None
+        raise TryAgain(Reason.STATE_UNAVAILABLE, "a state can't be read") from None
+    if not known:  # dropping a field that a later version wrote would lose it at the next save
+        raise TryAgain(Reason.STATE_UNAVAILABLE, "a state has another schema version")
+    return state

@@ -67,3 +67,16 @@ def arrivals(
     happened = draw(events(deletions=deletions, unusable_avatars=unusable_avatars, others=others))
     again = draw(st.lists(st.sampled_from(happened), max_size=4)) if happened else []
     return happened, draw(st.permutations(happened + again))
+
+
+_TIMES = st.datetimes(timezones=st.just(EPOCH.tzinfo))
+_ACCOUNTS = st.builds(Account, st.booleans(), st.booleans(), st.booleans(), st.text(), st.text())
+STATES = st.builds(
+    UserState,
+    st.sampled_from(Status),
+    st.none() | _TIMES,
+    st.none() | NAMES | st.text(),
+    st.none() | AVATARS,
+    st.none() | _ACCOUNTS,
+    st.none() | _TIMES,
+)

@@ -1,34 +1,18 @@
 """The fold: what a user's record says, in whatever order and however often the events arrive."""
 
-import json
 from dataclasses import replace
 from datetime import timedelta
 from functools import reduce
 
-import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from function.accounts.user_state import Status, UserState, fold, is_late, may_be_redelivered
-from function.accounts.user_store import dump, load
 from function.events.types import Event, PasswordChanged, ProfileUpdated, UserDeleted
 from function.homeserver.account import Account
-from function.outcomes import Reason, TryAgain
 from tests.support.events import ALICE, EPOCH
-from tests.support.strategies import AVATARS, NAMES, NO_AVATAR, arrivals, events
+from tests.support.strategies import NO_AVATAR, STATES, arrivals, events
 
 RANK = list(Status)
-TIMES = st.datetimes(timezones=st.just(EPOCH.tzinfo))
-ACCOUNTS = st.builds(Account, st.booleans(), st.booleans(), st.booleans(), st.text(), st.text())
-RECORDS = st.builds(
-    UserState,
-    st.sampled_from(Status),
-    st.none() | TIMES,
-    st.none() | NAMES | st.text(),
-    st.none() | AVATARS,
-    st.none() | ACCOUNTS,
-    st.none() | TIMES,
-)
 
 
 def folded(arriving: list[Event], start: UserState | None = None) -> UserState:
@@ -72,7 +56,7 @@ def test_the_newest_profile_wins(case: tuple[list[Event], list[Event]]) -> None:
         )
 
 
-@given(arrivals(), RECORDS)
+@given(arrivals(), STATES)
 def test_status_only_ever_moves_down(case: tuple[list[Event], list[Event]], record: UserState) -> None:
     """No event reactivates a deleted user."""
     for event in case[1]:
@@ -81,7 +65,7 @@ def test_status_only_ever_moves_down(case: tuple[list[Event], list[Event]], reco
         record = after
 
 
-@given(events(), RECORDS)
+@given(events(), STATES)
 def test_an_erased_user_stays_erased_and_nameless(arriving: list[Event], record: UserState) -> None:
     """A record of an erased user keeps nothing personal."""
     erased = fold(record, gone(erase=True))
@@ -161,47 +145,3 @@ def test_a_first_event_is_not_doubted() -> None:
     assert not may_be_redelivered(record, named("Bea", 6))
     assert not may_be_redelivered(record, gone(erase=True))
     assert not may_be_redelivered(fold(record, gone(erase=False)), gone(erase=True))
-
-
-@given(RECORDS)
-def test_a_record_survives_the_store(record: UserState) -> None:
-    """Every field, None and "" kept apart."""
-    assert load(dump(record)) == record
-    assert load(dump(record).decode()) == record
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        b'{"v":2,"status":"active"}',
-        b'{"v":0,"status":"active"}',
-        b'{"v":"1","status":"active"}',
-        b'{"status":"active"}',
-        b'{"v":1}',
-        b'{"v":1,"status":"asleep"}',
-        b'{"v":1,"status":"active","profile_at":"yesterday"}',
-        b'{"v":1,"status":"active","profile_at":5}',
-        b'{"v":1,"status":"active","known":{"rooms":5}}',
-        b'{"v":1,"status":"active","known":5}',
-        b"[]",
-        b'"text"',
-        b"5",
-        b"null",
-        b"{",
-        b"\xff",
-    ],
-)
-def test_a_record_that_cannot_be_read_makes_its_user_wait(value: bytes) -> None:
-    """A newer version wrote it, or it is damaged: starting over could revive a deleted user."""
-    with pytest.raises(TryAgain) as caught:
-        load(value)
-    assert caught.value.reason is Reason.STATE_UNAVAILABLE
-
-
-def test_an_erased_record_is_small_and_impersonal() -> None:
-    """What is kept for good is a status."""
-    record = replace(
-        fold(fold(UserState(), named("Ann")), gone(erase=True)), known=Account(deactivated=True, erased=True)
-    )
-    body = json.loads(dump(record))
-    assert body == {"v": 1, "status": "erased", "known": {"exists": True, "deactivated": True, "erased": True}}
