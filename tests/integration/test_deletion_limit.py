@@ -20,7 +20,7 @@ def test_deletions_over_the_limit_are_held_back_and_a_replay_applies_them(
         assert sum(other.world.account(user)["erased"] for user in users) == 2  # type: ignore[index]
         reasons = [letter.reason for letter in other.world.letters(event.event_id for event in events)]
         assert reasons == ["deletion_limit"] * 3
-        assert "deletion_limit" in other.world.function.ready_body()["brake"]
+        assert "deletion_limit" in other.world.function.ready_body()["deletion_limit"]
         assert "deletion_limit" in {line["event"] for line in other.world.function.log_lines()}
     assert world.tool("replay", "--yes", "--reason", "deletion_limit").returncode == 0
     world.settle()

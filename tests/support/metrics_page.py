@@ -17,6 +17,6 @@ def shown(running: RunningStack) -> tuple[str, dict[str, float]]:
     return text, samples
 
 
-def refused(running: RunningStack, why: str) -> float:
+def refused(running: RunningStack, cause: str) -> float:
     """Returns how many deliveries the function has refused for the given cause."""
-    return shown(running)[1][f"refused_total{{why={why}}}"]
+    return shown(running)[1][f"rejected_requests_total{{cause={cause}}}"]
