@@ -23,7 +23,7 @@ to compile: github.com/dapr/kit/logger
 BUILT = """\
 internal/cpu
 # github.com/dapr/kit/logger
-vendor/golang.org/x/net/idna
+vendor/example/net/idna
 github.com/dapr/kit/logger
 """
 THREE = "for line in ('one', 'two', 'three'): print(line, flush=True)"
