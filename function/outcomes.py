@@ -16,22 +16,28 @@ class Rejected(Exception):
     """A permanent failure of one event: retries are useless. Also used as a value.
 
     `ids` are the Matrix ids that a person needs to decide; they are written to the dead letter and nowhere else.
+    `in_doubt`: Synapse may have carried out the request, or may still do so.
     """
 
-    def __init__(self, reason: Reason, detail: str = "", ids: str = "") -> None:
+    def __init__(self, reason: Reason, detail: str = "", ids: str = "", *, in_doubt: bool = False) -> None:
         super().__init__(reason, detail)
         self.reason = reason
         self.detail = detail
         self.ids = ids
+        self.in_doubt = in_doubt
 
 
 class TryAgain(Exception):
-    """A temporary failure: the same event can succeed later."""
+    """A temporary failure: the same event can succeed later.
 
-    def __init__(self, reason: Reason, detail: str = "") -> None:
+    `in_doubt`: Synapse may have carried out the request, or may still do so.
+    """
+
+    def __init__(self, reason: Reason, detail: str = "", *, in_doubt: bool = False) -> None:
         super().__init__(reason, detail)
         self.reason = reason
         self.detail = detail
+        self.in_doubt = in_doubt
 
 
 class Outcome(StrEnum):

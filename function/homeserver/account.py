@@ -10,13 +10,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A Synapse account as last seen or written. Name and avatar are "" when unset."""
+    """A Synapse account as last seen or written. Name and avatar are "" when unset.
+
+    `linked`: whether it has the user's identity at `MATRIX_OIDC_PROVIDER`; None if Synapse was not asked. A state keeps it
+    apart from the account, since an earlier release takes no account with a field that it does not know.
+    """
 
     exists: bool = True
     deactivated: bool = False
     erased: bool = False
     display_name: str = ""
     avatar: str = ""
+    linked: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
