@@ -14,7 +14,7 @@ from httpx_aiohttp import AiohttpTransport
 
 from function import __version__
 from function.accounts.reconcile import Reconciler
-from function.accounts.room_cleanup import RoomCleanup
+from function.accounts.updater import Updater
 from function.accounts.user_store import UserStore
 from function.avatars.fetch import AvatarSource
 from function.dapr.client import open_client
@@ -28,6 +28,7 @@ from function.homeserver.transport import HttpClient
 from function.outcomes import Reason, TryAgain
 from function.processing.batch import BatchProcessor
 from function.processing.deletion_limit import DeletionLimit
+from function.processing.recheck_queue import RecheckLoop, RecheckQueue
 from function.routes import mount
 from function.settings import Settings
 from function.telemetry.logs import log, log_failure
@@ -44,8 +45,7 @@ class Parts:
     users: UserStore
     synapse: Synapse
     probes: Sequence[Probe]
-    reconciler: Reconciler
-    room_cleanup: RoomCleanup
+    updater: Updater
 
 
 AGENT = f"matrix-account-sync/{__version__}"  # in Synapse's log
@@ -90,26 +90,27 @@ async def open_parts(
         state = StateStore(client, settings.state_store_name, read_only=dry_run)
         users = UserStore(state)
         publisher = Publisher(client, settings.pubsub_name, read_only=dry_run)
-        room_cleanup = RoomCleanup(state, synapse)
+        rechecks = RecheckQueue(state)
         reconciler = Reconciler(synapse, source, settings.matrix_oidc_provider)
+        updater = Updater(users, reconciler, rechecks)
+        deletion_limit = DeletionLimit(state, settings.matrix_max_deletions_per_hour)
         processor = BatchProcessor(
-            users,
-            reconciler,
+            updater,
             DeadLetters(publisher, settings.dead_letter_topic),
             health,
-            deletion_limit=DeletionLimit(settings.matrix_max_deletions_per_hour),
-            room_cleanup=room_cleanup,
+            deletion_limit=deletion_limit,
             precreate=settings.matrix_precreate_users,
             traces=traces,
         )
-        parts = Parts(processor, state, users, synapse, [state.probe, synapse.probe], reconciler, room_cleanup)
-        watching = [] if dry_run else [asyncio.create_task(room_cleanup.watch())]
+        loop = RecheckLoop(rechecks, processor.recheck)
+        watching = [] if dry_run else [asyncio.create_task(loop.watch())]
         try:
-            yield parts
+            yield Parts(processor, state, users, synapse, [state.probe, synapse.probe], updater)
         finally:
             for task in watching:
                 task.cancel()
                 await asyncio.wait([task])
+            await deletion_limit.close()
             await asyncio.to_thread(traces.flush)
 
 

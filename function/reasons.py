@@ -241,10 +241,22 @@ class Reason(StrEnum):
     )
     STATE_UNAVAILABLE = (
         "state_unavailable",
-        "The state store can't be read or written, or holds a record that this version can't read.",
-        "Check the component that `STATE_STORE_NAME` names and its database; run the version that wrote the records.",
+        "The state store can't be read or written.",
+        "Check the component that `STATE_STORE_NAME` names and its database.",
         _RETRIED,
         Dependency.STATE,
+    )
+    STATE_UNREADABLE = (
+        "state_unreadable",
+        "The user's state in the state store can't be read by this version; the other users are not affected.",
+        "Run the version that wrote it. If none did, delete the user's key: the next event reads the account again.",
+        _RETRIED,
+    )
+    CLAIMED = (
+        "claimed",
+        "Another process is working on the user, or died doing so: its claim in the user's state lasts up to 30 s.",
+        "Nothing: it passes by itself.",
+        _RETRIED,
     )
     CONFLICT = (
         "conflict",
@@ -260,7 +272,7 @@ class Reason(StrEnum):
     )
     TOO_SLOW = (
         "too_slow",
-        "The calls for one user took over 30 s.",
+        "The calls for one user took over 30 s, or the batch's users did not all get their turn in that time.",
         "Check Synapse's load.",
         _RETRIED,
     )

@@ -1,17 +1,19 @@
-"""Plans the fewest steps from the account that Synapse has to the state that events ask for. Pure."""
+"""Decides what one user's events ask of Synapse, and plans the fewest steps to get there. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from function.accounts.user_state import Status, UserState
+from function.accounts.user_state import Status, UserState, digest, fold, without_future
+from function.events.types import Event, PasswordChanged, UserCreated, UserDeleted
 from function.homeserver.account import Account
-from function.outcomes import Rejected
+from function.outcomes import Rejected, TryAgain
 
 ABSENT = Account(exists=False)
-# Another client may have deactivated the account since it was last seen. A write to an erased account would bring personal
-# data back, so after this time the account is read before a profile is written.
+# Another client may have deactivated the account since it was last read, or activated it again. A write to an erased account
+# would bring personal data back, so after this time the account is read before a profile is written.
 ACCOUNT_TTL = timedelta(minutes=10)
+CLOCK_SKEW = timedelta(minutes=1)  # between replicas
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,11 @@ class CreateAccount:
     """Creates the account ahead of the first login."""
 
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinkIdentity:
+    """Adds the user's identity to the account, so that the first login uses it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,46 +66,186 @@ class DeleteMedia:
     mxc: str
 
 
-Step = Deactivate | CreateAccount | EndSessions | SetDisplayName | SetAvatar | CopyAvatar | DeleteMedia
+@dataclass(frozen=True, slots=True)
+class DeleteOwnAvatar:
+    """Deletes the avatar of an erased user, if the user uploaded it."""
+
+    mxc: str
+
+
+Step = (
+    Deactivate | CreateAccount | LinkIdentity | EndSessions | SetDisplayName | SetAvatar | CopyAvatar | DeleteMedia | DeleteOwnAvatar
+)  # fmt: skip
 PROFILE_STEPS = (CreateAccount, SetDisplayName, SetAvatar, CopyAvatar)
 
 
 @dataclass(frozen=True, slots=True)
-class ReconcileResult:
-    """The result of a reconciliation: the state with what is now known, the steps that Synapse took and those it refused."""
+class Asked:
+    """What a user's events of one batch ask for beyond the state: it is done for these events, and for no later ones.
+
+    Attributes:
+        deletions: digests of the deletions that were not carried out yet; "" for one without an id.
+        sessions: whether a password was changed, and sessions have not been ended for it.
+        created: whether an account was created.
+    """
+
+    deletions: tuple[str, ...] = ()
+    sessions: bool = False
+    created: bool = False
+
+
+NOTHING = Asked()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do for a user's events.
+
+    Attributes:
+        state: the state as it should be.
+        asked: what the events ask for beyond it.
+        look: whether the account must be read before anything is planned.
+        steps: the steps from what is known to the state, the deletions of images last; empty with `look`.
+    """
 
     state: UserState
-    done: Sequence[Step] = ()
-    refused: Sequence[tuple[Step, Rejected]] = ()
+    asked: Asked
+    look: bool
+    steps: Sequence[Step]
 
     @property
-    def account(self) -> Account:
-        return self.state.known or ABSENT
+    def needs_calls(self) -> bool:
+        """Whether Synapse or an image host is needed; for most events it is not."""
+        return self.look or bool(self.steps)
 
 
-def plan(state: UserState, account: Account) -> list[Step]:
+@dataclass(frozen=True, slots=True)
+class ReconcileResult:
+    """The result of a reconciliation: the state with what is now known, and what became of each step.
+
+    Attributes:
+        state: without a claim.
+        account: the account as it was last seen or written.
+        done: the steps that Synapse took.
+        refused: the steps that it refused.
+        failure: why the other steps have to wait; None if there are none.
+    """
+
+    state: UserState
+    account: Account = ABSENT
+    done: Sequence[Step] = ()
+    refused: Sequence[tuple[Step, Rejected]] = ()
+    failure: TryAgain | None = None
+
+
+def decide(before: UserState, events: Sequence[Event], now: datetime, *, look: bool = False) -> Decision:
+    """Folds a user's events into the state and plans what follows from them.
+
+    Args:
+        before: the state before the events; not claimed.
+        events: in the order of their arrival.
+        now: in UTC.
+        look: read the account first, whatever is known.
+    """
+    state = before = without_future(before, now)
+    for event in events:
+        state = fold(state, event)
+    asked = _asked(before, state, events)
+    known = known_account(state)
+    steps = [*plan(state, known, asked, seen=False), *orphaned_uploads(state, known)]
+    if look or _needs_look(before, state, asked, steps, now) or _is_stale_news(state, events, steps, now):
+        return Decision(state, asked, look=True, steps=())
+    return Decision(state, asked, look=False, steps=steps)
+
+
+def known_account(state: UserState) -> Account:
+    """Returns the account that the state knows of; ABSENT if it knows nothing."""
+    return replace(state.known, linked=state.linked) if state.known else ABSENT
+
+
+def _asked(before: UserState, state: UserState, events: Sequence[Event]) -> Asked:
+    deletions = tuple(
+        one
+        for one in (digest(e) for e in events if isinstance(e, UserDeleted))
+        if not one or one not in before.deleted_by
+    )
+    changed = any(isinstance(event, PasswordChanged) for event in events)
+    at, ended = state.sessions_at, state.ended_at
+    sessions = changed and at is not None and (ended is None or ended < at)
+    created = any(isinstance(event, UserCreated) for event in events)
+    return Asked(deletions, sessions, created) if deletions or sessions or created else NOTHING
+
+
+def _needs_look(before: UserState, state: UserState, asked: Asked, steps: Sequence[Step], now: datetime) -> bool:
+    """Returns whether what is known of the account is not enough to plan.
+
+    A profile is never written before the account is known to exist. A deletion needs no look: its call is made whatever is
+    known, and is answered 404 if there is no account.
+    """
+    if state.status is not Status.ACTIVE:
+        return False
+    known = state.known
+    if known is None or state.in_doubt:
+        return True
+    fresh = _is_fresh(state, now)
+    if not known.exists:
+        return not fresh or state != before  # the user may have logged in since
+    if known.deactivated or known.erased:
+        return not fresh
+    if asked.created and state.linked is None:
+        return True
+    # CopyAvatar reads the account itself if the image has changed, which is rare.
+    return not fresh and any(isinstance(step, SetDisplayName | SetAvatar | LinkIdentity) for step in steps)
+
+
+def _is_stale_news(state: UserState, events: Sequence[Event], steps: Sequence[Step], now: datetime) -> bool:
+    """Returns whether something came of a user that was deleted a while ago: another client may have activated the account."""
+    if state.status is Status.ACTIVE or steps or _is_fresh(state, now):
+        return False
+    return any(not isinstance(event, UserDeleted) for event in events)
+
+
+def _is_fresh(state: UserState, now: datetime) -> bool:
+    return state.seen_at is not None and now - ACCOUNT_TTL < state.seen_at <= now + CLOCK_SKEW
+
+
+def plan(state: UserState, account: Account, asked: Asked = NOTHING, *, seen: bool = True) -> list[Step]:
     """Returns the steps from `account` to `state`.
 
-    A deactivated account is never written to, except to erase it.
+    Args:
+        state: as it should be.
+        account: what is known of the account.
+        asked: what the events ask for beyond the state.
+        seen: whether `account` was read from Synapse in this reconciliation. A deletion relies on nothing else.
     """
-    if state.status is Status.ERASED:
-        clean = account.deactivated and account.erased and not account.display_name and not account.avatar
-        return [] if clean or not account.exists else [Deactivate(erase=True)]
-    if state.status is Status.DEACTIVATED:
-        return [] if account.deactivated or not account.exists else [Deactivate(erase=False)]
+    if state.status is not Status.ACTIVE:
+        return _deletion(state, account, asked, seen=seen)
     if account.deactivated or account.erased:
-        return []
+        return []  # never written to
     steps: list[Step] = []
     if not account.exists:
         if state.username is None:
             return []
         steps.append(CreateAccount(state.display_name or state.username))
         account = apply_step(account, steps[0])
-    elif state.sessions_at and (state.ended_at is None or state.ended_at < state.sessions_at):
-        steps.append(EndSessions(state.sessions_at))
+    else:
+        if asked.sessions and state.sessions_at:
+            steps.append(EndSessions(state.sessions_at))
+        if state.username is not None and account.linked is False:
+            steps.append(LinkIdentity())
     if state.display_name is not None and state.display_name != account.display_name:
         steps.append(SetDisplayName(state.display_name))
     return steps + _avatar(state, account)
+
+
+def _deletion(state: UserState, account: Account, asked: Asked, *, seen: bool) -> list[Step]:
+    erase = state.status is Status.ERASED
+    ended = account.deactivated and (not erase or account.erased)
+    clean = ended and not (erase and (account.display_name or account.avatar))
+    if seen:
+        return [] if clean or not account.exists else [Deactivate(erase)]
+    carried_out = state.known is not None and (ended or not account.exists)
+    return [] if carried_out and not asked.deletions else [Deactivate(erase)]
 
 
 def _avatar(state: UserState, account: Account) -> list[Step]:
@@ -112,64 +259,32 @@ def _avatar(state: UserState, account: Account) -> list[Step]:
     return [] if current else [CopyAvatar(wanted)]
 
 
-def orphaned_uploads(state: UserState, account: Account) -> list[DeleteMedia]:
-    """Returns the uploads that can be deleted: all of an erased user's, otherwise all but the current avatar."""
+def orphaned_uploads(state: UserState, account: Account) -> list[Step]:
+    """Returns the deletions of images that are not needed: all of an erased user's, otherwise all but the current avatar.
+
+    A copy that is still to be set as the avatar, after a failure, is needed.
+    """
     if state.status is Status.DEACTIVATED:
         return []
-    shown = "" if state.status is Status.ERASED else account.avatar
-    return [DeleteMedia(mxc) for mxc in state.uploads if mxc != shown]
+    if state.status is Status.ERASED:
+        own: list[Step] = [DeleteOwnAvatar(state.last_avatar)] if state.last_avatar else []
+        return [*(DeleteMedia(mxc) for mxc in state.uploads), *own]
+    wanted = state.copy.mxc if state.copy and state.copy.source == state.avatar else ""
+    return [DeleteMedia(mxc) for mxc in state.uploads if mxc not in (account.avatar, wanted)]
 
 
 def apply_step(account: Account, step: Step) -> Account:
     """Returns the account after `step`. For CopyAvatar the mxc URI is unknown until the upload."""
     match step:
-        case Deactivate(erase=True):
-            return Account(deactivated=True, erased=True)
-        case Deactivate():
-            return replace(account, exists=True, deactivated=True)
+        case Deactivate(erase):
+            kept = Account() if erase else account
+            return replace(kept, exists=True, deactivated=True, erased=erase or account.erased)
         case CreateAccount(name):
-            return Account(display_name=name)
+            return Account(display_name=name, linked=True)
+        case LinkIdentity():
+            return replace(account, linked=True)
         case SetDisplayName(name):
             return replace(account, display_name=name)
         case SetAvatar(address):
             return replace(account, avatar=address)
     return account
-
-
-def needs_lookup(state: UserState, now: datetime, *, verify: bool) -> bool:
-    """Returns whether the account must be read from Synapse first.
-
-    A profile is never written before the account is known to exist; a deactivation returns 404 if it does not.
-    """
-    if verify:
-        return True
-    if state.status is not Status.ACTIVE:
-        return False
-    if state.known is None or not state.known.exists:
-        return True
-    fresh = state.seen_at is not None and now - state.seen_at < ACCOUNT_TTL
-    # CopyAvatar reads the account itself if the image has changed, which is rare.
-    return not fresh and any(isinstance(step, SetDisplayName | SetAvatar) for step in plan(state, state.known))
-
-
-def coalesces_a_write(folded: Sequence[UserState]) -> bool:
-    """Returns whether an earlier state of the batch asks for a step that the last state does not.
-
-    An earlier delivery may have executed that step and crashed before it saved the state: name A, then B, then A again
-    would look unchanged, while Synapse still has B.
-    """
-    *earlier, last = folded
-    if last.known is None or last.status is not Status.ACTIVE:
-        return False
-    final = plan(last, last.known)
-    return any(not _done_anyway(step, final) for state in earlier for step in plan(state, last.known))
-
-
-def _done_anyway(step: Step, final: Sequence[Step]) -> bool:
-    """Returns whether the final steps overwrite whatever the earlier step wrote.
-
-    CopyAvatar writes only if the image changed, so it only covers a copy of the same image.
-    """
-    if isinstance(step, CopyAvatar):
-        return step in final or any(isinstance(one, SetAvatar) for one in final)
-    return any(type(one) is type(step) for one in final)

@@ -1,35 +1,39 @@
-"""Makes Synapse match a user's state: executes the steps of the plan one after the other and records the result of each."""
+"""Makes Synapse match a user's state: executes the steps of a decision one after the other and records the result of each."""
 
-from collections import OrderedDict
+import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from datetime import datetime
 
 from function.accounts.plan import (
     ABSENT,
     ACCOUNT_TTL,
-    PROFILE_STEPS,
     CopyAvatar,
     CreateAccount,
     Deactivate,
+    Decision,
     DeleteMedia,
+    DeleteOwnAvatar,
     EndSessions,
+    LinkIdentity,
     ReconcileResult,
     SetAvatar,
     SetDisplayName,
     Step,
     apply_step,
-    needs_lookup,
+    known_account,
     orphaned_uploads,
     plan,
 )
-from function.accounts.user_state import Copy, Status, UserState
+from function.accounts.user_state import Copy, Status, UserState, carried_out, doubted, own_avatar
 from function.avatars.fetch import AvatarSource, Image, Validators
 from function.clock import Clock, utc_now
 from function.homeserver.account import Account
 from function.homeserver.synapse import Synapse
-from function.outcomes import Rejected
+from function.outcomes import Reason, Rejected, TryAgain
 
-LAST_UPLOADS = 1000
+# After a step was rejected so late, the next ones are not tried: each may hang as long, and the user's claim would end first.
+PATIENCE_SECONDS = 10.0
 
 
 @dataclass(slots=True)
@@ -37,15 +41,20 @@ class _Work:
     """A reconciliation in progress."""
 
     user_id: str
+    decision: Decision
+    synapse: Synapse  # begins no write after the claim's end
     state: UserState
+    assumed: Account  # until the account is read or written
     account: Account
-    fresh: bool  # the account was read from Synapse in this reconciliation
+    seen_at: datetime | None = None  # when the account was read in this reconciliation
+    in_doubt: bool = False  # a request may still be carried out
     done: list[Step] = field(default_factory=list)
     refused: list[tuple[Step, Rejected]] = field(default_factory=list)
+    failure: TryAgain | None = None
 
 
 class Reconciler:
-    """Executes plans.
+    """Executes decisions.
 
     Args:
         synapse: the homeserver.
@@ -56,142 +65,187 @@ class Reconciler:
 
     def __init__(self, synapse: Synapse, avatars: AvatarSource, provider: str, clock: Clock = utc_now) -> None:
         self._synapse, self._avatars, self._provider, self._clock = synapse, avatars, provider, clock
-        # Uploads not yet in a saved state, by user: SHA-256 and mxc URI. They are reused if the event is redelivered.
-        self._uploads: OrderedDict[str, tuple[str, str]] = OrderedDict()
 
-    async def reconcile(self, user_id: str, state: UserState, *, verify: bool) -> ReconcileResult:
-        """Executes what `plan` returns.
+    async def reconcile(
+        self, user_id: str, decision: Decision, until: datetime, *, check_rooms: bool = False
+    ) -> ReconcileResult:
+        """Executes a decision.
 
         Args:
             user_id: the user's UUID.
-            state: the state that the events ask for.
-            verify: read the account first, since Synapse may differ from what the state says.
+            decision: what to do.
+            until: no request that writes begins at or after this time.
+            check_rooms: whether to deactivate a deleted user again who is still joined to rooms.
+
+        Returns:
+            what was done, refused and learned; `failure` says why the rest has to wait.
 
         Raises:
-            TryAgain: Synapse can't be reached or refuses every request; some steps may have been executed.
+            Rejected: not even reading the account succeeds.
         """
-        state = self._with_upload(user_id, state)
-        if needs_lookup(state, self._clock(), verify=verify):
-            work = _Work(user_id, state, await self._look(user_id), fresh=True)
-        else:
-            work = _Work(user_id, state, _assumed_account(state), fresh=False)
-        for step in plan(state, work.account):
-            await self._do(work, step)
-        for media in orphaned_uploads(work.state, work.account):
-            await self._do(work, media)
-        return self._outcome(work)
-
-    def without_io(self, user_id: str, state: UserState) -> ReconcileResult | None:
-        """Returns the result of `reconcile` if it needs no I/O, otherwise None."""
-        state = self._with_upload(user_id, state)
-        account = _assumed_account(state)
-        if needs_lookup(state, self._clock(), verify=False) or plan(state, account) or orphaned_uploads(state, account):
-            return None
-        return self._outcome(_Work(user_id, state, account, fresh=False))
-
-    async def _look(self, user_id: str) -> Account:
-        return await self._synapse.account(user_id) or ABSENT
-
-    def _outcome(self, work: _Work) -> ReconcileResult:
-        news: dict[str, Any] = {} if work.account == work.state.known else {"known": work.account}
-        if work.fresh or any(not isinstance(step, DeleteMedia) for step in work.done):
-            news["seen_at"] = self._clock()
-        if any(isinstance(step, PROFILE_STEPS) for step in work.done):
-            news["written_at"] = self._clock()
-        if not work.account.exists:
-            news["ended_at"] = work.state.sessions_at  # there was no session
-        return ReconcileResult(replace(work.state, **news) if news else work.state, work.done, work.refused)
-
-    async def _do(self, work: _Work, step: Step) -> None:
+        synapse, assumed = self._synapse.before(until, self._clock), _assumed_account(decision.state)
+        work = _Work(user_id, decision, synapse, decision.state, assumed, assumed)
         try:
-            took_effect = await self._call(work, step)
-        except Rejected as rejected:
-            work.refused.append((step, rejected))
-            return
-        if took_effect:
-            work.done.append(step)
+            if decision.look:
+                await self._look(work)
+            await self._execute(work, await self._steps(work, check_rooms=check_rooms))
+            await self._execute(work, orphaned_uploads(work.state, work.account))
+        except TryAgain as failure:
+            work.failure = failure
+            work.in_doubt |= failure.in_doubt
+        return self._result(work)
+
+    async def _steps(self, work: _Work, *, check_rooms: bool) -> list[Step]:
+        steps = plan(work.state, work.account, work.decision.asked, seen=work.seen_at is not None)
+        if steps or work.state.status is Status.ACTIVE:
+            return steps
+        if check_rooms and work.account.exists and await work.synapse.joined_rooms(work.user_id):
+            return [Deactivate(erase=work.state.status is Status.ERASED)]
+        if work.seen_at is not None:  # the account is as the deletions ask
+            work.state = carried_out(work.state, work.decision.asked.deletions)
+        return []
+
+    async def _execute(self, work: _Work, steps: Sequence[Step]) -> None:
+        began = asyncio.get_running_loop().time()
+        for place, step in enumerate(steps):
+            try:
+                if await self._call(work, step):
+                    work.done.append(step)
+            except Rejected as rejected:
+                work.refused.append((step, rejected))
+                work.in_doubt |= rejected.in_doubt
+                late = asyncio.get_running_loop().time() - began > PATIENCE_SECONDS
+                if late or (isinstance(step, CreateAccount) and not work.account.exists):
+                    work.refused += [(other, rejected) for other in steps[place + 1 :]]
+                    return
+
+    async def _look(self, work: _Work) -> None:
+        asked_at = self._clock()  # what happens to the account while Synapse answers counts as not seen
+        work.account = await work.synapse.account(work.user_id, self._provider) or ABSENT
+        work.seen_at = asked_at
+        if work.state.status is Status.ERASED and (own := own_avatar(work.state, work.account.avatar)):
+            work.state = replace(work.state, last_avatar=own)
 
     async def _call(self, work: _Work, step: Step) -> bool:
         """Executes one step. Returns False if it changed nothing."""
-        user_id = work.user_id
         match step:
             case Deactivate(erase):
-                if not await self._synapse.deactivate(user_id, erase=erase):
-                    work.account = ABSENT
-                    return False
+                return await self._deactivate(work, erase=erase)
             case EndSessions(at):
-                ended = await self._synapse.end_sessions(user_id)
+                ended = await work.synapse.end_sessions(work.user_id)
                 work.state = replace(work.state, ended_at=at)
                 return ended
             case CreateAccount(name):
-                await self._synapse.create(user_id, name, self._provider)
-            case SetDisplayName(name):
-                await self._synapse.set_display_name(user_id, name)
-            case SetAvatar(address):
-                await self._synapse.set_avatar(user_id, address)
+                await self._create(work, name)
             case CopyAvatar(source):
                 return await self._copy(work, source)
-            case DeleteMedia(mxc):
-                await self._synapse.delete_media(mxc)
-                if self._uploads.get(user_id, ("", ""))[1] == mxc:
-                    del self._uploads[user_id]
-                work.state = _without(work.state, mxc)
-        work.account = apply_step(work.account, step)
+            case DeleteMedia() | DeleteOwnAvatar():
+                return await _delete_media(work, step)
+            case _:
+                await self._write(work, step)
         return True
+
+    async def _deactivate(self, work: _Work, *, erase: bool) -> bool:
+        asked_at = self._clock()
+        exists = await work.synapse.deactivate(work.user_id, erase=erase)
+        work.state = replace(work.state, seen_at=asked_at)  # the answer tells as much as a look
+        work.state = carried_out(work.state, work.decision.asked.deletions)
+        work.account = apply_step(work.account, Deactivate(erase)) if exists else ABSENT
+        return exists
+
+    async def _write(self, work: _Work, step: LinkIdentity | SetDisplayName | SetAvatar) -> None:
+        match step:
+            case LinkIdentity():
+                await work.synapse.link(work.user_id, self._provider)
+            case SetDisplayName(name):
+                await work.synapse.set_display_name(work.user_id, name)
+            case SetAvatar(address):
+                await work.synapse.set_avatar(work.user_id, address)
+        work.account = apply_step(work.account, step)
+
+    async def _create(self, work: _Work, name: str) -> None:
+        """Creates the account. There was no session before: a password change ends none of those that begin now."""
+        try:
+            await work.synapse.create(work.user_id, name, self._provider)
+        except Rejected as rejected:
+            if rejected.reason is Reason.EXTERNAL_ID_TAKEN:  # the account was created all the same
+                work.account = Account(display_name=name, linked=False)
+            raise
+        work.account = apply_step(work.account, CreateAccount(name))
+        work.state = replace(work.state, ended_at=work.state.sessions_at)
 
     async def _copy(self, work: _Work, source: str) -> bool:
         """Fetches the image, uploads it unless the existing copy has the same bytes, and sets it as the avatar.
 
         Returns False if that copy is already the avatar.
         """
-        state, copy = work.state, work.state.copy
-        # A copy that is not the avatar may have been deleted by a delivery that crashed before it saved the state.
-        shown = copy if copy and copy.mxc == work.account.avatar else None
-        known = Validators(shown.sha256, shown.etag, shown.last_modified) if shown and shown.source == source else None
+        copy = work.state.copy
+        copy = copy if copy and copy.mxc in (work.account.avatar, *work.state.uploads) else None
+        known = Validators(copy.sha256, copy.etag, copy.last_modified) if copy and copy.source == source else None
         found = await self._avatars.fetch(source, known)
-        same = shown is not None and shown.sha256 == found.known.sha256
-        if not same and not await self._may_write(work):
+        same = copy is not None and copy.sha256 == found.known.sha256
+        shown = same and copy is not None and copy.mxc == work.account.avatar
+        if not shown and not await self._may_write(work):
             return False
-        if same and shown is not None:
-            mxc = shown.mxc
+        if same and copy is not None:
+            mxc = copy.mxc
         else:
             assert isinstance(found, Image)  # "not modified" implies `same`
-            mxc = await self._uploaded(work.user_id, found)
-            state = work.state = replace(state, uploads=(*(u for u in state.uploads if u != mxc), mxc))
-            await self._synapse.set_avatar(work.user_id, mxc)
-            work.account = replace(work.account, avatar=mxc)
+            mxc = await work.synapse.upload(found.content, found.content_type, work.user_id)
+            work.state = replace(work.state, uploads=(*work.state.uploads, mxc))
         kept = found.known
-        asked = Copy(source, mxc, state.avatar_at or self._clock(), kept.sha256, kept.etag, kept.last_modified)
-        work.state = replace(state, copy=asked)
-        return not same
-
-    async def _uploaded(self, user_id: str, image: Image) -> str:
-        sha256, mxc = self._uploads.get(user_id, ("", ""))
-        if sha256 != image.known.sha256:
-            mxc = await self._synapse.upload(image.content, image.content_type, user_id)
-            self._uploads[user_id] = (image.known.sha256, mxc)
-            if len(self._uploads) > LAST_UPLOADS:
-                self._uploads.popitem(last=False)
-        return mxc
-
-    def forget_upload(self, user_id: str) -> None:
-        """Forgets the user's upload once the state is saved: from then on another replica may delete it."""
-        self._uploads.pop(user_id, None)
-
-    def _with_upload(self, user_id: str, state: UserState) -> UserState:
-        """Returns the state with an upload that was made before its save failed."""
-        _, mxc = self._uploads.get(user_id, ("", ""))
-        return state if not mxc or mxc in state.uploads else replace(state, uploads=(*state.uploads, mxc))
+        at = work.state.avatar_at or self._clock()
+        work.state = replace(
+            work.state, copy=Copy(source, mxc, at, kept.sha256, kept.etag, kept.last_modified)
+        )  # kept if the next request fails: the image is not uploaded again
+        if not shown:
+            await work.synapse.set_avatar(work.user_id, mxc)
+            work.account = replace(work.account, avatar=mxc)
+        return not shown
 
     async def _may_write(self, work: _Work) -> bool:
-        """Returns whether the account may be written to; reads it if it was not seen for ACCOUNT_TTL.
+        """Returns whether the account may be written to; reads it if it was not read for ACCOUNT_TTL.
 
-        `needs_lookup` leaves this check to the copy, since most images turn out to be unchanged.
+        `decide` leaves this to the copy, since most images turn out to be unchanged.
         """
-        seen = work.state.seen_at
-        if not work.fresh and (seen is None or self._clock() - seen >= ACCOUNT_TTL):
-            work.account, work.fresh = await self._look(work.user_id), True
+        seen = work.seen_at or work.state.seen_at
+        if seen is None or self._clock() - seen >= ACCOUNT_TTL:
+            await self._look(work)
         return work.account.exists and not work.account.deactivated and not work.account.erased
+
+    def _result(self, work: _Work) -> ReconcileResult:
+        state = work.state
+        if work.seen_at:
+            over = state.doubt_until is not None and state.doubt_until <= work.seen_at
+            state = replace(state, seen_at=work.seen_at, doubt_until=None if over else state.doubt_until)
+        if not work.account.exists and work.failure is None:
+            state = replace(state, ended_at=state.sessions_at)  # there was no session
+        account = work.account
+        if work.in_doubt:
+            state = doubted(state, self._clock())
+        elif account is not work.assumed:
+            state = replace(state, known=replace(account, linked=None), linked=account.linked)
+        state = replace(state, claim=None)
+        return ReconcileResult(state, account, work.done, work.refused, work.failure)
+
+
+def result_without_calls(decision: Decision) -> ReconcileResult:
+    """Returns the result of a decision that needs no call."""
+    state = decision.state
+    return ReconcileResult(state if state.claim is None else replace(state, claim=None), known_account(state))
+
+
+async def _delete_media(work: _Work, step: DeleteMedia | DeleteOwnAvatar) -> bool:
+    """Deletes an image; a user's own avatar only if the user uploaded it, since others may share it."""
+    owner = await work.synapse.uploaded_by(step.mxc) if isinstance(step, DeleteOwnAvatar) else None
+    deletes = isinstance(step, DeleteMedia) or owner == work.synapse.mxid(work.user_id)
+    if deletes:
+        await work.synapse.delete_media(step.mxc)
+    if isinstance(step, DeleteOwnAvatar):
+        work.state = replace(work.state, last_avatar=None)
+    else:
+        work.state = _without(work.state, step.mxc)
+    return deletes
 
 
 def _assumed_account(state: UserState) -> Account:
@@ -200,8 +254,8 @@ def _assumed_account(state: UserState) -> Account:
     Before a deactivation it is assumed to exist; the call itself returns 404 if it does not.
     """
     if state.status is Status.ACTIVE:
-        return state.known or ABSENT
-    return replace(state.known or Account(), exists=True)
+        return known_account(state)
+    return replace(known_account(state), exists=True) if state.known else Account()
 
 
 def _without(state: UserState, mxc: str) -> UserState:

@@ -16,8 +16,9 @@ An unusable avatar keeps the previous one, so avatars have a time of their own. 
 order and with any repetition, except for two profiles of one microsecond: then the later arrival wins.
 """
 
+import hashlib
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -50,6 +51,14 @@ class Copy:
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """Announces that the process `by` may be calling Synapse for the user; it begins no call at or after `until`."""
+
+    by: str
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class UserState:
     """The stored state of one user. `None` means that no event has set the field."""
 
@@ -65,8 +74,59 @@ class UserState:
     ended_at: datetime | None = None  # the `sessions_at` up to which that was done
     copy: Copy | None = None
     uploads: tuple[str, ...] = ()  # mxc URIs that this service uploaded for the user and has not deleted
-    seen_at: datetime | None = None  # when `known` was last confirmed by Synapse
-    written_at: datetime | None = None  # when name or avatar was last written
+    seen_at: datetime | None = None  # when the account was last read from Synapse
+    written_at: datetime | None = None  # when a write of name or avatar was last claimed
+    claim: Claim | None = None
+    doubt_until: datetime | None = None  # by then, what Synapse may still be carrying out has had its effect
+    linked: bool | None = None  # whether the account has the user's identity; None: not known
+    deleted_by: tuple[str, ...] = ()  # digests of the deletion events that were carried out, the newest last
+    last_avatar: str | None = None  # mxc URI that was shown before the erasure: deleted if the user uploaded it
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the account may have changed since it was read, by a request whose end was not seen."""
+        return self.doubt_until is not None and (self.seen_at is None or self.seen_at < self.doubt_until)
+
+
+LATE_EFFECT = timedelta(minutes=5)  # how long after its caller gave up a request may still be carried out
+FUTURE = timedelta(hours=1)  # a time so far ahead is a wrong one: no newer event would ever count
+_LAST_DELETIONS = 4
+_UNIDENTIFIED = "-"  # the id of an event that has none
+
+
+def doubted(state: UserState, since: datetime) -> UserState:
+    """Returns the state with nothing known of the account, since a request that was sent by `since` may change it."""
+    until = max(since + LATE_EFFECT, state.doubt_until or since)
+    return replace(state, known=None, linked=None, doubt_until=until, claim=None)
+
+
+def taken_over(state: UserState, now: datetime) -> UserState:
+    """Returns the state without the claim of a process that did not confirm: whatever it planned may have happened."""
+    if state.claim is None:
+        return state
+    copy = state.copy if state.known and state.copy and state.copy.mxc == state.known.avatar else None
+    return doubted(replace(state, copy=copy), max(now, min(state.claim.until, now + LATE_EFFECT)))
+
+
+def digest(event: UserDeleted) -> str:
+    """Returns a short form of the event's id, by which its redelivery is recognised; "" if it has none."""
+    return (
+        "" if event.id == _UNIDENTIFIED else hashlib.sha256(event.id.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    )
+
+
+def carried_out(state: UserState, deletions: tuple[str, ...]) -> UserState:
+    """Returns the state after its deletion was carried out for the events with these digests."""
+    known = [one for one in state.deleted_by if one not in deletions]
+    return replace(state, deleted_by=tuple([*known, *filter(None, deletions)][-_LAST_DELETIONS:]))
+
+
+def without_future(state: UserState, now: datetime) -> UserState:
+    """Returns the state without times that are over FUTURE ahead, which earlier releases stored; they count as unset."""
+    bound = now + FUTURE
+    names = ("profile_at", "avatar_at", "created_at", "sessions_at", "seen_at")
+    wrong: dict[str, Any] = {n: None for n in names if (at := getattr(state, n)) is not None and at > bound}
+    return replace(state, **wrong) if wrong else state
 
 
 def fold(state: UserState, event: Event) -> UserState:
@@ -86,7 +146,17 @@ def fold(state: UserState, event: Event) -> UserState:
 def _deleted(state: UserState, event: UserDeleted) -> UserState:
     if event.erase:
         known = state.known and replace(state.known, display_name="", avatar="")
-        return UserState(Status.ERASED, known=known, uploads=state.uploads, written_at=state.written_at)
+        return UserState(
+            Status.ERASED,
+            known=known,
+            uploads=state.uploads,
+            seen_at=state.seen_at,
+            written_at=state.written_at,
+            claim=state.claim,
+            doubt_until=state.doubt_until,
+            deleted_by=state.deleted_by,
+            last_avatar=state.last_avatar or (own_avatar(state, state.known.avatar) if state.known else None),
+        )
     if state.status is not Status.ACTIVE:
         return state
     return replace(state, status=Status.DEACTIVATED, sessions_at=None, created_at=None, username=None)
@@ -117,17 +187,6 @@ def is_late(state: UserState, event: Event) -> bool:
     return False
 
 
-def may_be_redelivered(state: UserState, event: Event) -> bool:
-    """Returns whether the state includes this event or a later one.
-
-    Synapse may then differ from the state, because a writer crashed between its call and its save, or overwrote a newer
-    value.
-    """
-    match event:
-        case UserDeleted():
-            return state.status is Status.ERASED or (state.status is Status.DEACTIVATED and not event.erase)
-        case ProfileUpdated():
-            return state.status is Status.ERASED or (state.profile_at is not None and event.at <= state.profile_at)
-        case UserCreated():
-            return state.status is not Status.ACTIVE or state.created_at is not None
-    return state.status is not Status.ACTIVE  # a password changed: what ended once is not ended again
+def own_avatar(state: UserState, avatar: str | None) -> str | None:
+    """Returns the avatar if it is media that this service did not upload: the user may have."""
+    return avatar if avatar and avatar.startswith("mxc://") and avatar not in state.uploads else None

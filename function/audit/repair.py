@@ -1,8 +1,6 @@
-"""Repairs one account or one image the way events are processed: ask Synapse, reconcile, save the record.
+"""Repairs one account or one image the way events are processed: claim the user, read the account, set it right, confirm.
 
-The function may process the same user at the same time. Both read Synapse, write to it, and then save the record with
-the ETag that they read; the second one gets a conflict and starts over from the newer record with a new lookup, since
-its own calls may have overwritten the newer ones. So neither may stop at a conflict: the last lookup is the correct one.
+The function may process the same user at the same time: whoever claims second waits or starts over.
 """
 
 import asyncio
@@ -10,17 +8,12 @@ from dataclasses import dataclass
 
 from aiolimiter import AsyncLimiter
 
-from function.accounts.plan import Deactivate, ReconcileResult
-from function.accounts.reconcile import Reconciler
-from function.accounts.room_cleanup import RoomCleanup
-from function.accounts.user_state import Status, UserState
-from function.accounts.user_store import UserStore, Versioned
+from function.accounts.updater import Job, Updater
 from function.audit.drift import Kind, drift_of
-from function.dapr.state_store import Conflict
 from function.homeserver.synapse import Synapse
 from function.outcomes import Reason, Rejected
 
-CONFLICT_TRIES = 3
+ONE_USER = frozenset({Reason.CLAIMED, Reason.CONFLICT, Reason.STATE_UNREADABLE})  # the others can be repaired
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,45 +29,31 @@ class Repairer:
 
     Args:
         synapse: the homeserver.
-        users: the users' states.
-        reconciler: brings Synapse in line with a record.
-        room_cleanup: checks the rooms of users that a repair deactivated.
+        updater: brings Synapse in line with a state, under a claim.
         rate: maximum repairs per second; 0 for no limit.
     """
 
-    def __init__(
-        self, synapse: Synapse, users: UserStore, reconciler: Reconciler, room_cleanup: RoomCleanup, rate: float,
-    ) -> None:  # fmt: skip
-        self._synapse, self._users, self._reconciler, self._room_cleanup = synapse, users, reconciler, room_cleanup
+    def __init__(self, synapse: Synapse, updater: Updater, rate: float) -> None:
+        self._synapse, self._updater = synapse, updater
         self._limiter = AsyncLimiter(1, 1 / rate) if rate else None
 
     async def account(self, user_id: str, kinds: frozenset[Kind]) -> Unrepaired:
         """Repairs an account with drift of these kinds. Raises TryAgain."""
-        for _ in range(CONFLICT_TRIES):
-            stored = (await self._users.read([user_id]))[user_id]
-            if not stored.etag:  # no record: no event has said what the account should be
+        job = Job(user_id, (), recheck=True)
+        await self._updater.load([job])
+        if job.decision is not None:
+            if not job.stored.etag:  # no event has said what the account should be
                 return Unrepaired(kinds, Reason.CONFLICT)
-            try:
-                result = await self._repair(user_id, stored.state, in_rooms=Kind.IN_ROOMS in kinds)
-            except Rejected as rejected:
-                return Unrepaired(kinds, rejected.reason)
-            try:
-                if result.done:
-                    await self._users.write({user_id: Versioned(result.state, stored.etag)})
-                    self._reconciler.forget_upload(user_id)
-            except Conflict:
-                continue
-            why = result.refused[0][1].reason if result.refused else None
-            return Unrepaired(frozenset(drift_of(result.state, result.account)), why)
-        return Unrepaired(kinds, Reason.CONFLICT)
-
-    async def _repair(self, user_id: str, state: UserState, *, in_rooms: bool) -> ReconcileResult:
-        result = await self._reconciler.reconcile(user_id, state, verify=True)
-        if any(isinstance(step, Deactivate) for step in result.done):
-            await self._room_cleanup.add({user_id: result.state})
-        elif in_rooms and state.status is not Status.ACTIVE and result.account.deactivated:
-            await self._synapse.deactivate(user_id, erase=state.status is Status.ERASED)
-        return result
+            await self._updater.update([job])
+        if job.failure and job.failure.reason not in ONE_USER:
+            raise job.failure
+        if job.failure or job.rejected or job.result is None:
+            failure = job.failure or job.rejected
+            return Unrepaired(kinds, failure.reason if failure else None)
+        left = frozenset(drift_of(job.result.state, job.result.account))
+        if job.result.refused:
+            return Unrepaired(left or kinds, job.result.refused[0][1].reason)
+        return Unrepaired(left)
 
     async def image(self, mxc: str) -> Unrepaired:
         """Deletes an orphaned image. Raises TryAgain."""

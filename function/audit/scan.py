@@ -16,7 +16,7 @@ from function.audit.repair import Repairer, Unrepaired
 from function.clock import Clock, utc_now
 from function.homeserver.account import Account, Media
 from function.homeserver.synapse import Synapse
-from function.outcomes import Rejected, TryAgain
+from function.outcomes import Reason, Rejected, TryAgain
 
 # Accounts per request. Synapse takes as long for a short page as for a long one; the records of a page are one message of
 # daprd (4 MB).
@@ -139,10 +139,15 @@ class Audit:
     async def _load_states(self, user_ids: Collection[str]) -> dict[str, Versioned]:
         """Returns the users' states, with an empty ETag if there is none; leaves out unreadable states."""
         found = await self._users.read_each(user_ids) if user_ids else {}
-        for failure in found.values():
-            if isinstance(failure, TryAgain):
-                self.summary.unchecked[failure.reason] += 1
-        return {user_id: state for user_id, state in found.items() if isinstance(state, Versioned)}
+        states: dict[str, Versioned] = {}
+        for user_id, stored in found.items():
+            if isinstance(stored, TryAgain):
+                self.summary.unchecked[stored.reason] += 1
+            elif stored.state.claim and stored.state.claim.until > self._clock():
+                self.summary.unchecked[Reason.CLAIMED] += 1  # its account is about to change
+            else:
+                states[user_id] = stored
+        return states
 
     async def _media(self, cursor: Cursor, size: int) -> tuple[Cursor | None, int, int]:
         page = await self._synapse.uploads(self._admin, cursor.offset, size)

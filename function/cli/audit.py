@@ -126,7 +126,7 @@ async def run(
     audit: Audit | None = None
     try:
         async with parts(settings, Health(), Metrics()) as opened:
-            repairer = Repairer(opened.synapse, opened.users, opened.reconciler, opened.room_cleanup, run_options.rate)
+            repairer = Repairer(opened.synapse, opened.updater, run_options.rate)
             admin = await opened.synapse.probe()  # with a wrong server name no account would have a record
             audit = Audit(
                 opened.synapse, admin, opened.users, repairer if run_options.repair else None, options,

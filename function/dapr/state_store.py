@@ -31,7 +31,7 @@ class StateStore:
     """
 
     def __init__(self, client: DaprClient, name: str, *, read_only: bool = False) -> None:
-        self._client, self._name, self._read_only = client, name, read_only
+        self._client, self._name, self.read_only = client, name, read_only
 
     async def read_values(self, wanted: Iterable[str]) -> dict[str, Value]:
         """Returns bytes and ETag of each key; both are empty for a key without a value. Raises TryAgain."""
@@ -51,7 +51,7 @@ class StateStore:
             Conflict: at least one of them was changed in between; nothing was written.
             TryAgain: the store did not take them.
         """
-        if self._read_only:
+        if self.read_only:
             return
         operations = [
             api_v1.TransactionalStateOperation(
@@ -89,7 +89,7 @@ class StateStore:
 
     async def probe(self) -> None:
         """Writes and reads a key of its own, which detects a full or read-only store. Raises TryAgain."""
-        if self._read_only:
+        if self.read_only:
             await self.read_values([PROBE_KEY])
             return
         try:

@@ -5,15 +5,18 @@ Statuses and error codes are those that Synapse 1.163 gives; see the Admin API's
 """
 
 import asyncio
+import copy
 import json
 import time
 from dataclasses import dataclass
-from typing import Any, Protocol
+from datetime import datetime
+from typing import Any, Protocol, Self
 from urllib.parse import quote
 
 import httpx
 import stamina
 
+from function.clock import Clock
 from function.homeserver.transport import HttpClient
 from function.operations import Operation
 from function.outcomes import Reason, Rejected, TryAgain
@@ -95,6 +98,13 @@ class AdminApi:
     def __init__(self, http: HttpClient, tokens: TokenSource, server_name: str) -> None:
         self._http, self._tokens, self._server_name = http, tokens, server_name
         self._in_flight = asyncio.Semaphore(IN_FLIGHT)
+        self._deadline: tuple[datetime, Clock] | None = None
+
+    def before(self, deadline: datetime, clock: Clock) -> Self:
+        """Returns this client with a deadline: no request that writes begins at or after it."""
+        bound = copy.copy(self)
+        bound._deadline = (deadline, clock)  # noqa: SLF001 - of a copy of our own
+        return bound
 
     async def probe(self) -> str:
         """Checks that Synapse accepts the token, lets it read as an admin, and can write.
@@ -208,6 +218,8 @@ class AdminApi:
             content, headers["Content-Type"] = body.content, body.content_type
         elif body is not None:
             content, headers["Content-Type"] = json.dumps(body).encode(), "application/json"
+        if self._deadline and request.method != "GET" and self._deadline[1]() >= self._deadline[0]:
+            raise TryAgain(Reason.TOO_SLOW, "its claim has ended")
         try:
             response = await self._http.request(
                 request.operation, request.method, request.path, content, headers, request.timeout

@@ -3,6 +3,7 @@ what a refused or failed call raises."""
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -22,12 +23,13 @@ class Synapse(AdminApi):
         """Returns the Matrix id of a user (a lower-case UUID with dashes)."""
         return f"@nova-{user_id}:{self._server_name}"
 
-    async def account(self, user_id: str) -> Account | None:
+    async def account(self, user_id: str, provider: str = "") -> Account | None:
         """Returns the account, None if there is none. `GET /_synapse/admin/v2/users/{mxid}`."""
         answer = await self._call(Operation.ACCOUNT, "GET", f"/_synapse/admin/v2/users/{self._quoted(user_id)}")
         if answer.status == 404:
             return None
-        return _account(answer.body)
+        links = [(one["auth_provider"], one["external_id"]) for one in answer.body.get("external_ids", [])]
+        return replace(_account(answer.body), linked=(provider, user_id) in links if provider else None)
 
     async def accounts(self, start: int, limit: int) -> Page[tuple[str, Account]]:
         """Lists users with their accounts, the oldest first; includes deactivated, erased and locked ones.
@@ -94,6 +96,13 @@ class Synapse(AdminApi):
             owner = (await self._call(Operation.CREATE, "GET", path)).body.get("user_id", "-")
             both = f"{self.mxid(user_id)} {owner}"
             raise Rejected(Reason.EXTERNAL_ID_TAKEN, rejected.detail, ids=both) from None
+
+    async def link(self, user_id: str, provider: str) -> None:
+        body = {"external_ids": [{"auth_provider": provider, "external_id": user_id}]}
+        await self._call(Operation.CREATE, "PUT", f"/_synapse/admin/v2/users/{self._quoted(user_id)}", body)
+
+    async def uploaded_by(self, mxc: str) -> str | None:
+        return None
 
     async def end_sessions(self, user_id: str) -> bool:
         """Deletes every device, and with it each access token; False if there was none.

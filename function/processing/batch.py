@@ -1,57 +1,54 @@
 """Processes a batch: Kafka records in, one result for each out.
 
-decode -> group by user -> load the users' states -> fold -> reconcile -> save -> publish dead letters. A failure that
-concerns one user is handled in user.py, any other one here: it makes the whole batch wait.
+decode -> group by user -> load the users' states and decide -> claim, call, confirm -> publish dead letters. A failure that
+concerns one user makes this user's events wait; one that concerns all, such as of the state store, the whole batch.
 """
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
-from function.accounts.reconcile import Reconciler
-from function.accounts.room_cleanup import RoomCleanup
-from function.accounts.user_store import UserStore, Versioned
+from function.accounts.updater import Job, Updater
+from function.clock import Clock, utc_now
 from function.dapr.bulk_envelope import KafkaRecord
-from function.dapr.state_store import Conflict
 from function.dead_letters.publish import DeadLetters
 from function.events.decode import decode
-from function.events.types import Event, Ignored, UserCreated
+from function.events.types import Ignored, UserCreated
 from function.health import Health
 from function.outcomes import EventResult, Outcome, Reason, Rejected, TryAgain
+from function.processing.admission import Admission, Priority
 from function.processing.deletion_limit import DeletionLimit
-from function.processing.event_log import event_id_of, log_batch
-from function.processing.user import UserEvents, UserProcessor, deactivated
+from function.processing.event_log import log_batch
+from function.processing.letters import publish_letters
+from function.processing.user import Item, UserJob, apply_deletion_limit, return_permit
 from function.processing.user_locks import UserLocks
 from function.telemetry.logs import log, log_failure
 from function.telemetry.tracing import OFF, Traces
 
-BATCH_SECONDS = 60.0  # for a whole batch: calls to the sidecar have no deadline of their own
-TASK_START_CHUNK = 10  # users that are started before other tasks run
+BEGIN_SECONDS = 30.0  # a batch's users that did not begin by then wait for its next delivery
 
 
 class BatchProcessor:
     """Processes batches, concurrently where they share no user.
 
     Args:
-        users: the users' states.
-        reconciler: makes Synapse match a user's state.
+        updater: carries out what is decided.
         dead_letters: takes the records that can never succeed.
         health: told about dependencies that fail; says whether to try at all.
         deletion_limit: says whether a deletion may pass.
-        room_cleanup: told which users were deactivated.
         precreate: whether to create accounts ahead of the first login.
         traces: gets a span for each batch and each user.
+        clock: gives the time in UTC.
     """
 
     def __init__(
-        self, users: UserStore, reconciler: Reconciler, dead_letters: DeadLetters, health: Health, *,
-        deletion_limit: DeletionLimit, room_cleanup: RoomCleanup, precreate: bool, traces: Traces = OFF,
+        self, updater: Updater, dead_letters: DeadLetters, health: Health, *,
+        deletion_limit: DeletionLimit, precreate: bool, traces: Traces = OFF, clock: Clock = utc_now,
     ) -> None:  # fmt: skip
-        self._users, self._reconciler, self._dead_letters, self._health = users, reconciler, dead_letters, health
-        self._deletion_limit, self._room_cleanup, self._precreate = deletion_limit, room_cleanup, precreate
-        self._traces = traces
-        self._user = UserProcessor(users, reconciler, health, deletion_limit, room_cleanup, traces)
-        self._user_locks = UserLocks()
+        self._updater, self._dead_letters, self._health = updater, dead_letters, health
+        self._deletion_limit, self._precreate, self._traces = deletion_limit, precreate, traces
+        self._clock = clock
+        self._user_locks, self._admission = UserLocks(), Admission()
 
     @property
     def deletions_exhausted(self) -> bool:
@@ -65,6 +62,24 @@ class BatchProcessor:
             ended(results)
             return results
 
+    async def recheck(self, user_id: str) -> bool:
+        """Reads a user's account and sets right what is not as the state says; returns whether nothing was wrong.
+
+        Raises:
+            TryAgain: it could not be done now.
+        """
+        if self._health.failure:
+            raise self._health.failure
+        job = Job(user_id, (), recheck=True)
+        async with self._user_locks.acquire({user_id}):
+            await self._updater.load([job])
+            if job.decision is not None and job.stored.etag:
+                await self._updater.update([job])
+        if job.failure:
+            self._health.report(job.failure)
+            raise job.failure
+        return job.rejected is None and (job.result is None or not (job.result.done or job.result.refused))
+
     async def _guarded(self, records: Sequence[KafkaRecord]) -> list[EventResult]:
         if self._health.failure:
             return [EventResult(Outcome.RETRY, self._health.failure)] * len(records)
@@ -72,9 +87,8 @@ class BatchProcessor:
             return await self._process(records)
         except TryAgain as failure:
             return self._retry_all(records, failure)
-        except TimeoutError:
-            return self._retry_all(records, TryAgain(Reason.TOO_SLOW, f"over {BATCH_SECONDS:.0f} s"))
-        except Exception as error:
+        except Exception as raised:
+            error = raised.exceptions[0] if isinstance(raised, ExceptionGroup) else raised  # the log names the cause
             log_failure("batch_failed", error)
             return self._retry_all(records, TryAgain(Reason.UNEXPECTED, type(error).__name__))
 
@@ -84,83 +98,109 @@ class BatchProcessor:
         return [EventResult(Outcome.RETRY, failure)] * len(records)
 
     async def _process(self, records: Sequence[KafkaRecord]) -> list[EventResult]:
-        decoded = [decode(record.value, record.headers) for record in records]
-        results: dict[int, EventResult] = {}
-        users: dict[str, UserEvents] = {}
-        for place, event in enumerate(decoded):
+        items = [Item(record, decode(record.value, record.headers)) for record in records]
+        jobs = self._by_user(items)
+        async with self._user_locks.acquire(jobs.keys()):
+            if jobs:
+                await self._process_users(list(jobs.values()))
+            _hold_back_later_events(jobs.values())
+            await publish_letters(items, jobs.values(), self._dead_letters)
+        log_batch(items)
+        return [_result(item) for item in items]
+
+    def _by_user(self, items: Iterable[Item]) -> dict[str, UserJob]:
+        """Returns a job for each user; sets the result of the items that concern none."""
+        jobs: dict[str, UserJob] = {}
+        for item in items:
+            event = item.event
             if isinstance(event, Ignored) or (isinstance(event, UserCreated) and not self._precreate):
-                results[place] = EventResult(Outcome.IGNORED)
+                item.result = EventResult(Outcome.IGNORED)
             elif isinstance(event, Rejected):
-                results[place] = EventResult(Outcome.DEAD_LETTER, event)
+                item.result = EventResult(Outcome.DEAD_LETTER, event)
             else:
-                user = users.setdefault(event.user_id, UserEvents(event.user_id, [], []))
-                user.places.append(place)
-                user.events.append(event)
-                user.traceparents.append(records[place].metadata.get("traceparent", ""))
-        async with self._user_locks.acquire(users.keys()), asyncio.timeout(BATCH_SECONDS):
-            if users:
-                await self._process_users(list(users.values()))
-            for user in users.values():
-                results |= user.results
-            await self._publish_dead_letters(records, decoded, results)
-        _hold_back_later_events(users.values(), results)
-        ordered = [results[place] for place in range(len(records))]
-        log_batch(records, decoded, ordered)
-        return ordered
+                if (job := jobs.get(event.user_id)) is None:
+                    job = jobs[event.user_id] = UserJob(event.user_id, [], traces=self._traces)
+                job.items.append(item)
+                job.events = [*job.events, event]
+        return jobs
 
-    async def _process_users(self, users: Sequence[UserEvents]) -> None:
-        """Makes Synapse match what the users' events ask for, and saves the users' states."""
-        stored = await self._users.read([user.user_id for user in users])
-        busy = [user for user in users if not self._user.process_without_io(user, stored[user.user_id])]
-        await self._process_concurrently(busy, stored)
-        changed = {
-            user.user_id: Versioned(user.reconciled.state, stored[user.user_id].etag)
-            for user in users
-            if user.reconciled and user.reconciled.state != stored[user.user_id].state
-        }
-        await self._room_cleanup.add(deactivated(users))
-        try:
-            if changed:
-                await self._user.save(changed)
-        except Conflict:
-            for user in users:
-                if user.user_id in changed:
-                    await self._user.save_alone(user, changed[user.user_id])
-
-    async def _process_concurrently(self, users: Sequence[UserEvents], stored: Mapping[str, Versioned]) -> None:
-        try:
-            async with asyncio.TaskGroup() as group:  # if one fails, none goes on writing after the locks are released
-                for number, user in enumerate(users, start=1):
-                    group.create_task(self._user.process(user, stored[user.user_id]))
-                    if number % TASK_START_CHUNK == 0:
-                        await asyncio.sleep(0)  # lets other batches' answers from Synapse in between
-        except ExceptionGroup as failed:
-            raise failed.exceptions[0] from None  # the log names the cause, not the group
-
-    async def _publish_dead_letters(
-        self,
-        records: Sequence[KafkaRecord],
-        decoded: Sequence[Event | Ignored | Rejected],
-        results: dict[int, EventResult],
-    ) -> None:
-        """Publishes the dead letters; an event whose letter can't be published waits."""
-        for place, result in sorted(results.items()):
-            if not isinstance(result.failure, Rejected):
-                continue
+    async def _process_users(self, jobs: Sequence[UserJob]) -> None:
+        """Makes Synapse match what the users' events ask for, and sets the results of the users' items."""
+        await self._updater.load(jobs)
+        decided = [job for job in jobs if job.decision is not None]
+        calling = sorted((job for job in decided if job.needs_calls), key=lambda job: job.rank)
+        others = [job for job in decided if not job.needs_calls]
+        if calling:
+            await self._begin(calling, others)
+        else:
+            await self._updater.update(others)
+        for job in jobs:
             try:
-                await self._dead_letters.publish(
-                    records[place], result.failure, event_id_of(decoded[place], records[place])
-                )
-            except TryAgain as failure:
-                log(logging.WARNING, "dead_letter_retry", reason=failure.reason.value, detail=failure.detail)
-                results[place] = EventResult(Outcome.RETRY, failure)
+                job.settle()
+            except Exception as error:
+                log_failure("user_failed", error)
+                job.failure = TryAgain(Reason.UNEXPECTED, type(error).__name__)
+                job.settle()
+            if job.failure:
+                self._health.report(job.failure)
+
+    async def _begin(self, jobs: list[UserJob], others: Sequence[UserJob]) -> None:
+        """Lets the users begin in groups, as their turn comes. The others are saved with the first group."""
+        oldest = min((_written(item.record) for job in jobs for item in job.items), default=0.0)
+        loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as group:
+            try:
+                async with asyncio.timeout_at(loop.time() + BEGIN_SECONDS):
+                    while jobs:
+                        priority: Priority = (float(jobs[0].rank > 0), oldest)
+                        begun = await self._admission.enter(len(jobs), priority)
+                        group.create_task(self._run(jobs[:begun], others))
+                        jobs, others = jobs[begun:], []
+            except TimeoutError:
+                for job in jobs:
+                    job.failure = TryAgain(Reason.TOO_SLOW, f"not begun within {BEGIN_SECONDS:.0f} s")
+        if others:
+            await self._updater.update(others)
+
+    async def _run(self, jobs: Sequence[UserJob], others: Sequence[UserJob]) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            allowed = [job for job in jobs if await self._allowed(job)]
+            if allowed or others:
+                await self._updater.update([*allowed, *others])
+        finally:
+            for job in jobs:
+                self._admission.leave(loop.time() - began)
+                return_permit(job, self._deletion_limit)
+
+    async def _allowed(self, job: UserJob) -> bool:
+        """Applies the deletion limit; returns whether anything is left to do."""
+        try:
+            if await apply_deletion_limit(job, self._deletion_limit):
+                self._updater.decide(job, job.stored, self._clock())
+        except TryAgain as failure:
+            job.failure = failure
+            return False
+        return bool(job.events) and job.decision is not None
 
 
-def _hold_back_later_events(users: Iterable[UserEvents], results: dict[int, EventResult]) -> None:
+def _written(record: KafkaRecord) -> float:
+    """Returns the record's timestamp in Unix time, as the producer or Kafka set it; 0 if there is none."""
+    text = record.dapr_metadata("timestamp")
+    return int(text) / 1000 if text.isdecimal() and len(text) < 15 else 0.0
+
+
+def _hold_back_later_events(jobs: Iterable[UserJob]) -> None:
     """Makes a user's later events wait if an earlier one waits; they are safe to repeat."""
-    for user in users:
+    for job in jobs:
         waiting: EventResult | None = None
-        for place in user.places:
-            waiting = waiting or (results[place] if results[place].outcome is Outcome.RETRY else None)
+        for item in job.items:
+            waiting = waiting or (item.result if item.result and item.result.outcome is Outcome.RETRY else None)
             if waiting:
-                results[place] = waiting
+                item.result = waiting
+
+
+def _result(item: Item) -> EventResult:
+    assert item.result is not None
+    return item.result

@@ -26,7 +26,7 @@ class DeletionLimit:
             self._passed.popleft()
         return bool(self._limit) and len(self._passed) >= self._limit
 
-    def try_acquire(self) -> bool:
+    async def try_acquire(self) -> bool:
         """Counts one deletion and returns True, or returns False if the limit is reached."""
         if self.exhausted:
             return False

@@ -4,39 +4,46 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 
-from function.dapr.bulk_envelope import KafkaRecord
-from function.events.types import Event, Ignored
-from function.outcomes import EventResult, Outcome, Rejected, TryAgain
+from function.outcomes import Outcome, Rejected, TryAgain
+from function.processing.user import Item
 from function.telemetry.logs import log, logs, plain
 
 
-def event_id_of(event: Event | Ignored | Rejected, record: KafkaRecord) -> str:
+def event_id_of(item: Item) -> str:
     """Returns the event's id; if it could not be decoded, the id in its headers."""
-    headers = record.headers
-    return plain(headers.get("event_id") or headers.get("ce_id", "-") if isinstance(event, Rejected) else event.id)
+    if not isinstance(item.event, Rejected):
+        return plain(item.event.id)
+    headers = item.record.headers
+    return plain(headers.get("event_id") or headers.get("ce_id", "-"))
 
 
-def log_batch(
-    records: Sequence[KafkaRecord], decoded: Sequence[Event | Ignored | Rejected], results: Sequence[EventResult]
-) -> None:
+def log_batch(items: Sequence[Item]) -> None:
     """Logs a line for each event that changed something, waits or failed, and one for the batch."""
-    for record, event, result in zip(records, decoded, results, strict=True):
-        level = {Outcome.APPLIED: logging.INFO, Outcome.DEAD_LETTER: logging.WARNING}.get(result.outcome, logging.DEBUG)
-        if not logs(level):
-            continue
-        failure = result.failure
-        log(
-            level,
-            "event",
-            outcome=result.outcome.value,
-            event_type=type(event).__name__,
-            event_id=event_id_of(event, record),
-            topic=record.topic,
-            partition=plain(record.dapr_metadata("partition")),
-            offset=plain(record.dapr_metadata("offset")),
-            **({"reason": failure.reason.value, "detail": failure.detail} if failure else {}),
-        )
+    results = [item.result for item in items if item.result]
+    for item in items:
+        _log_event(item)
     outcomes = Counter(result.outcome.value for result in results)
-    waits = Counter(v.failure.reason.value for v in results if isinstance(v.failure, TryAgain))
+    waits = Counter(result.failure.reason.value for result in results if isinstance(result.failure, TryAgain))
     level = logging.INFO if outcomes.keys() & {Outcome.APPLIED, Outcome.DEAD_LETTER, Outcome.RETRY} else logging.DEBUG
-    log(level, "batch", size=len(records), outcomes=dict(outcomes), **({"reason": dict(waits)} if waits else {}))
+    log(level, "batch", size=len(items), outcomes=dict(outcomes), **({"reason": dict(waits)} if waits else {}))
+
+
+def _log_event(item: Item) -> None:
+    result = item.result
+    if result is None:
+        return
+    level = {Outcome.APPLIED: logging.INFO, Outcome.DEAD_LETTER: logging.WARNING}.get(result.outcome, logging.DEBUG)
+    if not logs(level):
+        return
+    failure = result.failure
+    log(
+        level,
+        "event",
+        outcome=result.outcome.value,
+        event_type=type(item.event).__name__,
+        event_id=event_id_of(item),
+        topic=item.record.topic,
+        partition=plain(item.record.dapr_metadata("partition")),
+        offset=plain(item.record.dapr_metadata("offset")),
+        **({"reason": failure.reason.value, "detail": failure.detail} if failure else {}),
+    )

@@ -7,7 +7,9 @@ from function.accounts.plan import (
     CreateAccount,
     Deactivate,
     DeleteMedia,
+    DeleteOwnAvatar,
     EndSessions,
+    LinkIdentity,
     ReconcileResult,
     Step,
 )
@@ -23,9 +25,10 @@ def event_results(events: Sequence[Event], reconciled: ReconcileResult) -> list[
     return [_event_result(event, reconciled, newest=place == last) for place, event in enumerate(events)]
 
 
-def deactivates(reconciled: ReconcileResult) -> bool:
-    """Returns whether an account was deactivated."""
-    return any(isinstance(step, Deactivate) for step in reconciled.done)
+def may_have_deactivated(reconciled: ReconcileResult) -> bool:
+    """Returns whether an account was deactivated, or may still be."""
+    refused = (step for step, rejected in reconciled.refused if rejected.in_doubt)
+    return any(isinstance(step, Deactivate) for step in (*reconciled.done, *refused))
 
 
 def _event_result(event: Event, reconciled: ReconcileResult, *, newest: bool) -> EventResult:
@@ -35,14 +38,14 @@ def _event_result(event: Event, reconciled: ReconcileResult, *, newest: bool) ->
         case ProfileUpdated():
             return _profile(event, reconciled, newest=newest)
         case UserCreated():
-            return _late(event, reconciled) or _of_steps(reconciled, CreateAccount)
+            return _late(event, reconciled) or _of_steps(reconciled, CreateAccount, LinkIdentity)
         case PasswordChanged():
             gone = None if reconciled.account.exists else EventResult(Outcome.NO_ACCOUNT)
             return _late(event, reconciled) or gone or _of_steps(reconciled, EndSessions)
 
 
 def _deletion(reconciled: ReconcileResult) -> EventResult:
-    if refused := _refusal(reconciled, Deactivate, DeleteMedia):
+    if refused := _refusal(reconciled, Deactivate, DeleteMedia, DeleteOwnAvatar):
         return refused
     if not reconciled.account.exists:
         return EventResult(Outcome.NO_ACCOUNT)

@@ -44,3 +44,8 @@ def deletion(
     user_id: str = ALICE, second: float = 0, *, soft: bool = True, offset: int = 0, **fields: Any
 ) -> KafkaRecord:
     return delivered(deleted_payload(user_id, second, soft=soft, **fields), DELETED, offset=offset)
+
+
+def password(user_id: str = ALICE, second: float = 0, *, ends: bool = True) -> KafkaRecord:
+    payload = {"user_id": user_id, "changed_at": moment(second), "invalidate_all_sessions": ends}
+    return delivered(payload, "identity.user.password_changed")

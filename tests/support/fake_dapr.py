@@ -16,13 +16,15 @@ class FakeStateStore(StateStore):
 
     Switches:
         down: every call raises TryAgain.
+        sparing: number of next writes that succeed before `losing` begins.
         losing: number of next writes that raise TryAgain, as if the function died before it saved the state.
-        rivals: writes by other clients just before our next writes, one for each.
+        rivals: writes by other clients just before our next writes, one for each; {} for none.
     """
 
     def __init__(self) -> None:
+        self.read_only = False
         self.down = False
-        self.losing = 0
+        self.sparing = self.losing = 0
         self.rivals: list[Mapping[str, UserState]] = []
         self.reads = self.writes = self.conflicts = 0
         self._values: dict[str, tuple[bytes, int]] = {}
@@ -34,7 +36,9 @@ class FakeStateStore(StateStore):
 
     async def write_values(self, values: Mapping[str, Value]) -> None:
         self._up()
-        if self.losing:
+        if self.losing and self.sparing:
+            self.sparing -= 1
+        elif self.losing:
             self.losing -= 1
             raise TryAgain(Reason.STATE_UNAVAILABLE, "lost")
         self.writes += 1
@@ -50,7 +54,7 @@ class FakeStateStore(StateStore):
 
     def record(self, user_id: str) -> UserState:
         value, _ = self._value(user_id)
-        return load(value) if value else UserState()
+        return load(value)[0] if value else UserState()
 
     def stored_bytes(self, user_id: str) -> bytes:
         return self._values[user_id][0]

@@ -143,7 +143,8 @@ class FakeSynapse:
 
     def _get_user(self, mxid: str, _words: dict[str, Any], _requester: str) -> Response:
         account = self.accounts.get(mxid)
-        return JSONResponse(account) if account else _error(404, "M_NOT_FOUND")
+        links = [{"auth_provider": p, "external_id": i} for (p, i), owner in self.identities.items() if owner == mxid]
+        return JSONResponse(account | {"external_ids": links}) if account else _error(404, "M_NOT_FOUND")
 
     def _get_users(self, _mxid: str, words: dict[str, Any], _requester: str) -> Response:
         """Lists users in the order of creation, which is that of the dict; supports only the parameters that the client uses."""

@@ -1,12 +1,13 @@
 """Builds a BatchProcessor with fakes for all its dependencies."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from function.accounts.plan import decide
 from function.accounts.reconcile import Reconciler
-from function.accounts.room_cleanup import RoomCleanup
+from function.accounts.updater import Decide, Updater
 from function.accounts.user_store import UserStore
 from function.dapr.bulk_envelope import KafkaRecord
 from function.health import Health
@@ -19,6 +20,16 @@ from tests.support.events import ALICE, EPOCH
 from tests.support.fake_avatars import FakeAvatars
 from tests.support.fake_dapr import FakeDeadLetters, FakeStateStore, FakeTokens
 from tests.support.fake_synapse import ADMIN_TOKEN, FakeSynapse
+
+
+class FakeRechecks:
+    """Remembers who has to be looked at again, and when."""
+
+    def __init__(self) -> None:
+        self.due: dict[str, datetime] = {}
+
+    async def add(self, users: Mapping[str, datetime]) -> None:
+        self.due.update(users)
 
 
 class Clock:
@@ -38,14 +49,22 @@ class Harness:
     homeserver: FakeSynapse
     client: Synapse
     reconciler: Reconciler
-    processor: BatchProcessor
     state: FakeStateStore
     letters: FakeDeadLetters
     health: Health
     avatars: FakeAvatars
-    room_cleanup: RoomCleanup
+    rechecks: FakeRechecks
     clock: Clock
     tokens: FakeTokens = field(default_factory=lambda: FakeTokens(ADMIN_TOKEN))
+    deletions: int = 0
+    precreate: bool = True
+    traces: Traces = OFF
+    decide: Decide = decide
+    updater: Updater = field(init=False)
+    processor: BatchProcessor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.restart()
 
     @property
     def users(self) -> UserStore:
@@ -61,10 +80,11 @@ class Harness:
 
     def restart(self) -> None:
         """Loses all state in memory, as in a restart or in another replica."""
-        self.reconciler = Reconciler(self.client, self.avatars, "oidc-nova", self.clock)
+        reconciler = Reconciler(self.client, self.avatars, "oidc-nova", self.clock)
+        self.updater = Updater(self.users, reconciler, self.rechecks, self.clock, decide=self.decide)
         self.processor = BatchProcessor(
-            self.users, self.reconciler, self.letters, self.health,
-            deletion_limit=DeletionLimit(0), room_cleanup=self.room_cleanup, precreate=True,
+            self.updater, self.letters, self.health, deletion_limit=DeletionLimit(self.deletions),
+            precreate=self.precreate, traces=self.traces, clock=self.clock,
         )  # fmt: skip
 
     async def process(self, *records: KafkaRecord) -> list[Outcome]:
@@ -84,20 +104,8 @@ async def world(
     tokens, avatars, clock = FakeTokens(ADMIN_TOKEN), FakeAvatars(), Clock()
     async with homeserver.client(traces) as http:
         synapse = Synapse(http, tokens, homeserver.server_name)
-        room_cleanup = RoomCleanup(state, synapse, clock)
         reconciler = Reconciler(synapse, avatars, "oidc-nova", clock)
-        processor = BatchProcessor(
-            UserStore(state),
-            reconciler,
-            letters,
-            health,
-            deletion_limit=DeletionLimit(deletions),
-            room_cleanup=room_cleanup,
-            precreate=precreate,
-            traces=traces,
-        )
-        made = Harness(
-            homeserver, synapse, reconciler, processor, state, letters, health, avatars, room_cleanup, clock, tokens
-        )
+        parts = (homeserver, synapse, reconciler, state, letters, health, avatars, FakeRechecks(), clock, tokens)
+        made = Harness(*parts, deletions=deletions, precreate=precreate, traces=traces)
         made.login(*logged_in)
         yield made

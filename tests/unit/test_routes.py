@@ -298,7 +298,7 @@ async def test_the_application_becomes_ready_once_its_parts_are_open_and_probed(
         @asynccontextmanager
         async def parts(_: Settings, health: Health, __: Metrics) -> AsyncIterator[Parts]:
             w.processor._health = health
-            yield Parts(w.processor, w.state, w.users, w.client, probes, w.reconciler, w.room_cleanup)
+            yield Parts(w.processor, w.state, w.users, w.client, probes, w.updater)
             closed.append(True)
 
         app = create_app(settings_with(), parts)

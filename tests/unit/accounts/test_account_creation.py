@@ -36,6 +36,7 @@ async def test_a_profile_that_came_earlier_is_applied_at_creation() -> None:
 
 async def test_an_existing_account_is_left_unchanged() -> None:
     async with world(ALICE) as w:
+        w.homeserver.identities["oidc-nova", ALICE] = w.homeserver.mxid(ALICE)
         before = dict(w.account())
         assert await w.process(created()) == [Outcome.UNCHANGED]
         assert w.account() == before

@@ -58,9 +58,10 @@ async def test_a_changed_image_of_an_account_that_another_client_erased_is_not_u
 
 
 async def test_an_account_that_another_client_reactivated_is_deactivated_again_at_the_next_event() -> None:
-    """A deletion is final for the identity service."""
+    """A deletion is final for the identity service. Until the account has not been read for a while, it is trusted."""
     async with world(ALICE) as w:
         await w.process(deletion(soft=False))
+        w.clock.now += timedelta(minutes=10)
         w.account().update(deactivated=False, erased=False, displayname="back")
         assert await w.process(profile(second=9)) == [Outcome.STALE]
         assert (w.account()["deactivated"], w.account()["erased"], w.account()["displayname"]) == (True, True, None)

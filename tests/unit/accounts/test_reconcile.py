@@ -1,6 +1,7 @@
 """The plan: the fewest calls from what an account is to what its user's record says."""
 
 from dataclasses import replace
+from datetime import datetime, timedelta
 from functools import reduce
 
 import pytest
@@ -11,17 +12,22 @@ from function.accounts.plan import (
     ABSENT,
     ACCOUNT_TTL,
     Deactivate,
+    DeleteOwnAvatar,
+    EndSessions,
+    LinkIdentity,
+    ReconcileResult,
     SetAvatar,
     SetDisplayName,
     apply_step,
-    needs_lookup,
+    decide,
     plan,
 )
-from function.accounts.user_state import Status, UserState
+from function.accounts.user_state import Status, UserState, digest
+from function.events.types import Event, PasswordChanged, ProfileUpdated, UserCreated, UserDeleted
 from function.homeserver.account import Account
 from function.outcomes import Reason, Rejected
 from tests.support.events import ALICE, EPOCH
-from tests.support.harness import world
+from tests.support.harness import Harness, world
 from tests.support.strategies import AVATARS, NAMES
 
 ACCOUNTS = st.builds(Account, st.just(True), st.booleans(), st.booleans(), NAMES, AVATARS)
@@ -104,23 +110,79 @@ def test_the_plan_is_the_difference(record: UserState, account: Account, steps: 
     assert plan(record, account) == steps
 
 
+KNOWN = replace(ANN, avatar_at=EPOCH, known=Account(display_name="Ann", avatar=ANN.avatar or ""), seen_at=EPOCH)
+NEWS = ProfileUpdated("news", ALICE, EPOCH + timedelta(seconds=1), "Bea", "")
+SAME = replace(NEWS, display_name="Ann", avatar=ANN.avatar or "")
+AGAIN = replace(SAME, at=EPOCH)
+GONE = UserDeleted("gone", ALICE, EPOCH, erase=True)
+HELD = (digest(GONE),)
+BORN = UserCreated("born", ALICE, EPOCH, "ally")
+PASSWORD = PasswordChanged("password", ALICE, EPOCH)
+NOW, LATER = EPOCH + timedelta(seconds=5), EPOCH + ACCOUNT_TTL
+ERASED = UserState(Status.ERASED, known=Account(deactivated=True, erased=True), seen_at=EPOCH, deleted_by=HELD)
+
+
 @pytest.mark.parametrize(
-    ("record", "verify", "looks"),
+    ("before", "event", "now", "looks"),
     [
-        (ANN, False, True),
-        (replace(ANN, known=ABSENT), False, True),
-        (replace(ANN, known=Account(), seen_at=EPOCH), False, False),
-        (replace(ANN, known=Account(), seen_at=EPOCH - ACCOUNT_TTL), False, True),
-        (replace(ANN, known=Account(display_name="Ann", avatar=ANN.avatar or ""), seen_at=None), False, False),
-        (replace(ANN, known=Account()), True, True),
-        (UserState(Status.ERASED), False, False),
-        (UserState(Status.DEACTIVATED, known=ABSENT), False, False),
-        (UserState(Status.ERASED, known=Account()), True, True),
+        (UserState(), NEWS, NOW, True),
+        (replace(KNOWN, known=ABSENT), NEWS, NOW, True),
+        (replace(KNOWN, known=ABSENT), AGAIN, NOW, False),
+        (replace(KNOWN, known=ABSENT), AGAIN, LATER, True),
+        (KNOWN, NEWS, NOW, False),
+        (KNOWN, NEWS, LATER, True),
+        (KNOWN, SAME, LATER, False),
+        (replace(KNOWN, seen_at=None), SAME, NOW, False),
+        (replace(KNOWN, seen_at=None), NEWS, NOW, True),
+        (replace(KNOWN, seen_at=EPOCH + timedelta(hours=2)), NEWS, NOW, True),
+        (replace(KNOWN, doubt_until=LATER), SAME, NOW, True),
+        (replace(KNOWN, known=Account(deactivated=True)), NEWS, NOW, False),
+        (replace(KNOWN, known=Account(deactivated=True)), SAME, LATER, True),
+        (KNOWN, BORN, NOW, True),
+        (replace(KNOWN, linked=True), BORN, NOW, False),
+        (KNOWN, GONE, LATER, False),
+        (UserState(), GONE, NOW, False),
+        (ERASED, NEWS, NOW, False),
+        (ERASED, NEWS, LATER, True),
+        (ERASED, GONE, LATER, False),
     ],
 )
-def test_synapse_is_asked_only_where_it_is_not_known(record: UserState, verify: bool, looks: bool) -> None:
+def test_synapse_is_asked_only_where_it_is_not_known(
+    before: UserState, event: Event, now: datetime, looks: bool
+) -> None:
     """A deactivation tells by itself whether there is an account."""
-    assert needs_lookup(record, EPOCH, verify=verify) is looks
+    assert decide(before, [event], now).look is looks
+
+
+@pytest.mark.parametrize(
+    ("before", "events", "steps"),
+    [
+        (KNOWN, [NEWS], [SetDisplayName("Bea"), SetAvatar("")]),
+        (KNOWN, [AGAIN], []),
+        (KNOWN, [GONE], [Deactivate(erase=True), DeleteOwnAvatar("mxc://test.example/one")]),
+        (replace(KNOWN, known=Account(deactivated=True)), [GONE], [Deactivate(erase=True)]),
+        (replace(KNOWN, known=Account(deactivated=True, erased=True)), [GONE], [Deactivate(erase=True)]),
+        (replace(KNOWN, known=ABSENT), [GONE], [Deactivate(erase=True)]),
+        (ERASED, [GONE], []),
+        (ERASED, [GONE, NEWS], []),
+        (ERASED, [replace(GONE, id="another")], [Deactivate(erase=True)]),
+        (ERASED, [replace(GONE, id="-")], [Deactivate(erase=True)]),
+        (replace(ERASED, known=None), [NEWS], [Deactivate(erase=True)]),
+        (replace(KNOWN, linked=False), [BORN], [LinkIdentity()]),
+        (replace(KNOWN, linked=True), [BORN], []),
+        (KNOWN, [PASSWORD], [EndSessions(EPOCH)]),
+        (replace(KNOWN, sessions_at=EPOCH, ended_at=EPOCH), [PASSWORD], []),
+        (replace(KNOWN, sessions_at=EPOCH), [SAME], []),
+    ],
+)
+def test_the_events_decide_what_is_done(before: UserState, events: list[Event], steps: list[object]) -> None:
+    """A deletion makes its call whatever is known; sessions end by their own event alone; what was confirmed costs nothing."""
+    decision = decide(before, events, NOW)
+    assert (decision.look, list(decision.steps)) == (False, steps)
+
+
+async def reconciled(w: Harness, state: UserState, *, look: bool) -> ReconcileResult:
+    return await w.reconciler.reconcile(ALICE, decide(state, [], NOW, look=look), NOW + timedelta(seconds=30))
 
 
 @pytest.mark.anyio
@@ -128,21 +190,22 @@ async def test_a_refused_name_does_not_hold_back_the_avatar() -> None:
     """Each step stands alone."""
     async with world(ALICE) as w:
         w.homeserver.refused_names.add("Ann")
-        outcome = await w.reconciler.reconcile(ALICE, ANN, verify=False)
-    assert outcome.done == [SetAvatar("mxc://test.example/one")]
-    [(step, rejected)] = outcome.refused
+        result = await reconciled(w, ANN, look=False)
+    assert result.done == [SetAvatar("mxc://test.example/one")]
+    [(step, rejected)] = result.refused
     assert (step, rejected.reason) == (SetDisplayName("Ann"), Reason.SYNAPSE_REFUSED)
     assert isinstance(rejected, Rejected)
-    assert outcome.account == Account(display_name=f"nova-{ALICE}", avatar="mxc://test.example/one")
+    expected = Account(display_name=f"nova-{ALICE}", avatar="mxc://test.example/one", linked=False)
+    assert result.account == expected
+    assert (result.state.known, result.state.linked) == (replace(expected, linked=None), False)
 
 
 @pytest.mark.anyio
 async def test_a_first_deletion_of_an_unknown_account_costs_one_call() -> None:
     """No look before: the answer tells."""
     async with world() as w:
-        outcome = await w.reconciler.reconcile(ALICE, UserState(Status.ERASED), verify=False)
-        assert outcome.account == ABSENT
-        assert outcome.done == []
+        result = await reconciled(w, UserState(Status.ERASED), look=False)
+        assert (result.account, result.done) == (ABSENT, [])
         assert [method for method, _ in w.homeserver.calls()] == ["POST"]
 
 
@@ -151,6 +214,5 @@ async def test_a_name_that_came_back_on_an_erased_account_is_erased_again() -> N
     """Another service may write to an erased account; the next look repairs it."""
     async with world(ALICE) as w:
         w.account().update(deactivated=True, erased=True)
-        outcome = await w.reconciler.reconcile(ALICE, UserState(Status.ERASED), verify=True)
-        assert outcome.done == [Deactivate(erase=True)]
+        assert (await reconciled(w, UserState(Status.ERASED), look=True)).done == [Deactivate(erase=True)]
         assert w.account()["displayname"] is None

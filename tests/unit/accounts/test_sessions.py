@@ -2,17 +2,11 @@
 
 import pytest
 
-from function.dapr.bulk_envelope import KafkaRecord
 from function.outcomes import Outcome
-from tests.support.events import ALICE, delivered, moment, profile
+from tests.support.events import ALICE, password, profile
 from tests.support.harness import world
 
 pytestmark = pytest.mark.anyio
-
-
-def password(user_id: str = ALICE, second: float = 0, *, ends: bool = True) -> KafkaRecord:
-    payload = {"user_id": user_id, "changed_at": moment(second), "invalidate_all_sessions": ends}
-    return delivered(payload, "identity.user.password_changed")
 
 
 async def test_a_changed_password_ends_every_session() -> None:

@@ -6,8 +6,19 @@ from functools import reduce
 
 from hypothesis import given
 
-from function.accounts.user_state import Status, UserState, fold, is_late, may_be_redelivered
-from function.events.types import Event, PasswordChanged, ProfileUpdated, UserDeleted
+from function.accounts.user_state import (
+    LATE_EFFECT,
+    Claim,
+    Status,
+    UserState,
+    carried_out,
+    digest,
+    fold,
+    is_late,
+    taken_over,
+    without_future,
+)
+from function.events.types import Event, ProfileUpdated, UserDeleted
 from function.homeserver.account import Account
 from tests.support.events import ALICE, EPOCH
 from tests.support.strategies import NO_AVATAR, STATES, arrivals, events
@@ -130,18 +141,47 @@ def test_only_an_older_profile_is_late() -> None:
     assert not is_late(UserState(), named("Bea", 4))
 
 
-@given(arrivals(unusable_avatars=False))
-def test_a_redelivery_is_always_doubted(case: tuple[list[Event], list[Event]]) -> None:
-    """A writer may have died between its call and its record, so whatever the record has seen is looked at again."""
-    happened, arriving = case
-    record = folded(arriving)
-    assert all(may_be_redelivered(record, event) for event in happened if not isinstance(event, PasswordChanged))
+def test_a_deletion_is_recognised_by_its_id_once_it_was_carried_out() -> None:
+    """The newest few: a redelivery comes soon."""
+    state = UserState(Status.ERASED)
+    for number in range(6):
+        state = carried_out(state, (digest(UserDeleted(f"event-{number}", ALICE, EPOCH, erase=True)),))
+    assert state.deleted_by == tuple(digest(UserDeleted(f"event-{n}", ALICE, EPOCH, erase=True)) for n in (2, 3, 4, 5))
+    assert carried_out(state, (state.deleted_by[0], "")).deleted_by == (*state.deleted_by[1:], state.deleted_by[0])
 
 
-def test_a_first_event_is_not_doubted() -> None:
-    """Or every event would cost a request."""
-    record = fold(UserState(), named("Ann", 5))
-    assert not may_be_redelivered(UserState(), named("Ann"))
-    assert not may_be_redelivered(record, named("Bea", 6))
-    assert not may_be_redelivered(record, gone(erase=True))
-    assert not may_be_redelivered(fold(record, gone(erase=False)), gone(erase=True))
+def test_a_deletion_without_an_id_is_never_recognised() -> None:
+    assert digest(UserDeleted("-", ALICE, EPOCH, erase=True)) == ""
+
+
+def test_a_claim_that_is_taken_over_leaves_nothing_known() -> None:
+    """The other process may still be calling Synapse."""
+    until = EPOCH + timedelta(seconds=30)
+    state = UserState(known=Account(display_name="Ann"), linked=True, seen_at=EPOCH, claim=Claim("other", until))
+    taken = taken_over(state, EPOCH + timedelta(seconds=40))
+    assert (taken.claim, taken.known, taken.linked) == (None, None, None)
+    assert taken.doubt_until == EPOCH + timedelta(seconds=40) + LATE_EFFECT
+    assert taken.in_doubt
+    assert taken_over(UserState(), EPOCH) == UserState()
+
+
+def test_a_doubt_ends_with_a_look_after_its_time() -> None:
+    until = EPOCH + LATE_EFFECT
+    state = UserState(doubt_until=until)
+    assert state.in_doubt
+    assert replace(state, seen_at=until - timedelta(seconds=1)).in_doubt
+    assert not replace(state, seen_at=until).in_doubt
+
+
+def test_a_time_far_ahead_counts_as_unset() -> None:
+    """An earlier release stored it: every later profile would be stale."""
+    state = UserState(profile_at=EPOCH + timedelta(days=365), avatar_at=EPOCH, sessions_at=EPOCH + timedelta(hours=1))
+    assert without_future(state, EPOCH) == replace(state, profile_at=None)
+
+
+def test_an_erased_state_remembers_the_avatar_that_the_user_may_have_uploaded() -> None:
+    """And not an image of this service, which is deleted anyway."""
+    state = UserState(known=Account(avatar="mxc://test.example/own"), uploads=("mxc://test.example/copy",))
+    assert fold(state, gone(erase=True)).last_avatar == "mxc://test.example/own"
+    shown = replace(state, known=Account(avatar="mxc://test.example/copy"))
+    assert fold(shown, gone(erase=True)).last_avatar is None

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given, settings
 
 from function.accounts.plan import plan
-from function.accounts.user_state import Status, UserState
+from function.accounts.updater import ATTEMPTS, CHECK_AFTER
+from function.accounts.user_state import Claim, Status, UserState
 from function.accounts.user_store import Versioned, dump
 from function.audit.drift import Kind
 from function.audit.findings import Cursor, Drift, Listing, Options
-from function.audit.repair import CONFLICT_TRIES, Repairer, Unrepaired
+from function.audit.repair import Repairer, Unrepaired
 from function.audit.scan import PAGE, Audit
 from function.homeserver.account import Account
 from function.outcomes import Reason, TryAgain
@@ -35,7 +36,7 @@ def user(number: int) -> str:
 
 
 def repairer_of(w: Harness, rate: float = 0) -> Repairer:
-    return Repairer(w.client, w.users, w.reconciler, w.room_cleanup, rate)
+    return Repairer(w.client, w.updater, rate)
 
 
 def make_audit(
@@ -195,7 +196,7 @@ async def test_an_image_of_a_user_whose_record_cannot_be_read_is_not_deleted() -
         audit = make_audit(w, repair=True)
         while not audit.finished:
             await audit.walk(lambda _count, _total: None)
-        assert (audit.summary.found.total(), audit.summary.unchecked) == (0, {Reason.STATE_UNAVAILABLE: 2})
+        assert (audit.summary.found.total(), audit.summary.unchecked) == (0, {Reason.STATE_UNREADABLE: 2})
 
 
 # --- while the function is running
@@ -249,7 +250,7 @@ async def test_a_repair_with_a_conflict_each_time_is_reported() -> None:
         await w.process(profile(second=1, display_name="Ada"))
         w.account()["displayname"] = "Mallory"
         record = w.state.record(ALICE)
-        w.state.rivals = [{ALICE: replace(record, display_name=f"Grace {n}")} for n in range(CONFLICT_TRIES)]
+        w.state.rivals = [{ALICE: replace(record, display_name=f"Grace {n}")} for n in range(ATTEMPTS)]
         [drift] = await audited(w, repair=True)
         assert (drift.repaired, drift.why) == (False, Reason.CONFLICT)
 
@@ -259,9 +260,19 @@ async def test_a_user_deactivated_by_a_repair_gets_a_room_check() -> None:
     async with world(ALICE) as w:
         await w.one_by_one([profile(second=1, display_name="Ada"), deletion(second=2)])
         w.account()["deactivated"] = False
-        await w.state.write_values({"departures": (b"{}", "1")})
+        w.rechecks.due.clear()
         await audited(w, repair=True)
-        assert ALICE.encode() in w.state.stored_bytes("departures")
+        assert w.rechecks.due == {ALICE: w.clock.now + CHECK_AFTER}
+
+
+async def test_a_user_whose_account_is_about_to_change_is_not_checked() -> None:
+    """A process holds a claim."""
+    async with world(ALICE) as w:
+        await w.process(profile(second=1, display_name="Ada"))
+        w.account()["displayname"] = "Mallory"
+        claimed = replace(w.state.record(ALICE), claim=Claim("other", w.clock.now + timedelta(seconds=1)))
+        await w.state.write_values({ALICE: (dump(claimed), "2")})
+        assert await audited(w, repair=True) == []
 
 
 # --- failed repairs and checks

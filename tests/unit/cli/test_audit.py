@@ -50,7 +50,7 @@ def opening(w: Harness, opened: list[Settings] | None = None) -> OpenParts:
     async def parts(settings: Settings, _: Health, __: Metrics) -> AsyncIterator[Parts]:
         if opened is not None:
             opened.append(settings)
-        yield Parts(w.processor, w.state, w.users, w.client, [], w.reconciler, w.room_cleanup)
+        yield Parts(w.processor, w.state, w.users, w.client, [], w.updater)
 
     return parts
 

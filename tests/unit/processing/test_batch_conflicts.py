@@ -4,16 +4,17 @@ from datetime import timedelta
 
 import pytest
 
-from function.accounts.user_state import Status, UserState
+from function.accounts.updater import ATTEMPTS, CLAIM
+from function.accounts.user_state import LATE_EFFECT, Status, UserState
 from function.homeserver.account import Account
-from function.outcomes import Outcome
-from function.processing.user import SAVE_ATTEMPTS
+from function.outcomes import Outcome, Reason, TryAgain
 from tests.support.events import (
     ALICE,
     BOB,
     CAROL,
     EPOCH,
     deletion,
+    password,
     profile,
 )
 from tests.support.harness import world
@@ -26,7 +27,7 @@ GET, PUT, POST = "GET", "PUT", "POST"
 async def test_a_crash_between_call_and_save_is_repaired_by_the_redelivery() -> None:
     """The account is already right; the state catches up."""
     async with world(ALICE) as w:
-        w.state.losing = 1
+        w.state.sparing, w.state.losing = 1, 1
         assert await w.process(profile(second=5)) == [Outcome.RETRY]
         assert w.account()["displayname"] == "Alice Example"
         w.health.failure = None
@@ -34,12 +35,70 @@ async def test_a_crash_between_call_and_save_is_repaired_by_the_redelivery() -> 
         assert w.state.record(ALICE).known == Account(display_name="Alice Example")
 
 
+async def test_no_call_is_made_that_is_not_announced() -> None:
+    """The claim was not saved."""
+    async with world(ALICE) as w:
+        w.state.losing = 1
+        assert await w.process(profile(second=5)) == [Outcome.RETRY]
+        assert w.homeserver.calls() == []
+
+
+async def test_another_process_waits_for_the_claim_of_one_that_died() -> None:
+    """And then reads the account, now and once more after everything that was under way has had its effect."""
+    async with world(ALICE, BOB) as w:
+        w.state.sparing, w.state.losing = 1, 1
+        await w.process(profile(second=5, display_name="First"))
+        w.health.failure = None
+        w.restart()
+        newer = profile(second=6, display_name="Newer")
+        results = await w.processor.process([newer, profile(BOB, 1)])
+        assert [result.outcome for result in results] == [Outcome.RETRY, Outcome.APPLIED]
+        assert isinstance(results[0].failure, TryAgain)
+        assert results[0].failure.reason is Reason.CLAIMED
+        assert w.health.failure is None
+        w.clock.now += CLAIM
+        w.homeserver.requests.clear()
+        assert await w.process(newer) == [Outcome.APPLIED]
+        assert [method for method, _ in w.homeserver.calls()] == [GET, PUT]
+        assert w.rechecks.due == {ALICE: w.clock.now + LATE_EFFECT}
+        assert w.state.record(ALICE).in_doubt
+
+
+async def test_a_late_write_of_a_process_that_lost_its_claim_is_set_right() -> None:
+    """It wrote after the takeover and then died; nothing but the later look can tell."""
+    async with world(ALICE) as w:
+        w.state.sparing, w.state.losing = 1, 1
+        await w.process(profile(second=5, display_name="Late"))
+        w.health.failure = None
+        w.restart()
+        w.clock.now += CLAIM
+        assert await w.process(profile(second=6, display_name="Newer")) == [Outcome.APPLIED]
+        w.account()["displayname"] = "Late"
+        w.clock.now += LATE_EFFECT
+        assert not await w.processor.recheck(ALICE)
+        assert w.account()["displayname"] == "Newer"
+        assert await w.processor.recheck(ALICE)
+        assert not w.state.record(ALICE).in_doubt
+
+
+async def test_what_was_confirmed_costs_no_call_when_it_comes_again() -> None:
+    """Nor a write."""
+    async with world(ALICE, BOB, CAROL) as w:
+        batch = [profile(second=5), deletion(BOB), deletion(CAROL, soft=False), profile(BOB, 1), password()]
+        await w.process(*batch)
+        w.homeserver.requests.clear()
+        w.state.writes = 0
+        again = await w.process(*batch)
+        assert again == [Outcome.UNCHANGED, Outcome.UNCHANGED, Outcome.UNCHANGED, Outcome.STALE, Outcome.UNCHANGED]
+        assert (w.homeserver.calls(), w.state.writes) == ([], 0)
+
+
 async def test_a_newer_record_of_another_writer_wins() -> None:
     """Our write may have gone over the newer name: it is looked at and put right."""
     async with world(ALICE) as w:
         at = EPOCH + timedelta(seconds=9)
         newer = UserState(Status.ACTIVE, at, "Newer", "", Account(display_name="Newer"), at)
-        w.state.rivals = [{ALICE: newer}]
+        w.state.rivals = [{}, {ALICE: newer}]
         assert await w.process(profile(second=1, display_name="Older")) == [Outcome.STALE]
         assert w.account()["displayname"] == "Newer"
         kept = w.state.record(ALICE)
@@ -56,7 +115,7 @@ async def test_a_deletion_of_another_writer_wins() -> None:
                 w.account().update(deactivated=True, erased=True, displayname=None, avatar_url=None)
 
         w.homeserver.before = erase
-        w.state.rivals = [{ALICE: UserState(Status.ERASED, known=Account(deactivated=True, erased=True))}]
+        w.state.rivals = [{}, {ALICE: UserState(Status.ERASED, known=Account(deactivated=True, erased=True))}]
         assert await w.process(profile(second=2, display_name="Second")) == [Outcome.STALE]
         assert (w.account()["erased"], w.account()["displayname"]) == (True, None)
         assert b"Second" not in w.state.stored_bytes(ALICE)
@@ -65,7 +124,7 @@ async def test_a_deletion_of_another_writer_wins() -> None:
 async def test_an_older_record_of_another_writer_loses() -> None:
     """The second writer sees both."""
     async with world(ALICE) as w:
-        w.state.rivals = [{ALICE: UserState(Status.ACTIVE, EPOCH, "Older", "", Account(display_name="Older"))}]
+        w.state.rivals = [{}, {ALICE: UserState(Status.ACTIVE, EPOCH, "Older", "", Account(display_name="Older"))}]
         assert await w.process(profile(second=9, display_name="Newer")) == [Outcome.UNCHANGED]
         assert w.account()["displayname"] == "Newer"
         assert w.state.record(ALICE).display_name == "Newer"
@@ -86,11 +145,11 @@ async def test_conflicts_without_end_delay_only_that_user() -> None:
     """Attempts are bounded, no other user waits, and the service stays ready."""
     async with world(ALICE, BOB) as w:
         rival = {ALICE: UserState(Status.ACTIVE, EPOCH, "Rival", "")}
-        # The batch's own write, then Alice's and Bob's alone; Alice's are disturbed each time.
-        w.state.rivals = [rival] * (1 + SAVE_ATTEMPTS)
+        # The batch's claims, Bob's claim and what became of him, then Alice's claims, each disturbed.
+        w.state.rivals = [rival] * (1 + 2 + ATTEMPTS)
         assert await w.process(profile(ALICE, 9), deletion(BOB)) == [Outcome.RETRY, Outcome.APPLIED]
         assert w.health.failure is None
-        assert await w.process(profile(ALICE, 9)) == [Outcome.UNCHANGED]
+        assert await w.process(profile(ALICE, 9)) == [Outcome.APPLIED]
 
 
 async def test_the_state_of_an_erased_user_has_no_personal_data() -> None:
@@ -101,13 +160,3 @@ async def test_the_state_of_an_erased_user_has_no_personal_data() -> None:
         kept = w.state.stored_bytes(ALICE)
         assert b"Alice" not in kept
         assert b"face" not in kept
-
-
-async def test_a_value_that_is_replaced_within_a_batch_is_not_left_in_synapse() -> None:
-    """The function died after it wrote the middle one: the redelivered batch ends where the record already is."""
-    async with world(ALICE) as w:
-        await w.process(profile(second=1, display_name="A"))
-        w.account()["displayname"] = "B"  # the lost delivery's call
-        batch = [profile(second=2, display_name="B"), profile(second=3, display_name="A")]
-        assert await w.process(*batch) == [Outcome.STALE, Outcome.APPLIED]
-        assert w.account()["displayname"] == "A"

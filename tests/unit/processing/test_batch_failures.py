@@ -1,20 +1,19 @@
 """Failing dependencies, refused requests and bugs: which events are retried and which are dead-lettered."""
 
-import asyncio
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 
 import pytest
 from anyio.lowlevel import checkpoint
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from function.accounts.plan import Step, plan
+from function.accounts.plan import Decision, decide
 from function.accounts.user_state import UserState
 from function.dapr.bulk_envelope import KafkaRecord
-from function.events.types import Event
-from function.homeserver.account import Account
+from function.events.types import Event, ProfileUpdated
 from function.homeserver.requests import IN_FLIGHT
-from function.outcomes import EventResult, Outcome, Reason
+from function.outcomes import Outcome, Reason
 from tests.support.events import (
     ALICE,
     BOB,
@@ -74,25 +73,16 @@ async def test_a_call_that_fails_for_one_user_only_is_that_events_dead_letter(
         assert w.health.failure is None
 
 
-async def test_a_redelivery_that_fails_for_one_user_only_is_a_dead_letter_too() -> None:
-    """The lookup that a redelivery needs may fail too."""
-    async with world(ALICE, BOB) as w:
-        await w.process(deletion(ALICE), deletion(BOB))
-        w.homeserver.failing_for.add(w.homeserver.mxid(BOB))
-        assert await w.process(deletion(ALICE), deletion(BOB)) == [Outcome.UNCHANGED, Outcome.DEAD_LETTER]
-        assert w.letters.reasons == [Reason.SYNAPSE_ERROR]
-
-
 async def test_a_deletion_that_failed_is_saved_all_the_same() -> None:
-    """Its dead letter waits for a person; until then no profile may be written to the deleted user. A look
-    comes first here, since the profile in the batch is a redelivery, and the look is what fails."""
+    """Its dead letter waits for a person; until then no profile may be written to the deleted user, and any event of the
+    user tries the deletion again."""
     async with world(ALICE) as w:
         await w.process(profile(second=1))
         w.homeserver.failing_for.add(w.homeserver.mxid(ALICE))
         await w.process(profile(second=1), deletion(second=2, soft=False))
         w.homeserver.failing_for.clear()
         assert await w.process(profile(second=3, display_name="Back")) == [Outcome.STALE]
-        assert w.account()["displayname"] != "Back"
+        assert (w.account()["displayname"], w.account()["erased"]) == (None, True)
 
 
 async def test_a_short_outage_of_synapse_is_bridged_by_quick_retries() -> None:
@@ -173,52 +163,22 @@ async def test_an_unexpected_exception_makes_the_batch_retry() -> None:
         assert await w.process(deletion()) == [Outcome.APPLIED]
 
 
-async def test_an_unexpected_exception_of_the_batch_stops_its_users_and_is_logged(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """No write may follow once the batch has released its users, and the log names the exception itself."""
-    released = asyncio.Event()
+async def test_an_unexpected_exception_for_one_user_delays_no_other_user() -> None:
+    """Also where no call is needed."""
 
-    def faulty(events: list[Event], _outcome: object) -> list[EventResult]:
-        raise ZeroDivisionError(f"a bug with {len(events)}")
-
-    async def held(_method: str, path: str) -> None:
-        if BOB in path:
-            await released.wait()
-
-    async with world(ALICE, BOB) as w:
-        w.homeserver.before = held
-        monkeypatch.setattr("function.processing.user.event_results", faulty)
-        assert await w.process(deletion(ALICE), deletion(BOB)) == [Outcome.RETRY, Outcome.RETRY]
-        released.set()
-        for _ in range(50):
-            await checkpoint()
-        assert not w.homeserver.accounts[w.homeserver.mxid(BOB)]["deactivated"]
-        assert [type(r.exc_info[1]) for r in caplog.records if r.msg == "batch_failed" and r.exc_info] == [
-            ZeroDivisionError
-        ]
-        monkeypatch.undo()
-        w.homeserver.before = None
-        assert await w.process(deletion(ALICE), deletion(BOB)) == [
-            Outcome.APPLIED,
-            Outcome.APPLIED,
-        ]  # nothing was remembered of Alice
-
-
-async def test_an_unexpected_exception_for_one_user_delays_no_other_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where no I/O is needed and the user has no task of its own."""
-
-    def faulty(record: UserState, account: Account) -> list[Step]:
-        if record.display_name == "Trouble":
+    def faulty(before: UserState, events: Sequence[Event], now: datetime, *, look: bool) -> Decision:
+        if any(isinstance(event, ProfileUpdated) and event.display_name == "Trouble" for event in events):
             raise ZeroDivisionError("a bug")
-        return plan(record, account)
+        return decide(before, events, now, look=look)
 
     async with world(ALICE, BOB) as w:
         await w.process(profile(ALICE, 1), profile(BOB, 1))
-        monkeypatch.setattr("function.accounts.reconcile.plan", faulty)
+        w.decide = faulty
+        w.restart()
         trouble = profile(ALICE, 2, display_name="Trouble")
         assert await w.process(trouble, profile(BOB, 2, display_name="Bob")) == [Outcome.RETRY, Outcome.APPLIED]
-        monkeypatch.undo()
+        w.decide = decide
+        w.restart()
         assert await w.process(trouble) == [Outcome.APPLIED]
 
 

@@ -43,16 +43,16 @@ async def test_one_batch_applies_no_more_deletions_than_the_limit() -> None:
         assert sorted(fates) == [Outcome.APPLIED, Outcome.APPLIED, Outcome.DEAD_LETTER]
 
 
-def test_the_limit_counts_the_deletions_of_the_last_hour() -> None:
+async def test_the_limit_counts_the_deletions_of_the_last_hour() -> None:
     now = 0.0
     brake = DeletionLimit(2, lambda: now)
-    assert [brake.try_acquire(), brake.try_acquire(), brake.try_acquire()] == [True, True, False]
+    assert [await brake.try_acquire() for _ in range(3)] == [True, True, False]
     now = HOUR
     assert not brake.exhausted
-    assert brake.try_acquire()
+    assert await brake.try_acquire()
 
 
-def test_a_limit_of_zero_is_no_limit() -> None:
+async def test_a_limit_of_zero_is_no_limit() -> None:
     brake = DeletionLimit(0)
-    assert all(brake.try_acquire() for _ in range(10_000))
+    assert all([await brake.try_acquire() for _ in range(10)])
     assert not brake.exhausted

@@ -1,0 +1,290 @@
+"""Claims users, calls Synapse, and confirms: the only way in which this service changes an account.
+
+Synapse has no compare-and-swap, the state store has. So no call is made that the user's state does not announce:
+
+1. Claim: the state as it should be is saved with a claim, under the ETag that it was read with. After a conflict no call was
+   made, and the user starts over.
+2. Call: the steps. None begins after the claim's end.
+3. Confirm: what is now known is saved without the claim, under the ETag of the claim. A conflict means that another process
+   took over: the account is read and set right.
+
+An unclaimed state is trusted. A claim of another process makes the user's events wait until it ends; then it is taken over.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from function.accounts.plan import PROFILE_STEPS, Deactivate, Decision, ReconcileResult, decide
+from function.accounts.reconcile import Reconciler, result_without_calls
+from function.accounts.user_state import Claim, Status, UserState, doubted, taken_over
+from function.accounts.user_store import UserStore, Versioned
+from function.clock import Clock, utc_now
+from function.dapr.state_store import Conflict
+from function.events.types import Event
+from function.outcomes import Reason, Rejected, TryAgain
+from function.telemetry.logs import log_failure
+
+CLAIM = timedelta(seconds=30)  # as long a user waits for a process that died
+SKEW = timedelta(minutes=1)  # between replicas' clocks; a claim that lasts longer is not believed
+ATTEMPTS = 3  # against other writers of the same user
+RECENT = timedelta(minutes=5)  # how long after a profile write its joins may still be queued; 21 s were seen
+CHECK_AFTER = timedelta(seconds=60)  # Synapse answers a deactivation before the user has left the rooms
+
+
+class Decide(Protocol):
+    """Says what to do for a user's events; plan.py has the one that is used."""
+
+    def __call__(self, before: UserState, events: Sequence[Event], now: datetime, *, look: bool) -> Decision: ...
+
+
+class Rechecks(Protocol):
+    """Remembers users that have to be looked at later."""
+
+    async def add(self, users: Mapping[str, datetime]) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One user's events, and what became of them.
+
+    Attributes:
+        user_id: a lower-case UUID.
+        events: in the order of their arrival; none for a recheck.
+        recheck: whether the account is read whatever is known, with its rooms after a deletion.
+        stored: the state that `decision` rests on.
+        decision: what to do.
+        result: what was done and saved; None if nothing could be.
+        rejected: why nothing of it can succeed: not even reading the account does.
+        failure: why the events have to wait.
+    """
+
+    user_id: str
+    events: Sequence[Event]
+    recheck: bool = False
+    stored: Versioned = field(default_factory=lambda: Versioned(UserState()))
+    decision: Decision | None = None
+    result: ReconcileResult | None = None
+    rejected: Rejected | None = None
+    failure: TryAgain | None = None
+    attempts: int = 0
+    called: bool = False  # a call may have been made
+
+    def traced(self) -> AbstractContextManager[object]:
+        """Opens the span around the user's calls."""
+        return nullcontext()
+
+    @property
+    def needs_calls(self) -> bool:
+        return self.decision is not None and self.decision.needs_calls
+
+
+class Updater:
+    """Carries out decisions under claims.
+
+    Args:
+        users: the users' states.
+        reconciler: makes Synapse match a state.
+        rechecks: remembers users to look at later.
+        clock: gives the time in UTC.
+        process: identifies this process among the replicas.
+        decide: says what to do for a user's events.
+    """
+
+    def __init__(
+        self, users: UserStore, reconciler: Reconciler, rechecks: Rechecks, clock: Clock = utc_now, process: str = "",
+        decide: Decide = decide,
+    ) -> None:  # fmt: skip
+        self._decide = decide
+        self._users, self._reconciler, self._rechecks, self._clock = users, reconciler, rechecks, clock
+        self._process = process or uuid.uuid4().hex[:12]
+
+    async def load(self, jobs: Sequence[Job]) -> None:
+        """Reads the users' states and decides. Raises TryAgain if the state store is unavailable."""
+        found = await self._users.read_each([job.user_id for job in jobs])
+        now = self._clock()
+        for job in jobs:
+            self.decide(job, found[job.user_id], now)
+
+    def decide(self, job: Job, stored: Versioned | TryAgain, now: datetime, *, look: bool = False) -> None:
+        """Sets the job's decision, or its failure if its state can't be read or is claimed by another process."""
+        job.decision = job.result = None
+        if isinstance(stored, TryAgain):
+            job.failure = stored
+            return
+        state, claim = stored.state, stored.state.claim
+        if claim is not None:
+            if claim.by != self._process and now < claim.until < now + CLAIM + SKEW:
+                job.failure = TryAgain(Reason.CLAIMED, "by another process")
+                return
+            state = taken_over(state, now)
+        job.stored = stored
+        try:
+            job.decision = self._decide(state, job.events, now, look=look or job.recheck)
+        except Exception as error:
+            job.failure = _unexpected(error)
+
+    async def update(self, jobs: Sequence[Job]) -> None:
+        """Carries out the jobs' decisions; those that need no call are saved together with the claims of the others.
+
+        Sets each job's `result` once it is saved, else its `failure`; never raises for them.
+        """
+        calling = [job for job in jobs if job.needs_calls]
+        until = self._clock() + CLAIM
+        try:
+            if due := self._to_recheck(calling):
+                await self._rechecks.add(due)
+            await self._claim(jobs, until)
+        except Conflict:
+            await self._one_by_one(jobs)
+            return
+        except (
+            ValueError
+        ) as error:  # a state that can't be written; it is not among the others when they are written alone
+            await self._one_by_one(jobs) if len(jobs) > 1 else _fail(jobs, _unexpected(error))
+            return
+        except TryAgain as failure:
+            _fail(jobs, failure)
+            return
+        if calling:
+            etags = asyncio.ensure_future(self._etags(calling))  # a transaction does not return them
+            await asyncio.gather(etags, *(self._call(job, until) for job in calling))
+            await self._confirm(calling, until, etags.result())
+
+    async def _claim(self, jobs: Iterable[Job], until: datetime) -> None:
+        changed: dict[str, Versioned] = {}
+        for job in jobs:
+            assert job.decision is not None
+            if job.needs_calls:
+                changed[job.user_id] = replace(job.stored, state=self._claimed(job.decision, until))
+                continue
+            job.result = result_without_calls(job.decision)
+            if job.result.state != job.stored.state:
+                changed[job.user_id] = replace(job.stored, state=job.result.state)
+        if changed:
+            await self._users.write(changed)
+
+    def _claimed(self, decision: Decision, until: datetime) -> UserState:
+        state = replace(decision.state, claim=Claim(self._process, until))
+        return replace(state, written_at=until - CLAIM) if state.status is Status.ACTIVE else state
+
+    def _to_recheck(self, jobs: Iterable[Job]) -> dict[str, datetime]:
+        """Returns when to look at which users again: those that a late request or a queued join may change afterwards."""
+        now = self._clock()
+        due: dict[str, datetime] = {}
+        for job in jobs:
+            assert job.decision is not None
+            state = job.decision.state
+            times = [state.doubt_until] if state.doubt_until and state.doubt_until > now else []
+            if state.status is not Status.ACTIVE and state.written_at and now - state.written_at < RECENT:
+                times.append(now + CHECK_AFTER)
+            if times:
+                due[job.user_id] = max(times)
+        return due
+
+    async def _call(self, job: Job, until: datetime) -> None:
+        assert job.decision is not None
+        state = replace(job.decision.state, claim=None)
+        job.called = True
+        try:
+            with job.traced():
+                rooms = job.recheck
+                job.result = await self._reconciler.reconcile(job.user_id, job.decision, until, check_rooms=rooms)
+        except Rejected as rejected:
+            job.rejected = rejected
+            job.result = ReconcileResult(state)
+        except Exception as error:
+            job.result = ReconcileResult(doubted(state, self._clock()), failure=_unexpected(error))
+        wrote = any(isinstance(step, PROFILE_STEPS) for step in (*job.result.done, *(s for s, _ in job.result.refused)))
+        if wrote and job.result.state.status is Status.ACTIVE:
+            written = replace(job.result.state, written_at=until - CLAIM)
+            job.result = replace(job.result, state=written)
+
+    async def _etags(self, jobs: Iterable[Job]) -> dict[str, Versioned | TryAgain]:
+        """Returns the claimed states with their ETags, which a transaction does not return; {} if they can't be read."""
+        if self._users.read_only:
+            return {job.user_id: job.stored for job in jobs}
+        try:
+            return await self._users.read_each([job.user_id for job in jobs])
+        except TryAgain:
+            return {}
+
+    async def _confirm(self, jobs: Sequence[Job], until: datetime, found: Mapping[str, Versioned | TryAgain]) -> None:
+        claim = Claim(self._process, until)
+        own: list[tuple[Job, Versioned]] = []
+        for job in jobs:
+            stored = found.get(job.user_id) or (await self._etags([job])).get(job.user_id)
+            if not isinstance(stored, Versioned):
+                _fail([job], stored or TryAgain(Reason.STATE_UNAVAILABLE, "not confirmed"))
+            elif stored.state.claim != claim and not self._users.read_only:
+                await self._taken_over(job)
+            else:
+                own.append((job, stored))
+        try:
+            await self._late_rechecks(job for job, _ in own)
+            if own:
+                states = {job.user_id: replace(one, state=job.result.state) for job, one in own if job.result}
+                await self._users.write(states)
+        except TryAgain as failure:
+            _fail([job for job, _ in own], failure)
+            return
+        except Conflict:
+            for job, _ in own:
+                await (self._confirm([job], until, {}) if len(own) > 1 else self._taken_over(job))
+            return
+        for job, _ in own:
+            job.failure = job.result.failure if job.result else job.failure
+
+    async def _late_rechecks(self, jobs: Iterable[Job]) -> None:
+        """Remembers the deletions that Synapse may still be carrying out, although they are given up."""
+        given_up = {
+            job.user_id
+            for job in jobs
+            if job.result and any(isinstance(step, Deactivate) and r.in_doubt for step, r in job.result.refused)
+        }
+        if given_up:
+            await self._rechecks.add(dict.fromkeys(given_up, self._clock() + CHECK_AFTER))
+
+    async def _taken_over(self, job: Job) -> None:
+        """Starts over from another writer's state, and reads the account, since our calls may have overwritten newer ones."""
+        uploads = job.result.state.uploads if job.result else ()
+        await self._start_over(job, look=True, uploads=uploads)
+
+    async def _one_by_one(self, jobs: Sequence[Job]) -> None:
+        """Updates each user alone after a conflict on any of them; the conflicting one starts over."""
+        for job in jobs:
+            if len(jobs) == 1:
+                await self._start_over(job)
+            else:
+                await self.update([job])
+
+    async def _start_over(self, job: Job, *, look: bool = False, uploads: Sequence[str] = ()) -> None:
+        job.result = job.rejected = None
+        job.attempts += 1
+        if job.attempts >= ATTEMPTS:
+            job.failure = TryAgain(Reason.CONFLICT, f"{ATTEMPTS} times")
+            return
+        try:
+            stored: Versioned | TryAgain = await self._users.read(job.user_id)
+        except TryAgain as failure:
+            stored = failure
+        if isinstance(stored, Versioned):
+            lost = tuple(mxc for mxc in uploads if mxc not in stored.state.uploads)  # nobody else knows of them
+            stored = replace(stored, state=replace(stored.state, uploads=stored.state.uploads + lost))
+        self.decide(job, stored, self._clock(), look=look)
+        if job.decision is not None:
+            await self.update([job])
+
+
+def _fail(jobs: Iterable[Job], failure: TryAgain) -> None:
+    for job in jobs:
+        job.result, job.failure = None, failure
+
+
+def _unexpected(error: Exception) -> TryAgain:
+    log_failure("user_failed", error)
+    return TryAgain(Reason.UNEXPECTED, type(error).__name__)
