@@ -76,3 +76,26 @@ async def test_a_creation_that_synapse_forbids_is_a_dead_letter() -> None:
         assert await w.process(created(), profile(BOB)) == [Outcome.DEAD_LETTER, Outcome.APPLIED]
         assert w.letters.reasons == [Reason.SYNAPSE_REFUSED]
         assert w.health.failure is None
+
+
+async def test_an_identity_that_was_not_linked_is_linked_by_the_replay() -> None:
+    """The account is there; its first login would open a second one."""
+    async with world(BOB) as w:
+        w.homeserver.identities["oidc-nova", ALICE] = w.homeserver.mxid(BOB)
+        assert await w.process(created()) == [Outcome.DEAD_LETTER]
+        assert await w.process(created()) == [Outcome.DEAD_LETTER]
+        assert w.letters.reasons == [Reason.EXTERNAL_ID_TAKEN] * 2
+        del w.homeserver.identities["oidc-nova", ALICE]
+        assert await w.process(created()) == [Outcome.APPLIED]
+        assert w.homeserver.identities["oidc-nova", ALICE] == w.homeserver.mxid(ALICE)
+        assert await w.process(created()) == [Outcome.UNCHANGED]
+
+
+async def test_no_profile_is_written_for_an_account_that_could_not_be_created() -> None:
+    """Synapse would answer 200, and never let the id be used again."""
+    async with world() as w:
+        w.homeserver.forbidden_creations = True
+        await w.process(profile(second=1, avatar_url="mxc://test.example/face"))
+        assert await w.process(created(second=2)) == [Outcome.DEAD_LETTER]
+        assert w.homeserver.poisoned == set()
+        w.login(ALICE)
