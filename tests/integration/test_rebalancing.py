@@ -2,42 +2,12 @@
 
 from pathlib import Path
 
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
-
 from dev.identity_events import new_user, profile
 from dev.processes import free_port
 from dev.running_stack import REPLAY_TOPIC
 from dev.servers.kafka import TOPIC
+from tests.integration.consumer_group import Group
 from tests.integration.stack import StackUnderTest, wait_until
-
-Owned = dict[str, set[int]]  # partitions by topic
-
-
-class Group:
-    """The consumer group of a world, as Kafka knows it."""
-
-    def __init__(self, world: StackUnderTest) -> None:
-        self._admin = AdminClient({"bootstrap.servers": world.environment["KAFKA_BROKERS"], "log_level": 0})
-        self._name = world.environment["KAFKA_CONSUMER_GROUP_ID"]
-
-    def members(self) -> list[Owned]:
-        """What each member owns now; none while the group is only being made."""
-        try:
-            members = self._admin.describe_consumer_groups([self._name])[self._name].result(10).members
-        except KafkaException:
-            return []
-        found: list[Owned] = []
-        for member in members:
-            found.append({TOPIC: set(), REPLAY_TOPIC: set()})
-            for one in member.assignment.topic_partitions if member.assignment else []:
-                found[-1][one.topic].add(one.partition)
-        return found
-
-    def owners(self) -> int:
-        """How many members own partitions."""
-        return sum(bool(member[TOPIC]) for member in self.members())
-
 
 def test_six_members_share_the_partitions_and_own_the_same_of_both_topics(world: StackUnderTest) -> None:
     """So a user's main and replayed records meet one member."""
