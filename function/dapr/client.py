@@ -1,24 +1,51 @@
-"""Opens the Dapr client once the sidecar is healthy, and shuts the sidecar down."""
+"""Opens the Dapr client once the sidecar is healthy, sets a deadline for its calls, and shuts the sidecar down."""
 
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import httpx
 from dapr.aio.clients import DaprClient
 from dapr.clients.http.helpers import get_api_url
 from dapr.conf import settings as dapr_settings
+from grpc.aio import ClientCallDetails, UnaryUnaryClientInterceptor
 
 from function.outcomes import Reason, TryAgain
 
+# For one call to the sidecar. Without a deadline, a sidecar that hangs would hold the locks of a batch's users until it
+# goes on. Longer than any call takes on a store that works: a transaction of 100 records takes 15 ms on PostgreSQL.
+CALL_SECONDS = 10.0
+
+
+class Deadline(UnaryUnaryClientInterceptor):  # type: ignore[misc]
+    """Gives each call that has no deadline of its own `seconds`; gRPC then raises an RpcError, DEADLINE_EXCEEDED.
+
+    The Dapr SDK sets none, and most of its methods take none.
+    """
+
+    def __init__(self, seconds: float = CALL_SECONDS) -> None:
+        self._seconds = seconds
+
+    async def intercept_unary_unary(
+        self,
+        continuation: Callable[[ClientCallDetails, Any], Any],
+        client_call_details: ClientCallDetails,
+        request: Any,
+    ) -> Any:
+        """Makes the call. Called by gRPC."""
+        seconds = self._seconds if client_call_details.timeout is None else client_call_details.timeout
+        return await continuation(client_call_details._replace(timeout=seconds), request)
+
 
 @contextlib.asynccontextmanager
-async def open_client(timeout: float = 0.0) -> AsyncIterator[DaprClient]:
+async def open_client(timeout: float = 0.0, call_seconds: float = CALL_SECONDS) -> AsyncIterator[DaprClient]:
     """Returns a client of the sidecar.
 
     Args:
         timeout: seconds to wait for the sidecar, which may start later than the function.
+        call_seconds: deadline of each call that the client makes.
 
     Raises:
         TryAgain: the sidecar does not answer.
@@ -29,7 +56,7 @@ async def open_client(timeout: float = 0.0) -> AsyncIterator[DaprClient]:
             raise TryAgain(Reason.STARTING, f"no sidecar yet at port {dapr_settings.DAPR_HTTP_PORT}")
         await asyncio.sleep(0.2)
     # DaprClient() blocks the event loop until the sidecar answers, so it is built only now.
-    async with DaprClient() as client:
+    async with DaprClient(interceptors=[Deadline(call_seconds)]) as client:
         yield client
 
 

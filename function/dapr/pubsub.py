@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping
 
 from dapr.aio.clients import DaprClient
-from grpc import RpcError
+from grpc import RpcError, StatusCode
 
 from function.dapr.bulk_envelope import KafkaRecord
 from function.outcomes import Reason, TryAgain
@@ -40,7 +40,7 @@ class Publisher:
                 record is published by key, which daprd maps to another partition than the producer does.
 
         Raises:
-            TryAgain: Kafka did not take it.
+            TryAgain: Kafka did not take it, or the sidecar did not answer in time; then it may have been published.
         """
         if self._read_only:
             log(logging.INFO, "dry_run", operation="publish", topic=topic)
@@ -49,18 +49,21 @@ class Publisher:
         if key := record.dapr_metadata("key"):
             metadata["partitionKey"] = key
         try:
-            if partition.isdecimal():
-                await self._send(topic, record.value, metadata | {"partitionNumber": partition})
-                return
-        except TryAgain:
-            pass  # the header may name a partition that does not exist: publish by key instead
-        await self._send(topic, record.value, metadata)
-
-    async def _send(self, topic: str, value: bytes, metadata: dict[str, str]) -> None:
-        try:
-            await self._client.publish_event(self._pubsub, topic, value, publish_metadata=metadata)
+            if not partition.isdecimal() or not await self._took(topic, record, metadata, partition):
+                await self._client.publish_event(self._pubsub, topic, record.value, publish_metadata=metadata)
         except RpcError as error:
             raise TryAgain(Reason.PUBLISH_FAILED, f"{topic}: {error.code().name}") from None
+
+    async def _took(self, topic: str, record: KafkaRecord, metadata: Mapping[str, str], partition: str) -> bool:
+        """Returns whether Kafka took the record in that partition; False: it may not exist. Raises RpcError."""
+        chosen = {**metadata, "partitionNumber": partition}
+        try:
+            await self._client.publish_event(self._pubsub, topic, record.value, publish_metadata=chosen)
+        except RpcError as error:
+            if error.code() is StatusCode.DEADLINE_EXCEEDED:
+                raise  # it may have been published: not a second time by key
+            return False
+        return True
 
 
 def headers_of(record: KafkaRecord) -> dict[str, str]:
