@@ -16,6 +16,7 @@ from function.outcomes import EventResult, Outcome, Reason, TryAgain
 from function.processing.batch import BatchProcessor
 from function.settings import Settings
 from function.telemetry.metrics import CONTENT_TYPE, Counted, Metrics
+from function.telemetry.waiting import Received
 
 EVENTS_ROUTE = "/events/identity"
 LIVE_ROUTE, READY_ROUTE, METRICS_ROUTE = "/health/live", "/health/ready", "/metrics"
@@ -62,10 +63,12 @@ async def _answer(body: str, processor: BatchProcessor | None, metrics: Metrics)
     began = time.monotonic()
     entries = read_batch(body, metrics.rejected)
     records = [record for _, record in entries if record]
-    if processor is None:
-        results = [EventResult(Outcome.RETRY, TryAgain(Reason.STARTING))] * len(records)
-    else:
-        results = await processor.process(records)
+    with metrics.waiting.holding([_received(record) for record in records]) as batch:
+        if processor is None:
+            results = [EventResult(Outcome.RETRY, TryAgain(Reason.STARTING))] * len(records)
+        else:
+            results = await processor.process(records)
+        batch.retried = [result.outcome is Outcome.RETRY for result in results]
     _measure(metrics, records, results)
     metrics.batch(len(entries), time.monotonic() - began)
     fates = iter(results)
@@ -81,6 +84,10 @@ def _measure(metrics: Metrics, records: Sequence[KafkaRecord], results: Sequence
         if result.outcome is not Outcome.RETRY and (at := _written(record)) is not None:
             written.append(at)
     metrics.events(delivered, written)
+
+
+def _received(record: KafkaRecord) -> Received:
+    return Received(record.topic, record.dapr_metadata("partition"), _written(record))
 
 
 def _written(record: KafkaRecord) -> float | None:

@@ -26,8 +26,11 @@ from function.events.types import EventType
 from function.operations import Operation
 from function.outcomes import Outcome
 from function.reasons import Dependency, Reason
+from function.telemetry.waiting import Waiting
 
-__all__ = ["CONTENT_TYPE", "METRICS", "CountRefusal", "Counted", "Metric", "Metrics", "Refusal", "uncounted"]
+__all__ = [
+    "CONTENT_TYPE", "METRICS", "CountRefusal", "Counted", "IgnoredCause", "Metric", "Metrics", "Refusal", "uncounted",
+]  # fmt: skip
 
 OTHER = "other"
 TYPES = (*EventType, "unknown", OTHER)
@@ -38,6 +41,9 @@ TokenRead = Literal["renewed", "same", "failed"]  # a new token, the refused one
 # Why a request was rejected: bad app token, body too large, not a bulk envelope, or an entry that is not base64 (rawPayload
 # off).
 Refusal = Literal["token", "too_large", "unreadable_batch", "unreadable_entry"]
+# Why an event was ignored: a record without a value, a type that is not ours, a password change that ends no sessions, or a
+# user that is created while MATRIX_PRECREATE_USERS is off.
+IgnoredCause = Literal["tombstone", "other_type", "no_sessions", "no_precreation"]
 CountRefusal = Callable[[Refusal], None]
 # A delivery's event type, its outcome, and the reason of a dead letter or a retry.
 Counted = tuple[str, str, Reason | None]
@@ -92,6 +98,9 @@ BATCH_RECORDS = _metric("batch_records", Kind.HISTOGRAM, "Records in a batch.", 
 BATCH_SECONDS = _metric(
     "batch_seconds", Kind.HISTOGRAM, "From the arrival of a batch to the answer.", (*_CALLS, 30, 60)
 )
+WAITING = _metric("oldest_waiting_event_seconds", Kind.GAUGE,
+                  "Age of the oldest event that is in processing or was answered RETRY, whatever the reason, from its record's timestamp; 0 if none waits.")  # fmt: skip
+IGNORED = _metric("ignored_total", Kind.COUNTER, "Deliveries of events that were ignored.", cause=(*get_args(IgnoredCause), OTHER))  # fmt: skip
 REJECTED = _metric("rejected_requests_total", Kind.COUNTER,
                    "Batches, and single entries of a batch, that were rejected without decoding an event; each delivery counts.",
                    cause=get_args(Refusal))  # fmt: skip
@@ -110,7 +119,7 @@ CONSUMING = _metric("consuming", Kind.GAUGE, "0 if consuming is switched off by 
 BUILD = _metric("build_info", Kind.GAUGE, "Always 1; the label is the running version.", version=(__version__,))
 
 METRICS = (
-    EVENTS, DEAD_LETTERS, RETRIES, AGE, LAST_EVENT, BATCH_RECORDS, BATCH_SECONDS, REJECTED, CALLS, CALL_SECONDS, TOKENS,
+    EVENTS, DEAD_LETTERS, RETRIES, IGNORED, AGE, WAITING, LAST_EVENT, BATCH_RECORDS, BATCH_SECONDS, REJECTED, CALLS, CALL_SECONDS, TOKENS,
     DELETION_LIMIT, READY, CONSUMING, BUILD,
 )  # fmt: skip
 
@@ -125,6 +134,9 @@ class Metrics:
     Args:
         clock: Unix time.
 
+    Attributes:
+        waiting: is told of each batch and its answers.
+
     Making one disables `_created` samples in the whole process, since prometheus_client has no other switch. They double the
     number of series and say when the process started, which `process_start_time_seconds` says as well.
     """
@@ -132,6 +144,7 @@ class Metrics:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._clock = clock
+        self.waiting = Waiting(clock)
         self._registry = CollectorRegistry()
         self._made = {metric.name: _made(metric, self._registry) for metric in METRICS}
         ProcessCollector(registry=self._registry)
@@ -157,6 +170,11 @@ class Metrics:
         for at in written:
             age.observe(max(0.0, now - at))  # clocks differ
 
+    def ignored(self, causes: Iterable[str]) -> None:
+        """Counts ignored events, each by its cause: one of IgnoredCause."""
+        for cause in causes:
+            self._get(IGNORED, cause=cause).inc()
+
     def batch(self, records: int, seconds: float) -> None:
         self._get(BATCH_RECORDS).observe(records)
         self._get(BATCH_SECONDS).observe(seconds)
@@ -176,7 +194,8 @@ class Metrics:
         self._get(DELETION_LIMIT).set(reached)
 
     def readiness(self, failure: Reason | None, *, consuming: bool) -> None:
-        """Sets the gauges of /health/ready; `failure` is why the function is not ready."""
+        """Sets the gauges of /health/ready, and that of the events that wait; `failure` is why the function is not ready."""
+        self._get(WAITING).set(self.waiting.oldest_seconds(ready=failure is None))
         self._get(CONSUMING).set(consuming)
         failed = (failure.dependency or OTHER) if failure else None
         for dependency in DEPENDENCIES:

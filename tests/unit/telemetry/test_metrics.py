@@ -30,7 +30,7 @@ from function.operations import Operation
 from function.outcomes import Outcome, Reason, TryAgain
 from function.routes import EVENTS_ROUTE, METRICS_ROUTE, mount
 from function.settings import SECRET_KEY
-from function.telemetry.metrics import DEPENDENCIES, METRICS, OUTCOMES, STATUSES, Kind, Metrics, Refusal
+from function.telemetry.metrics import DEPENDENCIES, METRICS, OUTCOMES, STATUSES, IgnoredCause, Kind, Metrics, Refusal
 from function.telemetry.metrics import TYPES as TYPE_VALUES
 from tests.support.events import ALICE, BOB, deletion, delivered, profile
 from tests.support.fake_dapr import FakeTokens
@@ -130,6 +130,36 @@ async def test_what_comes_before_the_start_is_over_waits_and_counts() -> None:
     async with serving(None) as s:
         await s.process(profile())
         assert value(s.metrics, "retries_total", reason="starting") == 1
+
+
+async def test_the_age_of_the_oldest_event_that_waits_is_shown_until_it_ends() -> None:
+    async with world(ALICE) as w, serving(w) as s:
+        for down, age in ((True, 900), (True, 900), (False, 0)):
+            w.state.down, w.health.failure = down, None
+            await s.process(written(profile(ALICE), 900), written(profile(BOB), 60))
+            await s.scrape()
+            assert value(s.metrics, "oldest_waiting_event_seconds") == age
+
+
+async def test_an_event_waits_whatever_the_reason() -> None:
+    """Not ready, starting, or in processing without an answer."""
+    async with world(ALICE) as w, serving(w) as s:
+        w.health.failure = TryAgain(Reason.SYNAPSE_UNAVAILABLE)
+        await s.process(written(profile(ALICE), 900))
+        await s.scrape()
+        assert value(s.metrics, "oldest_waiting_event_seconds") == 900
+    async with serving(None) as s:
+        await s.process(written(profile(ALICE), 700))
+        await s.scrape()
+        assert value(s.metrics, "oldest_waiting_event_seconds") == 700
+
+
+async def test_ignored_events_count_by_their_cause() -> None:
+    """An unknown cause counts as `other`."""
+    metrics = Metrics()
+    metrics.ignored(["tombstone", "other_type", "other_type", "a new one"])
+    counts = {cause: value(metrics, "ignored_total", cause=cause) for cause in (*get_args(IgnoredCause), "other")}
+    assert counts == {"tombstone": 1, "other_type": 2, "no_sessions": 0, "no_precreation": 0, "other": 1}
 
 
 async def test_an_event_is_as_old_at_its_end_as_its_record() -> None:
@@ -389,6 +419,7 @@ calls = st.one_of(
         st.lists(st.floats(0, 2e9), max_size=3),
     ),
     st.builds(lambda operation, status: lambda m: m.synapse_call(operation, status, 0.1), anything, anything),
+    st.builds(lambda causes: lambda m: m.ignored(causes), st.lists(anything, max_size=3)),
     st.builds(lambda reason: lambda m: m.readiness(reason, consuming=True), st.sampled_from(Reason)),
 )  # fmt: skip
 
@@ -439,7 +470,7 @@ def test_there_are_few_series() -> None:
     metrics = Metrics()
     for operation in Operation:
         metrics.synapse_call(operation, "2xx", 0.1)
-    assert len(samples(metrics.exposed())) < 500
+    assert len(samples(metrics.exposed())) < 600
 
 
 def test_the_list_is_what_is_exposed() -> None:
