@@ -31,6 +31,7 @@ from dev.identity_events import (
     profile_payload,
     structured,
 )
+from function.avatars.image_url import MAX_URL_BYTES
 from function.dapr.bulk_envelope import answer, read_batch, read_entry
 from function.events.decode import MAX_AVATAR, MAX_NAME, decode, type_of, user_of
 from function.events.types import TYPES, Ignored, ProfileUpdated, UserCreated
@@ -154,7 +155,7 @@ def judge(value: bytes, headers: Headers) -> str:
         name.encode()  # no lone surrogate
         assert "\0" not in name
     if isinstance(found, ProfileUpdated) and isinstance(found.avatar, str):
-        assert len(found.avatar) <= MAX_AVATAR
+        assert len(found.avatar) <= (MAX_URL_BYTES if found.avatar.startswith("https") else MAX_AVATAR)
         assert re.match(r"(https|mxc)://", found.avatar) or not found.avatar
     return type(found).__name__
 

@@ -1,39 +1,30 @@
 """Fetches an avatar from an https URL. URL and response are untrusted input.
 
-Knows neither users nor Synapse; ssrf_guard.py checks where an image may come from, image_header.py what it is.
+Knows neither users nor Synapse; ssrf_guard.py checks where an image may come from, host_limits.py when, image_header.py
+what it is.
 """
 
 import asyncio
 import hashlib
 import re
 import ssl
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Self
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
-from yarl import URL
 
+from function.avatars.host_limits import HostLimits
 from function.avatars.image_header import read_image_info
-from function.avatars.ssrf_guard import (
-    BlockedAddress,
-    Origin,
-    allowed_origin,
-    guarded_session,
-    is_global,
-    origin_of,
-    parse_https_url,
-)
+from function.avatars.image_url import ImageUrl
+from function.avatars.ssrf_guard import BlockedAddress, allowed_origin, guarded_session, is_global
 from function.outcomes import Reason, Rejected
 
 MAX_BYTES = 8 * 1024 * 1024
 MAX_REDIRECTS = 3
-SECONDS = 5.0  # for one fetch, redirects included
-HOST_BACKOFF_SECONDS = 30.0  # no requests to a host after a failure: a dead host costs SECONDS once, not once an event
-IN_FLIGHT = 8  # each may hold MAX_BYTES twice for a moment
+SECONDS = 5.0  # for one fetch, redirects included; not the time that it waits for other fetches
 
 _HEADERS = {
     "Accept": "image/png, image/jpeg, image/gif, image/webp",
@@ -41,6 +32,9 @@ _HEADERS = {
     "User-Agent": "matrix-account-sync",
 }
 _DOWN = frozenset({429, 502, 503, 504})  # about the host; any other 5xx may be about this one image
+_PLAIN = frozenset(
+    {"", "identity", "aws-chunked"}
+)  # the last is S3's upload format, which some stores keep as metadata
 _KEPT = re.compile(r"[\x20-\x7e]{1,256}")
 
 
@@ -83,9 +77,10 @@ class AvatarSource:
     Args:
         allowed_hosts: `host` for port 443, or `host:port`. None: nothing is fetched.
         tls: verifies the hosts' certificates.
-        resolver: host name resolver (default: the system's). Not trusted: every address is checked before connecting.
+        resolver: host name resolver (default: the system's, on threads of its own). Not trusted: every address is checked before connecting.
         permitted: says which IP addresses may be connected to; only tests need another rule.
-        clock, timeout: in seconds.
+        clock: in seconds (default: the event loop's).
+        timeout: in seconds.
 
     Raises:
         ValueError: an entry is not a host, or `tls` does not verify certificates.
@@ -98,13 +93,12 @@ class AvatarSource:
         *,
         resolver: AbstractResolver | None = None,
         permitted: Callable[[IPv4Address | IPv6Address], bool] = is_global,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] | None = None,
         timeout: float = SECONDS,
     ) -> None:
         self._allowed = frozenset(allowed_origin(entry) for entry in allowed_hosts)
-        self._clock, self._timeout = clock, timeout
-        self._paused: dict[Origin, float] = {}
-        self._slots = asyncio.Semaphore(IN_FLIGHT)
+        self._timeout = timeout
+        self._limits = HostLimits(clock or asyncio.get_running_loop().time)
         self._http = guarded_session(tls, resolver, permitted, _HEADERS)
 
     async def __aenter__(self) -> Self:
@@ -123,36 +117,41 @@ class AvatarSource:
         Raises:
             Rejected: any failure, with an avatar reason; a host that is down must not block other events.
         """
-        here = self._check_allowed(address)
-        async with self._slots:
-            return await self._follow(here, known)
+        here, left = self._check_allowed(address), self._timeout
+        for hop in range(1 + MAX_REDIRECTS):
+            async with self._limits.slot(here.origin):
+                answer, left = await self._in_time(here, known, left, first=hop == 0)
+            if not isinstance(answer, ImageUrl):
+                return answer
+            here = answer
+        raise Rejected(Reason.AVATAR_REDIRECTS, f"more than {MAX_REDIRECTS}")
 
-    async def _follow(self, here: URL, known: Validators | None) -> Image | NotModified:
-        """Follows redirects up to MAX_REDIRECTS.
+    async def _in_time(
+        self, here: ImageUrl, known: Validators | None, left: float, *, first: bool
+    ) -> tuple[Image | NotModified | ImageUrl, float]:
+        """Sends one request, with `left` seconds; returns its answer and the seconds that are left then."""
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        try:
+            async with asyncio.timeout(left):
+                answer = await self._ask(here, known, first=first)
+        except TimeoutError:
+            if left < self._timeout / 2:  # the redirecting hosts took the time, which is counted for them
+                raise Rejected(Reason.AVATAR_UNAVAILABLE, "no image in time") from None
+            raise self._limits.fail(here.origin, "no image in time") from None
+        return answer, left - (loop.time() - begun)
+
+    async def _ask(self, here: ImageUrl, known: Validators | None, *, first: bool) -> Image | NotModified | ImageUrl:
+        """Sends one request. Returns a URL if the answer is a redirect.
 
         Validators belong to one URL, so they are sent to the first only, and kept only if that one had the image: the
         target of a redirect may be older and still new to us.
         """
-        try:
-            async with asyncio.timeout(self._timeout):
-                for hop in range(1 + MAX_REDIRECTS):
-                    answer = await self._ask(here, known, first=hop == 0)
-                    if not isinstance(answer, URL):
-                        return answer
-                    here = answer
-        except TimeoutError:
-            raise self._mark_down(here, "no image in time") from None
-        raise Rejected(Reason.AVATAR_REDIRECTS, f"more than {MAX_REDIRECTS}")
-
-    async def _ask(self, here: URL, known: Validators | None, *, first: bool) -> Image | NotModified | URL:
-        """Sends one request. Returns a URL if the answer is a redirect."""
-        if self._clock() < self._paused.get(origin_of(here), 0.0):
-            raise Rejected(Reason.AVATAR_UNAVAILABLE, "failed a moment ago")
         conditions = known.conditions if known and first else {}
         try:
-            async with self._http.get(here, headers=conditions, allow_redirects=False) as response:
+            async with self._http.get(here.request_url, headers=conditions, allow_redirects=False) as response:
                 if response.status in {301, 302, 303, 307, 308}:
-                    return self._check_allowed(response.headers.get("Location", "about:blank"), here)
+                    return self._check_allowed(response.headers.get("Location", ""), here)
                 if response.status == 200:
                     return await _image(response, known, first=first)
                 if response.status == 304 and known and conditions:
@@ -161,35 +160,31 @@ class AvatarSource:
                         Validators(known.sha256, etag or known.etag, last_modified or known.last_modified)
                     )
                 if response.status in _DOWN:
-                    raise self._mark_down(here, str(response.status))
+                    raise self._limits.fail(here.origin, str(response.status))
                 reason = Reason.AVATAR_UNAVAILABLE if response.status >= 500 else Reason.AVATAR_NOT_FOUND
                 raise Rejected(reason, str(response.status))
         except (aiohttp.ClientConnectionError, OSError) as error:
             if isinstance(error.__cause__, BlockedAddress):
                 raise Rejected(Reason.AVATAR_ADDRESS_REFUSED) from None
-            raise self._mark_down(here, type(error).__name__) from None
+            raise self._limits.fail(here.origin, type(error).__name__) from None
         except (aiohttp.ClientError, ValueError) as error:
             raise Rejected(Reason.AVATAR_UNAVAILABLE, type(error).__name__) from None
 
-    def _check_allowed(self, address: str, here: URL | None = None) -> URL:
+    def _check_allowed(self, address: str, here: ImageUrl | None = None) -> ImageUrl:
         """Returns the URL to request, first or as a redirect from `here`, if it is allowed; every hop passes here."""
         try:
-            there = parse_https_url(here.join(URL(address)) if here else address)
+            there = here.redirected(address) if here else ImageUrl.parse(address)
         except ValueError:
             reason = Reason.AVATAR_REDIRECTS if here else Reason.AVATAR_INVALID
             raise Rejected(reason, "not an https address") from None
-        if origin_of(there) not in self._allowed:
+        if there.origin not in self._allowed:
             reason = Reason.AVATAR_REDIRECTS if here else Reason.AVATAR_HOST_NOT_ALLOWED
             raise Rejected(reason, "not an allowed host")
         return there
 
-    def _mark_down(self, here: URL, detail: str) -> Rejected:
-        self._paused[origin_of(here)] = self._clock() + HOST_BACKOFF_SECONDS
-        return Rejected(Reason.AVATAR_UNAVAILABLE, detail)
-
 
 async def _image(response: aiohttp.ClientResponse, known: Validators | None, *, first: bool) -> Image | NotModified:
-    if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+    if not _is_plain(response.headers.getall("Content-Encoding", [])):
         raise Rejected(Reason.AVATAR_NOT_AN_IMAGE, "has a Content-Encoding")
     if (response.content_length or 0) > MAX_BYTES:
         raise Rejected(Reason.AVATAR_TOO_LARGE, f"over {MAX_BYTES} bytes")
@@ -205,6 +200,11 @@ async def _image(response: aiohttp.ClientResponse, known: Validators | None, *, 
     content = bytes(body)
     picture = read_image_info(content)
     return Image(content, picture.content_type, picture.width, picture.height, now)
+
+
+def _is_plain(codings: Sequence[str]) -> bool:
+    """Returns whether Content-Encoding headers leave the bytes as they are: what is compressed is never unpacked."""
+    return all(coding.strip().lower() in _PLAIN for header in codings for coding in header.split(","))
 
 
 def _validators(response: aiohttp.ClientResponse) -> tuple[str, str]:

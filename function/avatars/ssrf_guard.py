@@ -1,7 +1,7 @@
 """SSRF guard for URLs supplied by users: which hosts and IP addresses may be contacted, and an aiohttp session that enforces it.
 
-URLs are parsed once: the request is made with the very object that was checked. Sockets are created in one place,
-which checks the IP address that is connected to next. So it does not matter what a name resolved to before, or later.
+URLs are parsed once, by image_url.py: the request is made with what was checked. Sockets are created in one place, which
+checks the IP address that is connected to next. So it does not matter what a name resolved to before, or later.
 """
 
 import re
@@ -12,12 +12,11 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
-from yarl import URL
 
-Origin = tuple[str, int]  # a host in lower case, in its ASCII form, without a trailing dot; and a port
+from function.avatars.image_url import MAX_URL_BYTES, ImageUrl, Origin
+from function.avatars.resolver import ThreadPerNameResolver
 
 _ENTRY = re.compile(r"[^\s/?#@*\\]+")
-_HOST = re.compile(r"[a-z0-9._\-]+|[0-9a-f:.]+")
 _UNICAST, _NAT64 = ip_network("2000::/3"), ip_network("64:ff9b::/96")
 _BLOCKED = tuple(
     ip_network(network)
@@ -46,26 +45,6 @@ def is_global(address: IPv4Address | IPv6Address) -> bool:
     return address.is_global and not address.is_multicast and not any(address in network for network in _BLOCKED)
 
 
-def parse_https_url(address: str | URL) -> URL:
-    """Returns an https URL in its normal form.
-
-    Raises:
-        ValueError: not https, no host, or credentials in it. The error's text may contain the URL.
-    """
-    url = URL(address)
-    host = (url.raw_host or "").removesuffix(".")
-    if url.scheme != "https" or not _HOST.fullmatch(host) or url.raw_user is not None or url.raw_password is not None:
-        raise ValueError("expected https:// and a host, without credentials")
-    return url if host == url.raw_host else url.with_host(host)
-
-
-def origin_of(url: URL) -> Origin:
-    """Returns host and port of a URL from `parse_https_url`."""
-    assert url.raw_host is not None
-    assert url.port is not None
-    return url.raw_host, url.port
-
-
 def allowed_origin(entry: str) -> Origin:
     """Returns the origin that an entry of the allow list means: `host` for port 443, or `host:port`, IPv6 in brackets.
 
@@ -74,7 +53,7 @@ def allowed_origin(entry: str) -> Origin:
     """
     if not _ENTRY.fullmatch(entry):
         raise ValueError("expected a host, or host:port")
-    return origin_of(parse_https_url(f"https://{entry}"))
+    return ImageUrl.parse(f"https://{entry}").origin
 
 
 class BlockedAddress(OSError):
@@ -108,7 +87,7 @@ def guarded_session(
 
     connector = aiohttp.TCPConnector(
         ssl=tls,
-        resolver=resolver or aiohttp.ThreadedResolver(),
+        resolver=resolver or ThreadPerNameResolver(),
         use_dns_cache=False,
         force_close=True,
         socket_factory=checked_socket,
@@ -120,4 +99,5 @@ def guarded_session(
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(),
         trust_env=False,
+        max_field_size=2 * MAX_URL_BYTES,  # a Location may be as long as a URL
     )

@@ -12,6 +12,7 @@ from uuid import UUID
 from cloudevents.core.base import BaseCloudEvent
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
+from function.avatars.image_url import MAX_URL_BYTES
 from function.events.types import (
     TYPES,
     Decoded,
@@ -26,7 +27,7 @@ from function.events.wire_formats import cloud_event, parse_time
 from function.outcomes import Reason, Rejected
 
 MAX_NAME = 256  # characters; Synapse refuses more
-MAX_AVATAR = 1000  # characters; likewise
+MAX_AVATAR = 1000  # characters of an mxc:// URL; likewise. Synapse never sees an https:// URL
 
 _UUID = re.compile(
     r"(urn:uuid:)?(\{)?([0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})(?(2)\})", re.ASCII | re.IGNORECASE
@@ -189,8 +190,13 @@ def _display_name(name: str | None) -> str:
 def _avatar(address: object) -> str | Rejected:
     if address is None or address == "":
         return ""
-    if not isinstance(address, str) or not _storable(address, MAX_AVATAR):
+    if not isinstance(address, str) or _UNSTORABLE.search(address):
         return Rejected(Reason.AVATAR_INVALID, "not text that Synapse can store")
-    if not address.startswith("https://") and not _MXC.fullmatch(address):
+    if address.startswith("https://"):
+        too_long = len(address.encode()) > MAX_URL_BYTES
+        return Rejected(Reason.AVATAR_INVALID, f"over {MAX_URL_BYTES} bytes") if too_long else address
+    if len(address) > MAX_AVATAR:
+        return Rejected(Reason.AVATAR_INVALID, f"over {MAX_AVATAR} characters")
+    if not _MXC.fullmatch(address):
         return Rejected(Reason.AVATAR_INVALID, "neither an mxc:// nor an https:// address")
     return address

@@ -8,6 +8,7 @@ from function.avatars.fetch import (
     AvatarSource,
     Image,
 )
+from function.avatars.image_url import MAX_URL_BYTES
 from function.avatars.ssrf_guard import is_global
 from function.outcomes import Reason
 from tests.contract.servers.avatar_host import HOST, INSIDE, INTERNET, Net, drip, refusal
@@ -27,6 +28,56 @@ async def test_redirects_are_followed_three_times(net: Net, status: int) -> None
     }
     assert isinstance(await (await net.source("other.example")).fetch(f"{net.url}/a"), Image)
     assert net.cdn.requests[-1]["host"] == f"other.example:{net.cdn.port}"
+
+
+SIGNED = [
+    "/nova/ada%27s%20%28new%29.png?X-Amz-Credential=AKIA%2F20260101%2Fs3&X-Amz-Date=20260101T093000Z&X-Amz-Signature=0a",
+    "/b/ada%3Aone%2Ftwo%40.png?Expires=1767259800&Signature=a%2Bb%2fc%3D%3D",
+    "/ada's(1)!*.png?Policy=eyJ~-_&Signature=a+b&Key-Pair-Id=K1&",
+    "//a//./b/../c.png?",
+]
+
+
+@pytest.mark.parametrize("target", SIGNED)
+async def test_a_signed_address_is_asked_for_letter_by_letter(net: Net, target: str) -> None:
+    net.cdn.answers[target] = response(body=PNG)
+    assert isinstance(await net.fetch(target), Image)
+    assert [request["path"] for request in net.cdn.requests] == [target]
+
+
+@pytest.mark.parametrize("target", SIGNED)
+@pytest.mark.parametrize("base", ["https://other.example:{port}", "//other.example:{port}", ""])
+async def test_so_is_one_that_a_redirect_leads_to(net: Net, base: str, target: str) -> None:
+    location = base.format(port=net.cdn.port) + (target if base else target.replace("//", "/", 1))
+    asked = target if base else target.replace("//", "/", 1)
+    net.cdn.answers |= {"/a%2Fb/c?d=/": moved(location), asked: response(body=PNG)}
+    assert isinstance(await (await net.source("other.example")).fetch(f"{net.url}/a%2Fb/c?d=/"), Image)
+    assert net.cdn.requests[-1]["path"] == asked
+
+
+@pytest.mark.parametrize(
+    ("location", "asked"), [("e%27.png?", "/a%2Fb/e%27.png?"), ("../e", "/e"), ("?f=%2F", "/a%2Fb/c?f=%2F")]
+)
+async def test_a_relative_redirect_is_relative_to_the_url_that_was_asked_for(
+    net: Net, location: str, asked: str
+) -> None:
+    net.cdn.answers |= {"/a%2Fb/c?d=/": moved(location), asked: response(body=PNG)}
+    assert isinstance(await net.fetch("/a%2Fb/c?d=/"), Image)
+
+
+async def test_a_location_in_utf8_is_percent_encoded(net: Net) -> None:
+    """As browsers do; some hosts send names as they are."""
+    net.cdn.answers |= {"/a": moved("/b\u00fccher.png"), "/b%C3%BCcher.png": response(body=PNG)}
+    assert isinstance(await net.fetch(), Image)
+
+
+async def test_the_longest_url_is_fetched_and_redirected_to(net: Net) -> None:
+    start = f"{net.url}/b?X-Amz-Security-Token="
+    longest = start.ljust(MAX_URL_BYTES, "a").removeprefix(net.url)
+    net.cdn.answers |= {"/a": moved(net.url + longest), longest: response(body=PNG)}
+    assert isinstance(await net.fetch(), Image)
+    assert isinstance(await net.fetch(longest), Image)
+    assert await net.refusal(longest + "a") == (Reason.AVATAR_INVALID, "not an https address")
 
 
 async def test_the_body_of_a_redirect_is_not_waited_for(net: Net) -> None:

@@ -12,12 +12,8 @@ import trustme
 from anyio.lowlevel import checkpoint
 
 from dev.processes import free_port
-from function.avatars.fetch import (
-    HOST_BACKOFF_SECONDS,
-    IN_FLIGHT,
-    AvatarSource,
-    Image,
-)
+from function.avatars.fetch import AvatarSource, Image
+from function.avatars.host_limits import HOST_BACKOFF_SECONDS, HOST_IN_FLIGHT, IN_FLIGHT
 from function.outcomes import Reason, Rejected
 from tests.contract.servers.avatar_host import HOST, INTERNET, Net, certified, drip, refusal, silence, trusting
 from tests.contract.servers.cdn import moved, pour, response, serving
@@ -182,7 +178,7 @@ async def test_the_number_of_images_in_memory_is_limited(net: Net) -> None:
     net.cdn.answers["/a"] = count
     source = await net.source()
     await asyncio.gather(*(source.fetch(f"{net.url}/a") for _ in range(3 * IN_FLIGHT)))
-    assert 1 < most <= IN_FLIGHT
+    assert 1 < most <= HOST_IN_FLIGHT
 
 
 SECRET = "someperson"

@@ -134,6 +134,23 @@ async def test_a_compressed_body_is_refused_and_not_unpacked(net: Net, coding: s
     assert await net.refusal() == (Reason.AVATAR_NOT_AN_IMAGE, "has a Content-Encoding")
 
 
+@pytest.mark.parametrize("coding", ["", "identity", "aws-chunked", "aws-chunked,identity", " AWS-chunked , "])
+async def test_a_coding_that_changes_no_byte_is_none(net: Net, coding: str) -> None:
+    """S3's clients upload with `aws-chunked`; some stores keep that as if it were the image's."""
+    head = f"HTTP/1.1 200 Said\r\nContent-Encoding: {coding}\r\nContent-Length: {len(PNG)}\r\n\r\n"
+    net.cdn.answers["/a"] = head.encode() + PNG
+    image = await net.fetch()
+    assert isinstance(image, Image)
+    assert image.content == PNG
+
+
+@pytest.mark.parametrize("codings", ["aws-chunked,gzip", "identity\r\nContent-Encoding: gzip"])
+async def test_a_compression_among_them_is_found(net: Net, codings: str) -> None:
+    head = f"HTTP/1.1 200 Said\r\nContent-Encoding: {codings}\r\n\r\n"
+    net.cdn.answers["/a"] = head.encode() + gzip.compress(PNG)
+    assert await net.refusal() == (Reason.AVATAR_NOT_AN_IMAGE, "has a Content-Encoding")
+
+
 async def test_an_unchanged_image_is_not_sent_again(net: Net) -> None:
     """The host says so; it may give new validators, and those it does not give stay."""
     known = Validators("0" * 64, '"one"', "Thu, 01 Jan 2026 09:30:00 GMT")

@@ -1,0 +1,138 @@
+"""Limits what the image hosts may cost together and each: requests in flight, and time.
+
+A host that fails is left alone for a while. So is a host that answers, but slowly: users wait for their avatars, and
+their batch waits for them. Knows no HTTP; says only when a request may be sent.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+
+from function.avatars.image_url import Origin
+from function.outcomes import Reason, Rejected
+
+HOST_BACKOFF_SECONDS = (
+    30.0  # no requests to a host after a failure: a dead host costs one request's time, not one an event
+)
+IN_FLIGHT = 16  # requests; each may hold an image of the largest size in memory
+HOST_IN_FLIGHT = 8  # so that one slow host leaves half of them to the others
+
+SLOW_AFTER = 1.0  # seconds of a request; above, it counts against its host, below in favor of it
+SLOW_SECONDS = 20.0  # above SLOW_AFTER, over all of a host's requests: then it is left alone
+SUSPECT_SECONDS = (
+    5.0  # likewise: then the host is left alone as soon as all hosts together or a queue exceed their limits
+)
+ALL_SLOW_SECONDS = 60.0  # the sum over all hosts
+FORGIVEN = SLOW_SECONDS / 60  # of these seconds, in each second: a slow image now and then is no slow host
+QUEUE_SECONDS = 5.0  # how long a request may wait for a suspected host
+TRIAL_SECONDS = 2.0  # the first request after the pause must end in this time
+
+
+@dataclass(slots=True)
+class _Host:
+    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(HOST_IN_FLIGHT))
+    trial: asyncio.Lock = field(default_factory=asyncio.Lock)
+    on_trial: bool = False  # from a pause until a request shows that the host works
+    paused_until: float = 0.0
+    why: str = ""
+    slow: float = 0.0  # seconds, as they were at `counted_at`
+    counted_at: float = 0.0
+
+    def slow_at(self, now: float) -> float:
+        """Returns the seconds above SLOW_AFTER that are not forgiven yet."""
+        return max(0.0, self.slow - FORGIVEN * (now - self.counted_at))
+
+
+class HostLimits:
+    """Keeps the state of each host. Belongs to one event loop.
+
+    Args:
+        clock: in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._slots = asyncio.Semaphore(IN_FLIGHT)
+        self._hosts: defaultdict[Origin, _Host] = defaultdict(_Host)
+
+    @asynccontextmanager
+    async def slot(self, origin: Origin) -> AsyncIterator[None]:
+        """Waits until a request may be sent to the host, and measures it. A redirect to another host is another request.
+
+        A host that answers in SLOW_AFTER on average is never refused a request, however many wait.
+
+        Raises:
+            Rejected: AVATAR_UNAVAILABLE, the host failed or was slow a moment ago.
+        """
+        host, asked_at = self._hosts[origin], self._clock()
+        self._refuse_paused(host)
+        async with AsyncExitStack() as held:
+            await held.enter_async_context(host.slots)
+            await _wait_for_trial(host, held)
+            self._refuse(host, asked_at)
+            await held.enter_async_context(self._slots)
+            self._refuse(host, asked_at)
+            with self._measured(host):
+                yield
+
+    def fail(self, origin: Origin, detail: str) -> Rejected:
+        """Leaves the host alone for HOST_BACKOFF_SECONDS; returns the rejection of the avatar that showed it."""
+        self._pause(self._hosts[origin], "failed a moment ago")
+        return Rejected(Reason.AVATAR_UNAVAILABLE, detail)
+
+    def _refuse_paused(self, host: _Host) -> None:
+        if self._clock() < host.paused_until:
+            raise Rejected(Reason.AVATAR_UNAVAILABLE, host.why)
+
+    def _refuse(self, host: _Host, asked_at: float) -> None:
+        """Refuses the request if the host was paused while it waited, or if it waited too long for a slow host."""
+        self._refuse_paused(host)
+        now = self._clock()
+        if now - asked_at > QUEUE_SECONDS and host.slow_at(now) > SUSPECT_SECONDS:
+            raise Rejected(Reason.AVATAR_UNAVAILABLE, f"slow: others waited {QUEUE_SECONDS:.0f} s for the host")
+
+    @contextmanager
+    def _measured(self, host: _Host) -> Iterator[None]:
+        begun, complete = self._clock(), True
+        try:
+            yield
+        except asyncio.CancelledError:
+            complete = False  # says nothing in favor of the host
+            raise
+        finally:
+            self._count(host, self._clock() - begun, complete=complete)
+
+    def _count(self, host: _Host, seconds: float, *, complete: bool) -> None:
+        """Adds one request's time. Fast ones weigh against slow ones, but are not saved up."""
+        now, above = self._clock(), seconds - SLOW_AFTER
+        host.slow = max(0.0, host.slow_at(now) + (above if complete else max(0.0, above)))
+        host.counted_at = now
+        if above > 0 and self._is_slow(host, seconds):
+            self._pause(host, "slow a moment ago")
+        elif complete and now >= host.paused_until:
+            host.on_trial = False
+
+    def _is_slow(self, host: _Host, seconds: float) -> bool:
+        if host.on_trial and seconds > TRIAL_SECONDS:
+            return True
+        now = self._clock()
+        total = sum(other.slow_at(now) for other in self._hosts.values())
+        return host.slow > SLOW_SECONDS or (host.slow > SUSPECT_SECONDS and total > ALL_SLOW_SECONDS)
+
+    def _pause(self, host: _Host, why: str) -> None:
+        now = self._clock()
+        host.paused_until, host.why, host.on_trial = now + HOST_BACKOFF_SECONDS, why, True
+        host.slow, host.counted_at = 0.0, now  # paid for
+
+
+async def _wait_for_trial(host: _Host, held: AsyncExitStack) -> None:
+    """Lets a host that was paused have one request at a time, until one shows that it works again."""
+    if not host.on_trial:
+        return
+    await host.trial.acquire()
+    if host.on_trial:
+        held.callback(host.trial.release)
+    else:
+        host.trial.release()
