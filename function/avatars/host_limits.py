@@ -33,8 +33,9 @@ TRIAL_SECONDS = 2.0  # the first request after the pause must end in this time
 @dataclass(slots=True)
 class _Host:
     slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(HOST_IN_FLIGHT))
-    trial: asyncio.Lock = field(default_factory=asyncio.Lock)
-    on_trial: bool = False  # from a pause until a request shows that the host works
+    # Held by the one request that waits for a slot of all, so that the hosts take turns; and by the request of a trial.
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    on_trial: bool = False  # from a pause until a request shows that the host works: one request at a time
     paused_until: float = 0.0
     why: str = ""
     slow: float = 0.0  # seconds, as they were at `counted_at`
@@ -68,14 +69,15 @@ class HostLimits:
         """
         host, asked_at = self._hosts[origin], self._clock()
         self._refuse_paused(host)
-        async with AsyncExitStack() as held:
-            await held.enter_async_context(host.slots)
-            await _wait_for_trial(host, held)
+        async with host.slots, AsyncExitStack() as turn:
+            await turn.enter_async_context(host.turn)
             self._refuse(host, asked_at)
-            await held.enter_async_context(self._slots)
-            self._refuse(host, asked_at)
-            with self._measured(host):
-                yield
+            async with self._slots:
+                self._refuse(host, asked_at)
+                if not host.on_trial:
+                    await turn.aclose()
+                with self._measured(host):
+                    yield
 
     def fail(self, origin: Origin, detail: str) -> Rejected:
         """Leaves the host alone for HOST_BACKOFF_SECONDS; returns the rejection of the avatar that showed it."""
@@ -125,14 +127,3 @@ class HostLimits:
         now = self._clock()
         host.paused_until, host.why, host.on_trial = now + HOST_BACKOFF_SECONDS, why, True
         host.slow, host.counted_at = 0.0, now  # paid for
-
-
-async def _wait_for_trial(host: _Host, held: AsyncExitStack) -> None:
-    """Lets a host that was paused have one request at a time, until one shows that it works again."""
-    if not host.on_trial:
-        return
-    await host.trial.acquire()
-    if host.on_trial:
-        held.callback(host.trial.release)
-    else:
-        host.trial.release()
