@@ -60,6 +60,30 @@ class Reason(StrEnum):
         "Have the producer send the `event_type` header.",
         "no, unless a later version supports the format",
     )
+    UNKNOWN_TYPE = (
+        "unknown_type",
+        (
+            "The event type is none of those handled, but the record can't be ignored: the type is not well-formed or "
+            "resembles one of them, or a header or the value says that it may be one. The detail says which."
+        ),
+        "Read the record. If it is a deletion, it has not happened in Matrix: have the producer send it with a known type.",
+        "no, unless a later version knows the type",
+    )
+    CONTRADICTORY_TYPES = (
+        "contradictory_types",
+        "The event counts as another type, but a header, its envelope or its fields say that it is a deletion.",
+        "Ask the identity service whether the user was deleted, and have it send the event with one type. Nothing was done.",
+        "no",
+    )
+    TIME_IN_FUTURE = (
+        "time_in_future",
+        (
+            "The event's own time is over an hour later than the record's Kafka time and than now: each later event of "
+            "the user would be stale. A deletion is carried out whatever its time."
+        ),
+        "Fix the producer's clock and have it send the event again.",
+        "no, unless that time has come",
+    )
     INVALID_CLOUDEVENT = (
         "invalid_cloudevent",
         "The record claims to be a CloudEvent but violates the CloudEvents 1.0 specification, or its data is not an object.",

@@ -33,7 +33,8 @@ from dev.identity_events import (
 )
 from function.avatars.image_url import MAX_URL_BYTES
 from function.dapr.bulk_envelope import answer, read_batch, read_entry
-from function.events.decode import MAX_AVATAR, MAX_NAME, decode, type_of, user_of
+from function.events.decode import MAX_AVATAR, decode, type_of, user_of
+from function.events.names import MAX_NAME
 from function.events.types import TYPES, Ignored, ProfileUpdated, UserCreated
 from function.outcomes import Rejected
 

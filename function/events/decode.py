@@ -1,11 +1,13 @@
 """Decodes a Kafka record into a typed event, or into the reason why it can't be decoded. Pure; knows nothing of Synapse.
 
 Strict where it matters: ids, times, and what Synapse could not store. Everything else may be missing, new or mistyped.
+A deletion is never ignored: doubts.py decides what is.
 """
 
+import contextlib
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -13,8 +15,12 @@ from cloudevents.core.base import BaseCloudEvent
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from function.avatars.image_url import MAX_URL_BYTES
+from function.events.doubts import contradicts, doubt, header_types
+from function.events.names import usable_name
+from function.events.times import parse_time
+from function.events.type_names import UNUSED_TYPES, clean_headers, event_type, is_named, names_deletion
 from function.events.types import (
-    TYPES,
+    Cause,
     Decoded,
     EventType,
     Ignored,
@@ -23,60 +29,95 @@ from function.events.types import (
     UserCreated,
     UserDeleted,
 )
-from function.events.wire_formats import cloud_event, parse_time
+from function.events.wire_formats import convert
 from function.outcomes import Reason, Rejected
 
-MAX_NAME = 256  # characters; Synapse refuses more
-MAX_AVATAR = 1000  # characters of an mxc:// URL; likewise. Synapse never sees an https:// URL
+MAX_AVATAR = 1000  # characters of an mxc:// URL; Synapse refuses more, and never sees an https:// URL
+FUTURE_BOUND = timedelta(hours=1)  # how far clocks may be apart
 
 _UUID = re.compile(
     r"(urn:uuid:)?(\{)?([0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})(?(2)\})", re.ASCII | re.IGNORECASE
 )
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # NUL and surrogates
 _MXC = re.compile(r"mxc://[A-Za-z0-9.\-:\[\]]+/[A-Za-z0-9_\-]+")
+_TIMELESS = datetime(1970, 1, 1, tzinfo=UTC)  # of a deletion without any time, which nothing reads
 
 
-def decode(value: bytes, headers: Mapping[str, str]) -> Decoded:
+def decode(value: bytes, headers: Mapping[str, str], *, latest: datetime | None = None) -> Decoded:
     """Decodes one record.
 
     Args:
         value: the record's value, byte for byte; daprd delivers a tombstone as `null`.
         headers: the record's headers by lower-case name; a value that was not UTF-8 has U+FFFD and counts as absent.
+        latest: the latest time that an event may have: `FUTURE_BOUND` after the record's Kafka time or now. None: no limit.
     """
-    if value == b"null":
-        return Ignored("-")
-    headers = _legible(headers)
-    if (kind := headers.get("event_type")) and kind not in TYPES:
-        return Ignored(headers.get("event_id", "-"))  # whatever its body is
+    cleaned = clean_headers(headers)
     try:
-        return _typed(cloud_event(value, headers))
+        if value == b"null":
+            return _tombstone(cleaned, headers)
+        return _decoded(value, cleaned, headers, latest)
     except Rejected as rejected:
         return rejected
 
 
 def type_of(value: bytes, headers: Mapping[str, str]) -> str:
     """Returns the record's event type under its current name, known or not; `unknown` if there is none."""
-    headers = _legible(headers)
-    kind = headers.get("event_type") or headers.get("ce_type")
-    if not kind:
-        try:
-            kind = cloud_event(value, headers).get_type()
-        except Rejected:
-            return "unknown"
-    return TYPES.get(kind, kind)
+    headers = clean_headers(headers)
+    kind = _header_type(headers)
+    if "ce_type" not in headers and (not kind or b"specversion" in value):  # a CloudEvent's own type comes first
+        with contextlib.suppress(Rejected):
+            kind = convert(value, headers).event.get_type()
+    return event_type(kind) or kind or "unknown"
 
 
 def user_of(value: bytes, headers: Mapping[str, str]) -> str:
     """Returns the user id in the record's payload; "" if it can't be read."""
     try:
-        data: Any = cloud_event(value, _legible(headers)).get_data()
+        data: Any = convert(value, clean_headers(headers)).event.get_data()
         return _user_id(data.get("user_id"))
     except (Rejected, ValueError, AttributeError):
         return ""
 
 
-def _legible(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name: text for name, text in headers.items() if "\ufffd" not in text}
+def _decoded(value: bytes, cleaned: Mapping[str, str], headers: Mapping[str, str], latest: datetime | None) -> Decoded:
+    named = _header_type(cleaned)
+    try:
+        event, envelope_type = convert(value, cleaned)
+    except Rejected:
+        # The value of a type that is not handled may be anything.
+        if not named or event_type(named) or doubt(named, value, headers):
+            raise
+        return _ignored(cleaned.get("event_id", "-"), named)
+    kind = event_type(event.get_type())
+    if kind is None:
+        if why := doubt(event.get_type(), value, headers):
+            raise Rejected(Reason.UNKNOWN_TYPE, why)
+        return _ignored(event.get_id(), event.get_type())
+    data: Any = event.get_data()
+    if contradicts(kind, [*header_types(headers), envelope_type], data):
+        raise Rejected(Reason.CONTRADICTORY_TYPES, "counts as another type, but may be a deletion")
+    return _typed(kind, event, latest)
+
+
+def _header_type(cleaned: Mapping[str, str]) -> str:
+    """Returns the type in the headers: a binary CloudEvent's own comes first."""
+    return next((cleaned[name] for name in ("ce_type", "event_type") if is_named(cleaned.get(name, ""))), "")
+
+
+def _ignored(event_id: str, kind: str) -> Ignored:
+    return Ignored(event_id, Cause.UNUSED_TYPE if kind in UNUSED_TYPES else Cause.OTHER_TYPE)
+
+
+def _tombstone(cleaned: Mapping[str, str], headers: Mapping[str, str]) -> Ignored:
+    """Returns a tombstone as ignored. Raises Rejected if it may stand for a deletion: no value says whether it is hard."""
+    if any(event_type(text) is EventType.DELETED for text in header_types(cleaned)):
+        raise Rejected(Reason.INVALID_PAYLOAD, "a deletion without a value")
+    named = _header_type(cleaned)
+    if named and event_type(named) is None and (why := doubt(named, b"null", headers)):
+        raise Rejected(Reason.UNKNOWN_TYPE, why)
+    if any(names_deletion(text) or "\ufffd" in text for text in header_types(headers)):
+        raise Rejected(Reason.UNKNOWN_TYPE, "a header may name a deletion")
+    return Ignored(cleaned.get("event_id", "-"), Cause.TOMBSTONE)
 
 
 def _user_id(value: object) -> str:
@@ -85,21 +126,29 @@ def _user_id(value: object) -> str:
     return str(UUID(match[3]))
 
 
+def _flag(value: object) -> object:
+    """Reads what databases and text formats write for a boolean; anything else is left for the model to refuse."""
+    if isinstance(value, str):
+        return {"true": True, "false": False}.get(value.casefold(), value)
+    return bool(value) if type(value) is int and value in {0, 1} else value
+
+
 Time = Annotated[datetime, BeforeValidator(parse_time)]
 UserId = Annotated[str, BeforeValidator(_user_id)]
+Flag = Annotated[bool, BeforeValidator(_flag)]
 
 
 class _Deleted(BaseModel):
     model_config = ConfigDict(strict=True)
     user_id: UserId
-    deleted_at: Time | None = None
-    soft_delete: bool
+    deleted_at: Any = None  # decides nothing
+    soft_delete: Flag
 
 
 class _Profile(BaseModel):
     model_config = ConfigDict(strict=True)
     user_id: UserId
-    username: str
+    username: Any = None  # read if there is no display name
     display_name: str | None = None
     avatar_url: Any = None  # checked separately: a bad avatar never blocks the name
     updated_at: Time | None = None
@@ -116,46 +165,53 @@ class _PasswordChanged(BaseModel):
     model_config = ConfigDict(strict=True)
     user_id: UserId
     changed_at: Time | None = None
-    invalidate_all_sessions: bool
+    invalidate_all_sessions: Flag
 
 
-def _typed(event: BaseCloudEvent) -> Decoded:
-    kind = TYPES.get(event.get_type())
-    if kind is None:
-        return Ignored(event.get_id())
+def _typed(kind: EventType, event: BaseCloudEvent, latest: datetime | None) -> Decoded:
     payload, read = PAYLOADS[kind]
     try:
-        return read(event, payload.model_validate(event.get_data()))
+        return read(event, payload.model_validate(event.get_data()), latest)
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, e['loc']))}: {e['type']}" for e in error.errors(include_input=False)]
         raise Rejected(Reason.INVALID_PAYLOAD, "; ".join(problems)) from None
 
 
-def _deleted(event: BaseCloudEvent, body: _Deleted) -> UserDeleted:
-    at = _own_time(body.deleted_at, event, "deleted_at")
-    return UserDeleted(event.get_id(), body.user_id, at, erase=not body.soft_delete)
+def _deleted(event: BaseCloudEvent, body: _Deleted, latest: datetime | None) -> UserDeleted:
+    try:
+        at = parse_time(body.deleted_at)
+    except ValueError:
+        at = event.get_time() or latest or _TIMELESS
+    return UserDeleted(event.get_id(), body.user_id, min(at, latest or at), erase=not body.soft_delete)
 
 
-def _profile(event: BaseCloudEvent, body: _Profile) -> ProfileUpdated:
-    at = _own_time(body.updated_at, event, "updated_at")
-    name = _display_name(body.display_name) or _display_name(body.username)
+def _profile(event: BaseCloudEvent, body: _Profile, latest: datetime | None) -> ProfileUpdated:
+    at = _own_time(body.updated_at, event, "updated_at", latest)
+    name = usable_name(body.display_name) or _username(body.username)
     return ProfileUpdated(event.get_id(), body.user_id, at, name, _avatar(body.avatar_url))
 
 
-def _created(event: BaseCloudEvent, body: _Created) -> UserCreated:
-    at = _own_time(body.created_at, event, "created_at")
-    return UserCreated(event.get_id(), body.user_id, at, _display_name(body.username))
+def _username(username: object) -> str:
+    if not isinstance(username, str):
+        raise Rejected(Reason.INVALID_PAYLOAD, "username: not text, and there is no display name")
+    return usable_name(username)
 
 
-def _password_changed(event: BaseCloudEvent, body: _PasswordChanged) -> PasswordChanged | Ignored:
-    at = _own_time(body.changed_at, event, "changed_at")
-    return (
-        PasswordChanged(event.get_id(), body.user_id, at) if body.invalidate_all_sessions else Ignored(event.get_id())
-    )
+def _created(event: BaseCloudEvent, body: _Created, latest: datetime | None) -> UserCreated:
+    at = _own_time(body.created_at, event, "created_at", latest)
+    return UserCreated(event.get_id(), body.user_id, at, usable_name(body.username))
+
+
+def _password_changed(
+    event: BaseCloudEvent, body: _PasswordChanged, latest: datetime | None
+) -> PasswordChanged | Ignored:
+    if not body.invalidate_all_sessions:
+        return Ignored(event.get_id(), Cause.NO_SESSIONS)
+    return PasswordChanged(event.get_id(), body.user_id, _own_time(body.changed_at, event, "changed_at", latest))
 
 
 # The fields that are read of each type's payload, and the function that makes an event of them.
-PAYLOADS: dict[EventType, tuple[type[BaseModel], Callable[[BaseCloudEvent, Any], Decoded]]] = {
+PAYLOADS: dict[EventType, tuple[type[BaseModel], Callable[[BaseCloudEvent, Any, datetime | None], Decoded]]] = {
     EventType.DELETED: (_Deleted, _deleted),
     EventType.PROFILE_UPDATED: (_Profile, _profile),
     EventType.CREATED: (_Created, _created),
@@ -163,28 +219,17 @@ PAYLOADS: dict[EventType, tuple[type[BaseModel], Callable[[BaseCloudEvent, Any],
 }
 
 
-def _own_time(own: datetime | None, event: BaseCloudEvent, field: str) -> datetime:
+def _own_time(own: datetime | None, event: BaseCloudEvent, field: str, latest: datetime | None) -> datetime:
     time = own or event.get_time()
     if time is None:
         raise Rejected(Reason.INVALID_PAYLOAD, f"{field}: missing")
-    try:
-        return time.astimezone(UTC)
-    except OverflowError:  # an envelope's time, as the CloudEvents library parsed it
-        raise Rejected(Reason.INVALID_PAYLOAD, "time: not within the years 1 to 9999") from None
+    if latest is not None and time > latest:
+        raise Rejected(Reason.TIME_IN_FUTURE, field if own else f"{field}: missing, and the record's own time")
+    return time
 
 
 def _storable(text: str, limit: int) -> bool:
     return len(text) <= limit and not _UNSTORABLE.search(text)
-
-
-def _display_name(name: str | None) -> str:
-    """The name as Synapse would store it: stripped."""
-    name = (name or "").strip()
-    if not _storable(name, MAX_NAME):
-        raise Rejected(
-            Reason.INVALID_DISPLAY_NAME, f"{len(name)} characters" if len(name) > MAX_NAME else "NUL or surrogate"
-        )
-    return name
 
 
 def _avatar(address: object) -> str | Rejected:

@@ -11,7 +11,7 @@ from function.outcomes import Rejected
 
 @dataclass(frozen=True, slots=True)
 class UserDeleted:
-    """The user was deleted; `erase` if the deletion was hard."""
+    """The user was deleted; `erase` if the deletion was hard. `at` decides nothing: a deletion of any time counts."""
 
     id: str
     user_id: str
@@ -49,11 +49,21 @@ class PasswordChanged:
     at: datetime
 
 
+class Cause(StrEnum):
+    """Why a record is ignored; the value is fit for a metric label."""
+
+    TOMBSTONE = "tombstone"  # no value, and no header that says it is a deletion
+    UNUSED_TYPE = "unused_type"  # a type of the identity service that this service has no use for
+    OTHER_TYPE = "other_type"  # a type that this service has never heard of
+    NO_SESSIONS = "no_sessions"  # a password change that ends no session
+
+
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """An event of another type, a tombstone, or a password change that ends no session."""
+    """A record that certainly changes nothing in Matrix."""
 
     id: str
+    cause: Cause
 
 
 Event = UserDeleted | ProfileUpdated | UserCreated | PasswordChanged

@@ -4,74 +4,142 @@ The formats: a bare payload typed by Kafka headers, an envelope, an envelope (or
 1.0, structured or binary. All later code sees CloudEvents only.
 """
 
-import contextlib
 import json
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from cloudevents.core.base import BaseCloudEvent
 from cloudevents.core.bindings import kafka
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 
+from function.events.strict_json import parse_object
+from function.events.times import parse_time
+from function.events.type_names import event_type, is_named
+from function.events.types import EventType
 from function.outcomes import Reason, Rejected
 
-DAPR_WRAPPED = "com.dapr.event.sent"  # the type Dapr gives an event whose publisher named none
+_REQUIRED = ("id", "source", "type", "specversion")
+_EXTENSION = re.compile(r"[a-z0-9]+")  # what the specification allows as a name
 
-_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+
+class Converted(NamedTuple):
+    """A record as a CloudEvent, and the type that its envelope names, which need not be the one that counts."""
+
+    event: BaseCloudEvent
+    envelope_type: object = None
 
 
-def cloud_event(value: bytes, headers: Mapping[str, str]) -> BaseCloudEvent:
-    """Returns the record as a CloudEvent. Raises Rejected."""
-    body = _object(value)
-    if any(name.startswith("ce_") for name in headers):
-        if not {"ce_id", "ce_specversion"} <= headers.keys():
-            raise Rejected(Reason.INVALID_CLOUDEVENT, "ce_id and ce_specversion are required")
-        attributes = {n: t.encode() for n, t in headers.items() if n.startswith("ce_") or n == "content-type"}
-        event = _fenced(lambda: kafka.from_binary(kafka.KafkaMessage(attributes, None, b""), JSONFormat(), CloudEvent))
-        return _event(event.get_attributes(), body, timed="ce_time" in headers)
-    if "specversion" in body or headers.get("content-type", "").startswith("application/cloudevents+json"):
-        if not {"id", "specversion"} <= body.keys():
-            raise Rejected(Reason.INVALID_CLOUDEVENT, "id and specversion are required")
-        event = _fenced(lambda: kafka.from_structured(kafka.KafkaMessage({}, None, value), JSONFormat(), CloudEvent))
-        data = _data(event.get_data())
-        if event.get_type() == DAPR_WRAPPED:
-            return _normalised(data, headers)
-        return _event(event.get_attributes(), data, timed="time" in body)
+def convert(value: bytes, headers: Mapping[str, str]) -> Converted:
+    """Returns the record as a CloudEvent. `headers` are cleaned, by lower-case name. Raises Rejected.
+
+    The type is a CloudEvent's own; else that of the header `event_type`, of the envelope, or of the payload's shape.
+    """
+    body = parse_object(value)
+    if not headers.keys().isdisjoint({"ce_id", "ce_specversion", "ce_type"}):
+        return _binary(body, headers)
+    if "specversion" in body or headers.get("content-type", "").lower().startswith("application/cloudevents+json"):
+        return _structured(body, headers)
     return _normalised(body, headers)
 
 
-def _normalised(body: dict[str, Any], headers: Mapping[str, str]) -> BaseCloudEvent:
+def _binary(body: dict[str, Any], headers: Mapping[str, str]) -> Converted:
+    if not {"ce_id", "ce_specversion"} <= headers.keys():
+        raise Rejected(Reason.INVALID_CLOUDEVENT, "ce_id and ce_specversion are required")
+    attributes = _usable({name[3:]: text for name, text in headers.items() if name.startswith("ce_")})
+    event = _fenced(lambda: kafka.from_binary(_message(attributes), JSONFormat(), CloudEvent))
+    if not is_named(event.get_type()):
+        return _normalised(body, headers)
+    return Converted(_event(_without_made_up_time(event, attributes), body))
+
+
+def _message(attributes: Mapping[str, str]) -> kafka.KafkaMessage:
+    return kafka.KafkaMessage({f"ce_{name}": text.encode() for name, text in attributes.items()}, None, b"")
+
+
+def _structured(body: dict[str, Any], headers: Mapping[str, str]) -> Converted:
+    if not {"id", "specversion"} <= body.keys():
+        raise Rejected(Reason.INVALID_CLOUDEVENT, "id and specversion are required")
+    attributes, data = _usable(body), body.get("data")
+    encoded = {"data_base64": body.get("data_base64")} if data is None else {}
+    message = kafka.KafkaMessage({}, None, json.dumps(attributes | encoded).encode())
+    event = _fenced(lambda: kafka.from_structured(message, JSONFormat(), CloudEvent))
+    if data is None:
+        data = event.get_data()
+    if not is_named(event.get_type()):
+        return _unwrapped(_object(data), headers)
+    if event_type(event.get_type()) is None:
+        data = {}  # another type's data may be anything
+    return Converted(_event(_without_made_up_time(event, attributes), _object(data)))
+
+
+def _unwrapped(data: dict[str, Any], headers: Mapping[str, str]) -> Converted:
+    """Returns what Dapr put a CloudEvent of its own around: an event of the producer's, or another CloudEvent."""
+    if "specversion" in data and is_named(data.get("type")):
+        return _structured(data, headers)
+    return _normalised(data, headers)
+
+
+def _normalised(body: dict[str, Any], headers: Mapping[str, str]) -> Converted:
     """Returns the CloudEvent of the producer's own formats: an envelope around `data`, or the bare payload."""
-    enveloped = isinstance(body.get("data"), dict) and not body.keys().isdisjoint({"event_id", "timestamp", "source"})
-    data = body["data"] if enveloped else body
-    kind = headers.get("event_type") or (body.get("event_type") if enveloped else None) or _guess(data)
+    enveloped = _is_envelope(body)
+    data = _object(body["data"]) if enveloped else body
+    outer = body if enveloped else {}
+    claims = headers.get("event_type"), outer.get("event_type"), _guess(data)
+    kind = next((claim for claim in claims if claim is not None and is_named(claim)), None)
     if not isinstance(kind, str):
         raise Rejected(Reason.UNKNOWN_SHAPE, "no type in header or envelope, and the fields fit none")
-    outer = body if enveloped else {}
     identity = headers.get("event_id") or outer.get("event_id")
-    time = headers.get("created_at") or outer.get("timestamp")
-    attributes: dict[str, Any] = {
+    attributes = {
         "id": identity if isinstance(identity, str) and identity else "-",
         "source": "nova.identity",
         "type": kind,
         "specversion": "1.0",
     }
-    if time is not None:
-        with contextlib.suppress(ValueError):  # a fallback: the payload's own time comes first
-            attributes["time"] = parse_time(time)
-    return _event(attributes, data, timed="time" in attributes)
+    time = _time(headers.get("created_at") or outer.get("timestamp"))
+    return Converted(_event(attributes | time, data), outer.get("event_type"))
+
+
+def _is_envelope(body: dict[str, Any]) -> bool:
+    data = body.get("data")
+    holds = isinstance(data, dict) or (isinstance(data, str) and data.lstrip().startswith("{"))
+    return holds and not body.keys().isdisjoint({"event_id", "timestamp", "source", "event_type"})
+
+
+def _claimed(headers: Mapping[str, str]) -> list[str]:
+    return [headers["event_type"]] if "event_type" in headers else []
 
 
 def _guess(data: dict[str, Any]) -> str | None:
     """Guesses the type from the fields: older envelopes name none."""
     if {"deleted_at", "soft_delete"} <= data.keys():
-        return "identity.user.deleted"
+        return EventType.DELETED.value
     if {"username", "updated_at", "display_name"} <= data.keys():
-        return "identity.user.profile_updated"
+        return EventType.PROFILE_UPDATED.value
     return None
+
+
+def _usable(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the attributes that the library has to judge: the required ones, and those optional ones that it can take.
+
+    Null means unset. No one reads the optional attributes but the time, so that what is wrong with them costs no event.
+    """
+    required = {name: attributes[name] for name in _REQUIRED if name in attributes}
+    extensions = {
+        name: text
+        for name, text in attributes.items()
+        if name not in {*_REQUIRED, "time", "data"} and _EXTENSION.fullmatch(name) and isinstance(text, str) and text
+    }
+    return required | extensions | {n: at.isoformat() for n, at in _time(attributes.get("time")).items()}
+
+
+def _time(value: object) -> dict[str, Any]:
+    """Returns the attribute `time`; none without a usable time, since the payload's own comes first anyway."""
+    try:
+        return {"time": parse_time(value)}
+    except ValueError:
+        return {}
 
 
 def _fenced(parse: Callable[[], BaseCloudEvent]) -> BaseCloudEvent:
@@ -82,62 +150,25 @@ def _fenced(parse: Callable[[], BaseCloudEvent]) -> BaseCloudEvent:
         raise Rejected(Reason.INVALID_CLOUDEVENT, type(error).__name__) from None
 
 
-def _event(attributes: dict[str, Any], data: dict[str, Any], *, timed: bool) -> BaseCloudEvent:
-    """Returns a CloudEvent with the parsed payload, without the time that the library adds if there was none."""
+def _without_made_up_time(event: BaseCloudEvent, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the parsed attributes; the library adds the present time where there was none."""
+    return {name: text for name, text in event.get_attributes().items() if name != "time" or name in given}
+
+
+def _event(attributes: dict[str, Any], data: dict[str, Any]) -> BaseCloudEvent:
+    """Returns a CloudEvent with the parsed payload; without a time, if the attributes have none."""
+    timed = "time" in attributes  # before the library adds the present time
     event = _fenced(lambda: CloudEvent(attributes, data))
     if not timed:
         del event.get_attributes()["time"]
     return event
 
 
-def _data(data: object) -> dict[str, Any]:
+def _object(data: object) -> dict[str, Any]:
     if isinstance(data, dict):
         return data
     if isinstance(data, str):
         data = data.encode("utf-8", "surrogatepass")
     if isinstance(data, bytes):
-        return _object(data)
+        return parse_object(data)
     raise Rejected(Reason.INVALID_CLOUDEVENT, "data is not an object")
-
-
-def _object(value: bytes) -> dict[str, Any]:
-    """Strict JSON: UTF-8, no duplicate keys, no NaN, no nesting beyond the interpreter's limit."""
-    try:
-        body = _STRICT.decode(value.decode("utf-8"))
-    except RecursionError:
-        raise Rejected(Reason.NOT_JSON, "nested too deeply") from None
-    except UnicodeDecodeError:
-        raise Rejected(Reason.NOT_JSON, "not UTF-8") from None
-    except json.JSONDecodeError as error:
-        raise Rejected(Reason.NOT_JSON, f"not JSON at byte {error.pos}") from None
-    except ValueError as error:
-        raise Rejected(Reason.NOT_JSON, str(error).partition(":")[0]) from None
-    if not isinstance(body, dict):
-        raise Rejected(Reason.NOT_JSON, f"not an object but {type(body).__name__}")
-    return body
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        raise ValueError("duplicate key")
-    return result
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-_STRICT = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant)
-
-
-def parse_time(value: object) -> datetime:
-    """RFC 3339 with a zone, up to 9 fractional digits (cut to microseconds), as UTC. Raises ValueError."""
-    if isinstance(value, datetime):
-        return value.astimezone(UTC)
-    if not isinstance(value, str) or not _TIME.fullmatch(value):
-        raise ValueError("expected an RFC 3339 time with a zone")
-    try:
-        return datetime.fromisoformat(value.upper()).astimezone(UTC)
-    except OverflowError:
-        raise ValueError("expected a time within the years 1 to 9999") from None

@@ -1,0 +1,77 @@
+"""Recognises event types by their names, as producers and their tools spell them. Pure.
+
+Knows names only: whether a record may be ignored is decided in doubts.py.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+
+from function.events.types import TYPES, EventType
+
+DAPR_WRAPPED = "com.dapr.event.sent"  # the type Dapr gives an event whose publisher named none
+
+# Types of the identity service that this service has no use for.
+UNUSED_TYPES = frozenset({"identity.user.two_fa_enabled", "TwoFAEnabledEvent"})
+
+_FOLDED = {name.casefold(): kind for name, kind in TYPES.items()}
+_BLANKS = "\0\ufeff\u200b \t\r\n\v\f\u00a0"
+# At least two words: `order.created`, `TwoFAEnabledEvent`, `https://example.org/order-created`. A word on its own, as
+# `null`, `event` or `deleted`, may be anything.
+_WELL_FORMED = re.compile(r"(?=.{3,255}$)[A-Za-z][A-Za-z0-9]*(?:[._:/#+-]+[A-Za-z0-9]+)*", re.ASCII)
+_TWO_WORDS = re.compile(r"[A-Za-z0-9][._:/#+-]+[A-Za-z0-9]|[a-z0-9][A-Z]", re.ASCII)
+_DELETION = re.compile(
+    r"delet|erase|erasure|(user|account|person|member|identity)(was|is)?(remov|purg|deactivat|terminat|destroy|clos|wip|forgotten)"
+)
+_OURS = re.compile(r"profileupdated|usercreated|passwordchanged")
+
+
+def clean(text: str) -> str:
+    """Returns a header's text without what tools put around it: blanks, a trailing NUL, the quotes of JSON."""
+    text = text.strip(_BLANKS)
+    if text[:1] == text[-1:] == '"' and len(text) > 1:
+        try:
+            inner = json.loads(text)
+        except ValueError:
+            inner = text[1:-1]
+        text = inner.strip(_BLANKS) if isinstance(inner, str) else text
+    return text
+
+
+def clean_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Returns the headers that say something: cleaned, without empty ones and those that were not UTF-8."""
+    cleaned = {name: clean(text) for name, text in headers.items() if "\ufffd" not in text}
+    return {name: text for name, text in cleaned.items() if text}
+
+
+def event_type(text: object) -> EventType | None:
+    """Returns the type that `text` names, in either spelling and any case; None if it is not one of ours."""
+    if not isinstance(text, str):
+        return None
+    return TYPES.get(text) or _FOLDED.get(clean(text).casefold())
+
+
+def names_deletion(text: object) -> bool:
+    """Returns whether a type is that of a deletion, or may be: `identity.user.deleted.v2`, `UserErased`."""
+    return isinstance(text, str) and _DELETION.search(_letters(text)) is not None
+
+
+def resembles_ours(text: object) -> bool:
+    """Returns whether a type is one of ours, or may be one of ours under another spelling or version."""
+    return event_type(text) is not None or (
+        isinstance(text, str) and (names_deletion(text) or _OURS.search(_letters(text)) is not None)
+    )
+
+
+def is_well_formed(text: str) -> bool:
+    """Returns whether `text` is clearly the name of a type, so that it can be told to be none of ours."""
+    return bool(_WELL_FORMED.fullmatch(text) and _TWO_WORDS.search(text))
+
+
+def is_named(text: object) -> bool:
+    """Returns whether `text` names a type at all; Dapr's stand-in for a missing type does not."""
+    return not isinstance(text, str) or clean(text) not in {"", DAPR_WRAPPED}
+
+
+def _letters(text: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", text.casefold())
