@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import httpx
 from fastapi import FastAPI
-from httpx_aiohttp import AiohttpTransport
 
 from function import __version__
 from function.accounts.reconcile import Reconciler
@@ -24,7 +23,7 @@ from function.dapr.state_store import StateStore
 from function.dead_letters.publish import DeadLetters
 from function.health import PROBE_INTERVAL_FAILING, Health, Probe
 from function.homeserver.synapse import Synapse
-from function.homeserver.transport import HttpClient
+from function.homeserver.transport import HttpClient, SingleTry
 from function.outcomes import Reason, TryAgain
 from function.processing.batch import BatchProcessor
 from function.processing.deletion_limit import DeletionLimit
@@ -83,7 +82,7 @@ async def open_parts(
     """Opens the parts on the real sidecar and the real Synapse. Raises TryAgain if the sidecar does not answer."""
     dry_run = settings.matrix_dry_run  # guarded where requests are sent, so that it covers every call
     url = str(settings.matrix_homeserver_url)
-    http = HttpClient(AiohttpTransport(), url, AGENT, metrics=metrics, traces=traces, read_only=dry_run)
+    http = HttpClient(SingleTry(), url, AGENT, metrics=metrics, traces=traces, read_only=dry_run)
     async with open_client() as client, http, avatars(settings) as source:
         token = AdminToken(client, settings.secret_store_name, settings.secret_name, metrics)
         synapse = Synapse(http, token, settings.matrix_server_name)

@@ -176,15 +176,42 @@ class Reason(StrEnum):
     )
     SYNAPSE_REFUSED = (
         "synapse_refused",
-        "Synapse is healthy and answered this request with 400, 409 or 413; the detail has its error code.",
+        (
+            "Synapse is healthy and refuses this request: 400, 409 or 413, or repeatedly 401, 403 or 404; the detail has "
+            "its error code."
+        ),
         "Look up the error code in Synapse's log at that time.",
         "yes, once the cause of the refusal is gone",
     )
+    DEACTIVATION_INCOMPLETE = (
+        "deactivation_incomplete",
+        (
+            "Synapse refused to deactivate or erase the account, which is still active. With 400 `M_UNKNOWN` an identity "
+            "server that knows one of the user's third-party ids did not answer; with 403 `M_FORBIDDEN` a module forbids it."
+        ),
+        (
+            "Look for `Failed to remove threepid` in Synapse's log. Bring the identity server up, or remove the "
+            "third-party id's binding to it, and replay."
+        ),
+        "yes, once the identity server answers or the module allows it",
+    )
     SYNAPSE_ERROR = (
         "synapse_error",
-        "Synapse is healthy, but this request kept failing with 5xx or timeouts.",
+        (
+            "Synapse is healthy, but this request kept failing with 5xx, timeouts or closed connections. Synapse may have "
+            "carried it out."
+        ),
         "Look for the traceback in Synapse's log.",
         "yes, once Synapse is fixed",
+    )
+    UNEXPECTED_ANSWER = (
+        "unexpected_answer",
+        (
+            "Synapse is healthy, but the answer to this request is repeatedly not Synapse's: a proxy or a firewall "
+            "answers it; the detail has the status."
+        ),
+        "Raise the proxy's limit for bodies (413) or exempt the path from its rules (403, 3xx).",
+        "yes, once the request reaches Synapse",
     )
     DELETION_LIMIT = (
         "deletion_limit",
@@ -236,6 +263,23 @@ class Reason(StrEnum):
         _RETRIED,
         Dependency.TOKEN,
     )
+    ADMIN_SUSPENDED = (
+        "admin_suspended",
+        "The admin account that owns the token is suspended, locked, deactivated or expired; the detail says which.",
+        "Unsuspend, unlock or renew the admin account, or use the token of another admin.",
+        _RETRIED,
+        Dependency.TOKEN,
+    )
+    ADMIN_LIMITED = (
+        "admin_limited",
+        (
+            "The admin account reached a limit of Synapse, such as `media_upload_limits` for the avatars that it uploads, "
+            "or must consent to terms; the detail has the error code."
+        ),
+        "Exempt the admin account from the limit, or raise it above the sum of the users' avatars.",
+        _RETRIED,
+        Dependency.TOKEN,
+    )
     SERVER_NAME_MISMATCH = (
         "server_name_mismatch",
         "The token belongs to a homeserver other than `MATRIX_SERVER_NAME`.",
@@ -252,14 +296,14 @@ class Reason(StrEnum):
     )
     SYNAPSE_UNEXPECTED = (
         "synapse_unexpected",
-        "The answer does not come from Synapse: a proxy answered, or the URL is wrong.",
+        "The answer to the probe does not come from Synapse: a proxy answered, or the URL is wrong.",
         "`MATRIX_HOMESERVER_URL` must reach `/_matrix` and `/_synapse/admin`.",
         _RETRIED,
         Dependency.SYNAPSE,
     )
     RATE_LIMITED = (
         "rate_limited",
-        "Synapse asks to wait longer than the limit of 15 s for one request.",
+        "Synapse limits the rate for longer than 15 s or 10 tries of one request.",
         "Lift the rate limit of the admin account.",
         _RETRIED,
     )

@@ -165,13 +165,14 @@ class Reconciler:
 
     async def _create(self, work: _Work, name: str) -> None:
         """Creates the account. There was no session before: a password change ends none of those that begin now."""
+        asked_at = self._clock()
         try:
-            await work.synapse.create(work.user_id, name, self._provider)
+            work.account = await work.synapse.create(work.user_id, name, self._provider)
         except Rejected as rejected:
             if rejected.reason is Reason.EXTERNAL_ID_TAKEN:  # the account was created all the same
                 work.account = Account(display_name=name, linked=False)
             raise
-        work.account = apply_step(work.account, CreateAccount(name))
+        work.seen_at = asked_at  # the answer describes the account
         work.state = replace(work.state, ended_at=work.state.sessions_at)
 
     async def _copy(self, work: _Work, source: str) -> bool:

@@ -1,4 +1,5 @@
-"""One HTTP exchange with the homeserver: timed, traced, and in a dry run read-only. Judges no answer.
+"""One HTTP exchange with the homeserver: timed, traced, and in a dry run read-only. Judges no answer; every failure to get
+one is a `NoAnswerError`.
 
 It drives an httpx transport without httpx's client. Synapse's APIs need none of the client's features (cookies, redirects,
 authentication, proxies of the environment), and they cost as much processor time as the request: docs/performance.md.
@@ -11,15 +12,43 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
+import aiohttp
 import httpx
+from httpx_aiohttp import AiohttpTransport
 
+from function.homeserver.messages import READING
 from function.operations import Operation
 from function.telemetry.logs import log
 from function.telemetry.metrics import OTHER, Metrics
 from function.telemetry.tracing import OFF, Traces
 
-READING = "GET"  # any other method writes
 STAND_IN = {"content_uri": "mxc://dry.run/none"}  # what `upload` reads; of other writes no field is read
+
+# Failures before the request had a connection: nothing of it was sent.
+_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError)
+_NEVER_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
+
+
+class NoAnswerError(httpx.TransportError):
+    """A request got no complete HTTP answer.
+
+    `what` is a failure's type or "no answer in time"; a text of the libraries would hold the URL, and with it a user's id.
+    `sent`: the homeserver may have received the request. `late`: the time was over.
+    """
+
+    def __init__(self, what: str, *, sent: bool, late: bool = False) -> None:
+        super().__init__(what)
+        self.what, self.sent, self.late = what, sent, late
+
+
+class SingleTry(AiohttpTransport):
+    """Sends each request once: aiohttp by itself repeats a PUT whose kept connection is closed without an answer, which
+    could be after the time at which the caller may begin writes."""
+
+    def get_client(self) -> aiohttp.ClientSession:
+        session: aiohttp.ClientSession = super().get_client()
+        session._retry_connection = False  # noqa: SLF001 - aiohttp's own test client sets it; there is no argument for it
+        return session
 
 
 class HttpClient:
@@ -44,7 +73,13 @@ class HttpClient:
     async def request(
         self, operation: Operation, method: str, path: str, content: bytes, headers: Mapping[str, str], timeout: httpx.Timeout,
     ) -> httpx.Response:  # fmt: skip
-        """Returns the response, read to its end. Raises httpx.TransportError."""
+        """Returns the response, read to its end. `timeout.read` is also the limit for the whole exchange.
+
+        The transport is called before the first await, so what the caller checked still holds.
+
+        Raises:
+            NoAnswerError: there was no complete answer in time.
+        """
         if self.read_only and method != READING:
             log(logging.INFO, "dry_run", operation=operation.value)
             return httpx.Response(200, json=STAND_IN)
@@ -55,11 +90,17 @@ class HttpClient:
             content=content,
             extensions={"timeout": timeout.as_dict()},
         )
-        response = await self._exchange(operation, request)
         try:
-            await response.aread()
-        finally:
-            await response.aclose()
+            async with asyncio.timeout(timeout.read):  # httpx limits each read only; an answer may trickle in
+                response = await self._exchange(operation, request)
+                try:
+                    await response.aread()
+                finally:
+                    await response.aclose()
+        except TimeoutError:
+            raise NoAnswerError("no answer in time", sent=True, late=True) from None
+        except (httpx.HTTPError, httpx.StreamError, aiohttp.ClientError, OSError) as error:
+            raise _no_answer(error) from None
         return response
 
     async def _exchange(self, operation: Operation, request: httpx.Request) -> httpx.Response:
@@ -71,7 +112,7 @@ class HttpClient:
                 code = response.status_code
                 status = "429" if code == 429 else f"{code // 100}xx"
                 return response
-            except (httpx.TransportError, asyncio.CancelledError) as error:
+            except (httpx.HTTPError, aiohttp.ClientError, asyncio.CancelledError) as error:
                 status = _failure(error)
                 raise
             finally:
@@ -88,10 +129,24 @@ class HttpClient:
         await self._transport.aclose()
 
 
-def _failure(error: httpx.TransportError | asyncio.CancelledError) -> str:
+def _failure(error: Exception | asyncio.CancelledError) -> str:
     """Returns how a request without an answer is counted.
 
-    httpx-aiohttp raises ConnectTimeout for a refused connection; a batch that runs out of time cancels its calls.
+    httpx-aiohttp raises ConnectTimeout for a refused connection; a request or a batch that runs out of time is cancelled.
     """
     late = isinstance(error, httpx.TimeoutException | asyncio.CancelledError)
     return "timeout" if late and not isinstance(error, httpx.ConnectTimeout) else "unreachable"
+
+
+def _no_answer(error: Exception) -> NoAnswerError:
+    """Returns what a failure of the libraries means.
+
+    httpx-aiohttp turns a connection that was cut into ConnectTimeout too, and lets aiohttp's complaints about garbled HTTP
+    through: so aiohttp's own exception decides where there is one.
+    """
+    if isinstance(error, httpx.ReadTimeout):
+        return NoAnswerError("no answer in time", sent=True, late=True)
+    cause = error if isinstance(error, aiohttp.ClientError) else error.__cause__
+    if isinstance(cause, aiohttp.ClientError):
+        return NoAnswerError(type(cause).__name__, sent=not isinstance(cause, _NEVER_CONNECTED))
+    return NoAnswerError(type(error).__name__, sent=not isinstance(error, _NEVER_SENT))

@@ -38,6 +38,8 @@ class FakeSynapse:
         limited: number of next profile writes that are answered 429; they are applied nevertheless.
         retry_after_ms: the delay that such an answer asks for.
         stands_in: answers every request instead of Synapse: a proxy, or another service at its address.
+        intercepts: called with method and path; answers in the place of Synapse where it returns a response.
+        upload_limit: bytes that one account may have uploaded in all, as with `media_upload_limits`; 0 for no limit.
         now: timestamp of uploads.
         before: awaited before every request is processed, with method and path; for concurrent writes.
     """
@@ -65,6 +67,8 @@ class FakeSynapse:
         self.limited = 0
         self.retry_after_ms: object = 1
         self.stands_in: Response | None = None
+        self.intercepts: Callable[[str, str], Response | None] | None = None
+        self.upload_limit = 0
         self.before: Callable[[str, str], Awaitable[None]] | None = None
         self.add(self.service_user, admin=True)
 
@@ -81,6 +85,7 @@ class FakeSynapse:
             "displayname": mxid[1:].partition(":")[0],
             "avatar_url": None,
             "locked": False,
+            "suspended": False,
         }
         return self.accounts[mxid]
 
@@ -104,8 +109,8 @@ class FakeSynapse:
             await self.before(request.method, path)
         self.requests.append((request.method, path))
         self.traceparents.append(request.headers.get("traceparent", ""))
-        if self.stands_in:
-            return self.stands_in
+        if instead := self.stands_in or (self.intercepts and self.intercepts(request.method, path)):
+            return instead
         if path == "/health":
             return Response("OK")
         if self.down or any(mxid in path for mxid in self.failing_for):
@@ -116,16 +121,23 @@ class FakeSynapse:
         if token not in self.tokens:
             return _error(401, "M_UNKNOWN_TOKEN")
         requester = self.tokens[token]
-        if path.startswith("/_synapse/admin/") and not self.accounts[requester]["admin"]:
-            return _error(403, "M_FORBIDDEN")
+        if refusal := self._refusal(requester, path):
+            return refusal
         for method, pattern, handler in _ROUTES:
             if method == request.method and (match := pattern.fullmatch(path)):
                 return await self._handled(request, requester, handler, match)
         return _error(404, "M_UNRECOGNIZED")
 
+    def _refusal(self, requester: str, path: str) -> Response | None:
+        if self.accounts[requester]["locked"]:
+            return _error(401, "M_USER_LOCKED")
+        if path.startswith("/_synapse/admin/") and not self.accounts[requester]["admin"]:
+            return _error(403, "M_FORBIDDEN")
+        return None
+
     async def _handled(self, request: Request, requester: str, handler: Handler, match: re.Match[str]) -> Response:
         body: object = {}
-        if request.headers.get("content-type", "").startswith("image/"):
+        if request.headers.get("content-type", "").startswith(("image/", "application/octet-stream")):
             body = {"content": await request.body()}
         elif request.method in {"POST", "PUT"}:
             try:
@@ -143,8 +155,17 @@ class FakeSynapse:
 
     def _get_user(self, mxid: str, _words: dict[str, Any], _requester: str) -> Response:
         account = self.accounts.get(mxid)
-        links = [{"auth_provider": p, "external_id": i} for (p, i), owner in self.identities.items() if owner == mxid]
-        return JSONResponse(account | {"external_ids": links}) if account else _error(404, "M_NOT_FOUND")
+        return JSONResponse(self._described(account)) if account else _error(404, "M_NOT_FOUND")
+
+    def _described(self, account: dict[str, Any]) -> dict[str, Any]:
+        identities = [key for key, mxid in self.identities.items() if mxid == account["name"]]
+        return account | {"external_ids": [{"auth_provider": one, "external_id": other} for one, other in identities]}
+
+    def _put_suspended(self, mxid: str, words: dict[str, Any], _requester: str) -> Response:
+        if mxid not in self.accounts:
+            return _error(404, "M_NOT_FOUND")
+        self.accounts[mxid]["suspended"] = words["body"]["suspend"]
+        return JSONResponse({f"user_{mxid}_suspended": words["body"]["suspend"]})
 
     def _get_users(self, _mxid: str, words: dict[str, Any], _requester: str) -> Response:
         """Lists users in the order of creation, which is that of the dict; supports only the parameters that the client uses."""
@@ -186,7 +207,7 @@ class FakeSynapse:
             key = identity["auth_provider"], identity["external_id"]
             if self.identities.setdefault(key, mxid) != mxid:
                 return _error(409, "M_UNKNOWN")
-        return JSONResponse(account, status_code=status)
+        return JSONResponse(self._described(account), status_code=status)
 
     def _get_identity(self, _mxid: str, words: dict[str, Any], _requester: str) -> Response:
         owner = self.identities.get((words["provider"], words["external_id"]))
@@ -210,6 +231,11 @@ class FakeSynapse:
         return JSONResponse({"joined_rooms": rooms, "total": len(rooms)})
 
     def _upload(self, _mxid: str, words: dict[str, Any], requester: str) -> Response:
+        had = sum(
+            len(self.media[mxc]) for mxc, up in self.uploads.items() if mxc in self.media and up["user_id"] == requester
+        )
+        if self.upload_limit and had + len(words["body"]["content"]) > self.upload_limit:
+            return _error(403, "M_USER_LIMIT_EXCEEDED")
         media_id = f"media{len(self.requests)}"
         address = f"mxc://{self.server_name}/{media_id}"
         self.uploads[address] = {
@@ -251,6 +277,8 @@ class FakeSynapse:
             return _error(400, "M_FORBIDDEN")
         if field not in words["body"]:
             return _error(400, "M_MISSING_PARAM")
+        if self.accounts[requester]["suspended"]:
+            return _error(403, "M_USER_SUSPENDED")
         value = words["body"][field]
         if not isinstance(value, str):
             return _error(400, "M_INVALID_PARAM")
@@ -329,3 +357,4 @@ _route("PUT", "/_matrix/client/v3/user/{mxid}/account_data/{kind}", FakeSynapse.
 _route("POST", "/_synapse/admin/v1/users/{mxid}/login", FakeSynapse._login_as)
 _route("GET", "/_synapse/admin/v1/users/{mxid}/override_ratelimit", FakeSynapse._get_override)
 _route("POST", "/_synapse/admin/v1/users/{mxid}/override_ratelimit", FakeSynapse._post_override)
+_route("PUT", "/_synapse/admin/v1/suspend/{mxid}", FakeSynapse._put_suspended)

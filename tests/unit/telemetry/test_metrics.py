@@ -376,6 +376,7 @@ def test_the_reasons_that_make_the_function_not_ready_are_those_that_a_probe_can
     assert ending == {
         Reason.STARTING, Reason.SECRET_UNAVAILABLE, Reason.TOKEN_REFUSED, Reason.SERVER_NAME_MISMATCH,
         Reason.SYNAPSE_UNAVAILABLE, Reason.SYNAPSE_UNEXPECTED, Reason.STATE_UNAVAILABLE,
+        Reason.ADMIN_SUSPENDED, Reason.ADMIN_LIMITED,
     }  # fmt: skip
     for reason in ending:
         metrics = Metrics()
