@@ -30,6 +30,8 @@ class StateStore:
         read_only: whether writes do nothing, as in a dry run.
     """
 
+    read_only = False
+
     def __init__(self, client: DaprClient, name: str, *, read_only: bool = False) -> None:
         self._client, self._name, self.read_only = client, name, read_only
 
