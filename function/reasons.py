@@ -332,6 +332,30 @@ class Reason(StrEnum):
         "Nothing if it passes. If not: which other process writes to this state store?",
         _RETRIED,
     )
+    DELETION_LIMIT_PENDING = (
+        "deletion_limit_pending",
+        (
+            "Deletions in flight, or other pods, hold the rest of `MATRIX_MAX_DELETIONS_PER_HOUR`; whether they deactivate "
+            "an account is known within four minutes. The deletion waits."
+        ),
+        "Nothing if it passes. If not: raise the limit, which is too low for the number of pods.",
+        _RETRIED,
+    )
+    DELETION_COUNT_UNREADABLE = (
+        "deletion_count_unreadable",
+        "The state store's key `deletion-limit` holds a value that this version can't read. Every deletion waits.",
+        "Run the version that wrote it, or delete the key: the count of the last hour then starts from zero.",
+        _RETRIED,
+    )
+    RECHECK_UNREADABLE = (
+        "recheck_unreadable",
+        (
+            "One of the state store's keys `recheck-00` to `recheck-3f` holds a value that this version can't read. The "
+            "users whose rechecks it holds wait."
+        ),
+        "Run the version that wrote it, or delete the key: the rechecks in it are then lost.",
+        _RETRIED,
+    )
     PUBLISH_FAILED = (
         "publish_failed",
         "The dead letter could not be published.",
