@@ -78,7 +78,7 @@ class Settings(SidecarSettings):
     matrix_max_deletions_per_hour: int = Field(
         500,
         ge=0,
-        description="limit per pod; deletions over it are dead-lettered as `deletion_limit`; `0` for no limit",
+        description="limit over all pods; deletions over it are dead-lettered as `deletion_limit`; `0` for no limit",
     )
     matrix_dry_run: bool = Field(
         False,
