@@ -1,6 +1,8 @@
 """Reads and writes bytes by key in Dapr's state store: one bulk read and one transaction a batch, guarded by ETags."""
 
+import asyncio
 import contextlib
+import random
 from collections.abc import Callable, Iterable, Mapping
 from typing import cast
 
@@ -13,6 +15,7 @@ from function.outcomes import Reason, TryAgain
 
 FIRST_WRITE = common_v1.StateOptions(concurrency=common_v1.StateOptions.StateConcurrency.CONCURRENCY_FIRST_WRITE)
 PROBE_KEY = "health"
+JITTER_SECONDS = 0.02  # before the second attempt of an update; two writers that met do not meet again
 
 Value = tuple[bytes, str]  # bytes and their ETag; "" where there is none
 
@@ -79,14 +82,20 @@ class StateStore:
     async def update(self, key: str, change: Callable[[bytes], bytes], attempts: int = 5) -> None:
         """Reads the value of `key`, changes it and writes it back; starts over if another writer was there in between.
 
+        `change` is called once for each attempt. A value that it returns unchanged is not written.
+
         Raises:
             TryAgain: the store is unavailable, or every attempt met a conflict.
         """
-        for _ in range(attempts):
+        for attempt in range(1, attempts + 1):
             value, etag = (await self.read_values([key]))[key]
-            with contextlib.suppress(Conflict):
-                await self.write_values({key: (change(value), etag)})
+            changed = change(value)
+            if changed == value:
                 return
+            with contextlib.suppress(Conflict):
+                await self.write_values({key: (changed, etag)})
+                return
+            await asyncio.sleep(random.uniform(0, JITTER_SECONDS * attempt))  # noqa: S311 - no secret
         raise TryAgain(Reason.CONFLICT, key)
 
     async def probe(self) -> None:

@@ -7,11 +7,10 @@ not use. What a killed pod held counts as used until its hour is over. Does not 
 
 import asyncio
 import contextlib
-import random
 from dataclasses import dataclass
 
 from function.clock import Clock
-from function.dapr.state_store import Conflict, StateStore, Value
+from function.dapr.state_store import StateStore
 from function.outcomes import Reason, TryAgain
 from function.processing.deletion_counts import SETTLED, USABLE, Count, Counts, dump, free_again, load, taken, undecided
 
@@ -19,7 +18,6 @@ KEY = "deletion-limit"
 BLOCKS = 20  # parts of the limit that one write takes
 NEARLY = 4  # a block is at most this part of what is left, so that the last permits are not held by idle pods
 ATTEMPTS = 10  # against other pods that take a block at the same time
-JITTER_SECONDS = 0.02  # for each conflict so far
 WAIT_SECONDS = 5.0  # for deletions of this process that may give their permit back
 WATCH_SECONDS = 30.0
 
@@ -50,7 +48,7 @@ class DeletionLimit:
         self._blocks: dict[int, _Block] = {}  # by minute
         self._exchanging = asyncio.Lock()
         self._settled = asyncio.Event()
-        self._kept: Value = (b"", "")  # in place of the stored value if the store is read-only
+        self._kept = b""  # in place of the stored value if the store is read-only
         self._unsettled = 0  # permits in flight for so long that they count as used
         self._none_left_at = self._ask_again_at = self._exhausted_until = 0  # minutes
 
@@ -126,12 +124,13 @@ class DeletionLimit:
         if self._none_left_at == minute and self._in_flight():  # spares each waiting deletion a read
             self._settled.clear()
             return None
-        while True:
-            counts = await self._exchange(take=True)
-            if self._hand_out():
-                return True
-            if not any(block.ended for block in self._blocks.values()):  # confirmed during the exchange
-                break
+        counts = await self._exchange(take=True)
+        while not (acquired := self._hand_out()) and any(block.ended for block in self._blocks.values()):
+            counts = await self._exchange(take=True)  # deletions were confirmed during the exchange
+        return acquired or self._refuse(counts, minute)
+
+    def _refuse(self, counts: Counts, minute: int) -> bool | None:
+        """Returns False if the limit is reached, or None if a deletion of this process may give its permit back."""
         if taken(counts) < self._limit:  # the block is too old to be used
             raise TryAgain(Reason.DELETION_LIMIT_PENDING, "the state store took over a minute")
         self._none_left_at = minute
@@ -147,54 +146,56 @@ class DeletionLimit:
     async def _exchange(self, *, take: bool, give_back_all: bool = False) -> Counts:
         """Accounts for this process's permits in the store, takes a block if `take`, and returns the stored counts.
 
-        One compare-and-swap, repeated after a conflict. Writes nothing if nothing changes.
+        One compare-and-swap, which starts over after a conflict. Writes nothing if nothing changes. Raises TryAgain.
         """
-        for attempt in range(ATTEMPTS):
+        counts: Counts = {}
+        sent: dict[int, _Block] = {}
+        minute = block_size = 0
+
+        def change(value: bytes) -> bytes:
+            nonlocal counts, sent, minute, block_size
+            self._add(sent)  # an attempt before met a conflict: nothing of it was written
             minute = self._minute()
-            accounted = {
-                at: _Block(free=block.free if give_back_all or minute - at >= USABLE else 0, ended=block.ended)
-                for at, block in self._blocks.items()
-            }
-            stored = await self._read()
-            counts = load(stored[0], minute)
-            for at, block in accounted.items():
+            counts = load(value, minute)
+            sent = self._take_out(minute, give_back_all=give_back_all)
+            for at, block in sent.items():
                 if found := counts.get(at):  # it is gone if the key was deleted in between
                     counts[at] = Count(max(0, found.taken - block.free), found.ended + block.ended)
             block_size = self._block_size(counts) if take else 0
             if block_size:
                 found = counts.get(minute, Count())
                 counts[minute] = Count(found.taken + block_size, found.ended)
-            try:
-                await self._write(counts, stored)
-            except Conflict:
-                await asyncio.sleep(random.uniform(0, JITTER_SECONDS * (attempt + 1)))  # noqa: S311 - no secret
-                continue
-            self._account(accounted, minute, block_size)
-            return counts
-        raise TryAgain(Reason.CONFLICT, KEY)
+            return dump(counts) if value or counts else b""
 
-    def _account(self, accounted: dict[int, _Block], minute: int, block_size: int) -> None:
-        for at, block in accounted.items():
-            self._blocks[at].free -= block.free
-            self._blocks[at].ended -= block.ended
+        if self._state.read_only:
+            self._kept = change(self._kept)
+        else:
+            await self._state.update(KEY, change, ATTEMPTS)
         if block_size:
-            self._blocks.setdefault(minute, _Block()).free += block_size
+            self._add({minute: _Block(free=block_size)})
             self._exhausted_until = 0
-        self._forget_settled()
+        return counts
+
+    def _take_out(self, minute: int, *, give_back_all: bool) -> dict[int, _Block]:
+        """Takes the permits to account for out of this process's memory, before they are sent to the store.
+
+        If the answer is lost, they must not be given back a second time: they then count as used.
+        """
+        sent = {}
+        for at, block in self._blocks.items():
+            free = block.free if give_back_all or minute - at >= USABLE else 0
+            sent[at] = _Block(free=free, ended=block.ended)
+            block.free, block.ended = block.free - free, 0
+        return sent
+
+    def _add(self, permits: dict[int, _Block]) -> None:
+        for at, added in permits.items():
+            block = self._blocks.setdefault(at, _Block())
+            block.free, block.ended = block.free + added.free, block.ended + added.ended
 
     def _block_size(self, counts: Counts) -> int:
         left = self._limit - taken(counts)
         return max(1, min(self._limit // BLOCKS, left // NEARLY)) if left > 0 else 0
-
-    async def _read(self) -> Value:
-        return self._kept if self._state.read_only else (await self._state.read_values([KEY]))[KEY]
-
-    async def _write(self, counts: Counts, stored: Value) -> None:
-        value = dump(counts)
-        if self._state.read_only:
-            self._kept = (value, "")
-        elif value != stored[0] and (counts or stored[0]):
-            await self._state.write_values({KEY: (value, stored[1])})
 
     def _hand_out(self) -> bool:
         minute = self._minute()

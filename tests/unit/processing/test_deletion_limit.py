@@ -1,8 +1,9 @@
 """The deletion limit: how many accounts all pods together deactivate per hour."""
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -27,12 +28,23 @@ def minutes(number: float) -> timedelta:
 
 
 class SharedStore(FakeStateStore):
-    """A state store whose calls take a turn of the event loop, so that pods meet between a read and a write."""
+    """A state store whose calls take a turn of the event loop, so that pods meet between a read and a write.
+
+    `lost`: number of next writes whose answer is lost: they are made, and raise TryAgain.
+    """
+
+    lost = 0
 
     async def read_values(self, wanted: Iterable[str]) -> dict[str, Value]:
         found = await super().read_values(wanted)
         await asyncio.sleep(0)
         return found
+
+    async def write_values(self, values: Mapping[str, Value]) -> None:
+        await super().write_values(values)
+        if self.lost:
+            self.lost -= 1
+            raise TryAgain(Reason.STATE_UNAVAILABLE, "the answer is lost")
 
 
 @dataclass
@@ -40,7 +52,7 @@ class Fleet:
     """Pods on one state store and one clock."""
 
     limit: int
-    state: FakeStateStore = field(default_factory=SharedStore)
+    state: SharedStore = field(default_factory=SharedStore)
     clock: Clock = field(default_factory=Clock)
 
     def pod(self) -> DeletionLimit:
@@ -217,6 +229,19 @@ async def test_a_shutdown_without_the_store_ends() -> None:
     await pod.close()
 
 
+async def test_permits_whose_return_had_a_lost_answer_are_not_given_back_twice() -> None:
+    fleet = Fleet(limit=100)
+    pod, other = fleet.pod(), fleet.pod()
+    assert (await passed(pod, 1), await passed(other, 50)) == (1, 50)
+    fleet.clock.now += minutes(USABLE)
+    fleet.state.lost = 1
+    with pytest.raises(TryAgain):
+        await pod.give_back_unused()
+    await pod.give_back_unused()
+    await other.give_back_unused()
+    assert await passed(pod, 100) == 49
+
+
 async def test_no_deletion_passes_without_the_store() -> None:
     fleet = Fleet(limit=100)
     fleet.state.down = True
@@ -333,7 +358,10 @@ class Interleaving:
                 while self.in_flight:
                     self.settle(number, ends=True)
             case "idle":
-                await self.pods[number].give_back_unused()
+                with contextlib.suppress(TryAgain):
+                    await self.pods[number].give_back_unused()
+            case "lost answer":
+                self.fleet.state.lost = 1
             case "close":
                 await self.pods[number].close()
             case "kill":
@@ -348,7 +376,7 @@ class Interleaving:
         except TimeoutError:
             pass  # it waits for a deletion of the same pod
         except TryAgain as failure:
-            assert failure.reason in {Reason.DELETION_LIMIT_PENDING, Reason.CONFLICT}  # noqa: PT017 - or it passes
+            assert failure.reason in {Reason.DELETION_LIMIT_PENDING, Reason.CONFLICT, Reason.STATE_UNAVAILABLE}  # noqa: PT017 - or it passes
 
     def settle(self, number: int, *, ends: bool) -> None:
         if not self.in_flight:
@@ -363,7 +391,9 @@ class Interleaving:
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["begin", "begin", "burst", "end", "end", "all end", "no account", "idle", "close", "kill"]),
+        st.sampled_from(
+            ["begin", "begin", "burst", "end", "end", "all end", "no account", "idle", "close", "kill", "lost answer"]
+        ),
         st.integers(0, 2),
         st.sampled_from([0, 0, 0, 20, 50, 70, 600, 1700, 3480]),  # seconds until then
     ),
