@@ -16,6 +16,7 @@ from function.accounts.reconcile import Reconciler
 from function.accounts.updater import Updater
 from function.accounts.user_store import UserStore
 from function.avatars.fetch import AvatarSource
+from function.clock import utc_now
 from function.dapr.client import open_client
 from function.dapr.pubsub import Publisher
 from function.dapr.secret_store import AdminToken
@@ -27,7 +28,9 @@ from function.homeserver.transport import HttpClient, SingleTry
 from function.outcomes import Reason, TryAgain
 from function.processing.batch import BatchProcessor
 from function.processing.deletion_limit import DeletionLimit
-from function.processing.recheck_queue import RecheckLoop, RecheckQueue
+from function.processing.departures import Departures
+from function.processing.recheck_loop import RecheckLoop
+from function.processing.recheck_queue import RecheckQueue
 from function.routes import mount
 from function.settings import Settings
 from function.telemetry.logs import log, log_failure
@@ -89,10 +92,10 @@ async def open_parts(
         state = StateStore(client, settings.state_store_name, read_only=dry_run)
         users = UserStore(state)
         publisher = Publisher(client, settings.pubsub_name, read_only=dry_run)
-        rechecks = RecheckQueue(state)
+        rechecks = RecheckQueue(state, utc_now)
         reconciler = Reconciler(synapse, source, settings.matrix_oidc_provider)
         updater = Updater(users, reconciler, rechecks)
-        deletion_limit = DeletionLimit(state, settings.matrix_max_deletions_per_hour)
+        deletion_limit = DeletionLimit(state, settings.matrix_max_deletions_per_hour, utc_now)
         processor = BatchProcessor(
             updater,
             DeadLetters(publisher, settings.dead_letter_topic),
@@ -101,8 +104,10 @@ async def open_parts(
             precreate=settings.matrix_precreate_users,
             traces=traces,
         )
-        loop = RecheckLoop(rechecks, processor.recheck)
-        watching = [] if dry_run else [asyncio.create_task(loop.watch())]
+        loop = RecheckLoop(rechecks, processor.recheck, utc_now, Departures(state))
+        watching = [asyncio.create_task(deletion_limit.watch())]
+        if not dry_run:
+            watching.append(asyncio.create_task(loop.watch()))
         try:
             yield Parts(processor, state, users, synapse, [state.probe, synapse.probe], updater)
         finally:

@@ -33,6 +33,7 @@ from function.homeserver.synapse import Synapse
 from function.outcomes import Reason, Rejected, TryAgain
 
 # After a step was rejected so late, the next ones are not tried: each may hang as long, and the user's claim would end first.
+MEDIA_STEPS = (DeleteMedia, DeleteOwnAvatar)  # they do not change the account
 PATIENCE_SECONDS = 10.0
 
 
@@ -92,7 +93,6 @@ class Reconciler:
             await self._execute(work, orphaned_uploads(work.state, work.account))
         except TryAgain as failure:
             work.failure = failure
-            work.in_doubt |= failure.in_doubt
         return self._result(work)
 
     async def _steps(self, work: _Work, *, check_rooms: bool) -> list[Step]:
@@ -111,9 +111,12 @@ class Reconciler:
             try:
                 if await self._call(work, step):
                     work.done.append(step)
+            except TryAgain as failure:
+                work.in_doubt |= failure.in_doubt and not isinstance(step, MEDIA_STEPS)
+                raise
             except Rejected as rejected:
                 work.refused.append((step, rejected))
-                work.in_doubt |= rejected.in_doubt
+                work.in_doubt |= rejected.in_doubt and not isinstance(step, MEDIA_STEPS)
                 late = asyncio.get_running_loop().time() - began > PATIENCE_SECONDS
                 if late or (isinstance(step, CreateAccount) and not work.account.exists):
                     work.refused += [(other, rejected) for other in steps[place + 1 :]]

@@ -20,7 +20,7 @@ from function.processing.admission import Admission, Priority
 from function.processing.deletion_limit import DeletionLimit
 from function.processing.event_log import log_batch
 from function.processing.letters import publish_letters
-from function.processing.user import Item, UserJob, apply_deletion_limit, return_permit
+from function.processing.user import Item, UserJob, pass_deletion_limit, settle_permit
 from function.processing.user_locks import UserLocks
 from function.telemetry.logs import log, log_failure
 from function.telemetry.tracing import OFF, Traces
@@ -163,26 +163,46 @@ class BatchProcessor:
             await self._updater.update(others)
 
     async def _run(self, jobs: Sequence[UserJob], others: Sequence[UserJob]) -> None:
+        """Updates users that begin together. Deletions that the limit can't decide yet follow when the first have ended."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
-            allowed = [job for job in jobs if await self._allowed(job)]
-            if allowed or others:
-                await self._updater.update([*allowed, *others])
+            undecided = await self._update(jobs, others)
+            while undecided:
+                left = await self._update(undecided)
+                if len(left) == len(undecided):  # those of other groups hold the rest of the limit
+                    left = left[1:]
+                    await self._update(undecided[:1], wait=True)
+                undecided = left
         finally:
-            for job in jobs:
+            for _ in jobs:
                 self._admission.leave(loop.time() - began)
-                return_permit(job, self._deletion_limit)
 
-    async def _allowed(self, job: UserJob) -> bool:
-        """Applies the deletion limit; returns whether anything is left to do."""
+    async def _update(
+        self, jobs: Sequence[UserJob], others: Sequence[UserJob] = (), *, wait: bool = False
+    ) -> list[UserJob]:
+        """Updates the users whom the deletion limit lets pass; returns those about whom it can't decide."""
+        verdicts = [(job, await self._passes_limit(job, wait=wait)) for job in jobs]
+        passed = [job for job, passes in verdicts if passes]
         try:
-            if await apply_deletion_limit(job, self._deletion_limit):
-                self._updater.decide(job, job.stored, self._clock())
+            if passed or others:
+                await self._updater.update([*passed, *others])
+        finally:
+            for job in passed:
+                settle_permit(job, self._deletion_limit)
+        return [job for job, passes in verdicts if passes is None]
+
+    async def _passes_limit(self, job: UserJob, *, wait: bool) -> bool | None:
+        """Returns whether anything is left to do of a job; None if the deletion limit can't decide yet."""
+        try:
+            passes = await pass_deletion_limit(job, self._deletion_limit, wait=wait)
         except TryAgain as failure:
             job.failure = failure
             return False
-        return bool(job.events) and job.decision is not None
+        if passes is False:
+            self._updater.decide(job, job.stored, self._clock())
+            return bool(job.events) and job.decision is not None
+        return passes
 
 
 def _written(record: KafkaRecord) -> float:

@@ -57,8 +57,11 @@ class DeletionLimit:
         """Whether deletions were refused and the window has not moved on since. Causes no store access."""
         return self._minute() < self._exhausted_until
 
-    async def try_acquire(self) -> bool:
+    async def try_acquire(self, *, wait: bool = True) -> bool | None:
         """Takes a permit for one deletion and returns True, or returns False if the limit is reached.
+
+        While deletions of this process that may give their permit back hold what is left, it waits for them to be settled;
+        without `wait` it returns None instead.
 
         Raises:
             TryAgain: the state store is unavailable or its count unreadable, or what is left of the limit is held by
@@ -69,7 +72,7 @@ class DeletionLimit:
         while True:
             async with self._exchanging:  # one exchange at a time; the others then find a block
                 decided = await self._decide()
-            if decided is not None:
+            if decided is not None or not wait:
                 return decided
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._settled.wait(), WAIT_SECONDS)

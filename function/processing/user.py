@@ -78,22 +78,24 @@ class UserJob(Job):
         return event_results(self.events, self.result)
 
 
-async def apply_deletion_limit(job: UserJob, limit: DeletionLimit) -> bool:
-    """Takes the user's deletions out of the job if the deletion limit is reached: each becomes a dead letter.
+async def pass_deletion_limit(job: UserJob, limit: DeletionLimit, *, wait: bool) -> bool | None:
+    """Asks the deletion limit for a permit if the user is to be deleted. If the limit is reached, each deletion becomes a dead
+    letter and is taken out of the job.
 
     They leave no trace in the user's state: a person may find that they were a mistake and never replay them.
 
     Returns:
-        whether anything was taken out.
+        whether the job is as it was; None if that can't be said before other deletions have ended, unless `wait`.
 
     Raises:
         TryAgain: the limit can't be read.
     """
     if job.stored.state.status is not Status.ACTIVE or not any(isinstance(e, UserDeleted) for e in job.events):
-        return False
-    job.permit = await limit.try_acquire()
-    if job.permit:
-        return False
+        return True
+    permit = await limit.try_acquire(wait=wait)
+    if permit is not False:
+        job.permit = bool(permit)
+        return permit
     kept: list[Event] = []
     for item, event in zip(job.items, job.events, strict=True):
         if isinstance(event, UserDeleted):
@@ -102,11 +104,15 @@ async def apply_deletion_limit(job: UserJob, limit: DeletionLimit) -> bool:
             kept.append(event)
     log(logging.ERROR, "deletion_limit", size=len(job.events) - len(kept))
     job.events = kept
-    return True
+    return False
 
 
-def return_permit(job: UserJob, limit: DeletionLimit) -> None:
-    """Gives back the permit of a deletion that ended no account, and will end none when it is delivered again."""
-    if job.permit and not (job.called and (job.failure or (job.result and may_have_deactivated(job.result)))):
-        limit.release()
+def settle_permit(job: UserJob, limit: DeletionLimit) -> None:
+    """Tells the limit whether the user's deletion ended an account, or may when it is delivered again."""
+    if not job.permit:
+        return
     job.permit = False
+    if job.called and (job.failure or (job.result and may_have_deactivated(job.result))):
+        limit.confirm()
+    else:
+        limit.release()

@@ -9,6 +9,7 @@ from dev.servers.kafka import TOPIC
 from tests.integration.consumer_group import Group
 from tests.integration.stack import StackUnderTest, wait_until
 
+
 def test_six_members_share_the_partitions_and_own_the_same_of_both_topics(world: StackUnderTest) -> None:
     """So a user's main and replayed records meet one member."""
     group = Group(world)

@@ -46,7 +46,9 @@ def test_old_and_new_pods_share_the_work_and_any_of_them_may_die(
     minutes = itertools.count(1)
     for number in range(ROUNDS):
         wait_until(lambda: group.owners() == 12, "both pods own partitions", 90)
-        events = [profile(user, f"name {minute}", minute) for minute in (next(minutes), next(minutes)) for user in users]
+        events = [
+            profile(user, f"name {minute}", minute) for minute in (next(minutes), next(minutes)) for user in users
+        ]
         events += [deleted(user) for user in gone] if number == ROUNDS - 2 else []
         sent += events
         world.send(*events)

@@ -83,7 +83,7 @@ class Harness:
         reconciler = Reconciler(self.client, self.avatars, "oidc-nova", self.clock)
         self.updater = Updater(self.users, reconciler, self.rechecks, self.clock, decide=self.decide)
         self.processor = BatchProcessor(
-            self.updater, self.letters, self.health, deletion_limit=DeletionLimit(self.deletions),
+            self.updater, self.letters, self.health, deletion_limit=DeletionLimit(self.state, self.deletions, self.clock),
             precreate=self.precreate, traces=self.traces, clock=self.clock,
         )  # fmt: skip
 
