@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import cast
 
 from dapr.aio.clients import DaprClient
@@ -80,23 +80,31 @@ class StateStore:
             raise self._unavailable(error) from None
 
     async def update(self, key: str, change: Callable[[bytes], bytes], attempts: int = 5) -> None:
-        """Reads the value of `key`, changes it and writes it back; starts over if another writer was there in between.
+        """Reads the value of `key`, changes it and writes it back; see `update_values`."""
+        await self.update_values([key], lambda values: {key: change(values[key])}, attempts)
 
-        `change` is called once for each attempt. A value that it returns unchanged is not written.
+    async def update_values(
+        self, keys: Sequence[str], change: Callable[[dict[str, bytes]], Mapping[str, bytes]], attempts: int = 5
+    ) -> None:
+        """Reads the values of `keys`, changes them and writes them back, all or none.
+
+        Starts over if another writer was there in between, so `change` is called once for each attempt. It returns the
+        values to write; an unchanged one is not written.
 
         Raises:
             TryAgain: the store is unavailable, or every attempt met a conflict.
         """
         for attempt in range(1, attempts + 1):
-            value, etag = (await self.read_values([key]))[key]
-            changed = change(value)
-            if changed == value:
+            stored = await self.read_values(keys)
+            wanted = change({key: value for key, (value, _) in stored.items()})
+            changed = {key: (value, stored[key][1]) for key, value in wanted.items() if value != stored[key][0]}
+            if not changed:
                 return
             with contextlib.suppress(Conflict):
-                await self.write_values({key: (changed, etag)})
+                await self.write_values(changed)
                 return
             await asyncio.sleep(random.uniform(0, JITTER_SECONDS * attempt))  # noqa: S311 - no secret
-        raise TryAgain(Reason.CONFLICT, key)
+        raise TryAgain(Reason.CONFLICT, keys[0])
 
     async def probe(self) -> None:
         """Writes and reads a key of its own, which detects a full or read-only store. Raises TryAgain."""

@@ -221,6 +221,16 @@ async def test_a_shutdown_gives_back_what_was_not_handed_out() -> None:
     assert await passed(fleet.pod(), 100) == 99
 
 
+async def test_pods_that_shut_down_at_the_same_time_give_everything_back() -> None:
+    fleet = Fleet(limit=100)
+    pods = [fleet.pod() for _ in range(4)]
+    for pod in pods:
+        await delete(pod)
+    await asyncio.gather(*(pod.close() for pod in pods))
+    assert fleet.state.conflicts > 0
+    assert await passed(fleet.pod(), 100) == 96
+
+
 async def test_a_shutdown_without_the_store_ends() -> None:
     fleet = Fleet(limit=100)
     pod = fleet.pod()
