@@ -62,6 +62,9 @@ EVENTS = (
     LogEvent("still_in_rooms", "warning", ("size",), "a deactivated user was still joined to `size` rooms; deactivation is retried"),
     LogEvent("room_check_rejected", "warning", ("reason", "detail"), "Synapse did not return the rooms of a deactivated user"),
     LogEvent("room_check_retry", "debug", ("reason", "detail"), "the room checks wait for Synapse or the state store"),
+    LogEvent("recheck_retry", "debug", ("reason", "detail"), "a user's recheck waits for Synapse or the state store, or could not be judged"),
+    LogEvent("recheck_dropped", "error", ("size",), "a user still needed changes, or could not be judged, in the last of `size` rechecks"),
+    LogEvent("recheck_unreadable", "error", ("size",), "`size` keys `recheck-*` of the state store can't be read; their users wait"),
     LogEvent("dry_run", "info", ("operation", "topic"), "with `MATRIX_DRY_RUN=true`: a request, or a record for `topic`, that was not sent"),
     LogEvent(
         "caller_refused", "warning", ("detail",),
@@ -78,6 +81,7 @@ EVENTS = (
     LogEvent("probe_failed", "error", _FAILURE, "a bug in a readiness probe"),
     LogEvent("start_failed", "error", _FAILURE, "a bug at the start"),
     LogEvent("room_check_failed", "error", _FAILURE, "a bug in the room checks"),
+    LogEvent("recheck_failed", "error", _FAILURE, "a bug in the rechecks"),
     LogEvent("library", "warning and above", ("logger",), "a line of a library, without its text"),
 )  # fmt: skip
 

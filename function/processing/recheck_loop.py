@@ -1,0 +1,135 @@
+"""Checks the users of the recheck queue when they are due.
+
+What a check is, the caller says. A check that fails concerns its user only. While Synapse or the state store is unavailable for
+every user, the checks pause and no attempt counts.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+
+from function.clock import Clock
+from function.outcomes import Reason, Rejected, TryAgain
+from function.processing.departures import Departures
+from function.processing.recheck_queue import MAX_ATTEMPTS, Recheck, RecheckQueue
+from function.telemetry.logs import log, log_failure
+
+POLL_SECONDS = 2.0  # costs nothing while this process knows of no user that is due
+IDLE = timedelta(seconds=30)  # between reads all the same: other pods add users, and may be killed
+TAKE_OVER = timedelta(seconds=60)
+CONCURRENCY = 4
+CHECK_SECONDS = 50.0  # less than the lease of a user
+FIRST_DELAY = timedelta(seconds=60)  # doubled after each attempt
+OTHERS = timedelta(minutes=2)  # a check of another user that succeeded so recently says that there is no outage
+OUTAGE = timedelta(days=7)  # longer ones are taken for a failure of the user's own
+
+Check = Callable[[str], Awaitable[bool]]
+
+
+class RecheckLoop:
+    """Runs the checks that are due.
+
+    Args:
+        queue: the users, shared with other processes.
+        check: checks one user id. Returns True if nothing is left to do, False if it changed something or could not judge
+            the user: then the user is checked again.
+        clock: gives the time in UTC.
+        departures: the queue of the previous release.
+    """
+
+    def __init__(self, queue: RecheckQueue, check: Check, clock: Clock, departures: Departures) -> None:
+        self._queue, self._check, self._clock, self._departures = queue, check, clock, departures
+        self._slots = asyncio.Semaphore(CONCURRENCY)
+        self._read_at: datetime | None = None
+        self._taken_over_at: datetime | None = None
+        self._paused_until: datetime | None = None
+        self._worked_at: datetime | None = None
+
+    async def watch(self) -> None:
+        """Runs the checks in a loop, until it is cancelled. What a cancelled check held is due again after its lease."""
+        while True:
+            await self.run_due()
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def run_due(self) -> None:
+        """Runs one round: every check that is due, a few at a time. Never raises."""
+        try:
+            if self._since(self._taken_over_at, TAKE_OVER):
+                self._taken_over_at = self._clock()
+                await self._departures.take_over(self._queue)
+        except Exception as error:
+            _log_retry(error)
+        try:
+            if self._wants_to_read():
+                self._read_at = self._clock()
+                await self._run(await self._queue.due())
+        except Exception as error:
+            _log_retry(error)
+
+    async def _run(self, found: list[Recheck]) -> None:
+        async with asyncio.TaskGroup() as group:
+            for one in found:
+                group.create_task(self._run_one(one))
+
+    async def _run_one(self, one: Recheck) -> None:
+        async with self._slots:
+            try:
+                if not self._paused() and await self._queue.take(one):
+                    await self._settle(one)
+            except Exception as error:  # after its lease the user is due again
+                _log_retry(error)
+                self._pause(error)
+
+    async def _settle(self, one: Recheck) -> None:
+        if await self._judge(one):
+            await self._queue.done(one)
+        elif not await self._queue.again(one, FIRST_DELAY * 2**one.attempts):
+            log(logging.ERROR, "recheck_dropped", size=MAX_ATTEMPTS)
+
+    async def _judge(self, one: Recheck) -> bool:
+        """Returns what the check returns; False if it fails. Raises TryAgain if a dependency is unavailable."""
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                settled = await self._check(one.user_id)
+            self._worked_at = self._clock()
+        except TimeoutError:
+            _log_retry(TryAgain(Reason.TOO_SLOW, f"a recheck took over {CHECK_SECONDS:.0f} s"))
+        except Exception as error:
+            if _is_outage(error) and not self._concerns_only(one):
+                raise
+            _log_retry(error)
+        else:
+            return settled
+        return False
+
+    def _concerns_only(self, one: Recheck) -> bool:
+        """Whether checks of other users succeed, or an outage of this length is not believed."""
+        added = datetime.fromtimestamp(one.added / 1000, UTC)
+        return not self._since(self._worked_at, OTHERS) or self._clock() - added > OUTAGE
+
+    def _wants_to_read(self) -> bool:
+        due = self._queue.next_due
+        return not self._paused() and (self._since(self._read_at, IDLE) or (due is not None and due <= self._clock()))
+
+    def _since(self, last: datetime | None, pause: timedelta) -> bool:
+        """Whether `pause` has passed since `last`, or the clock was set back."""
+        return last is None or not timedelta() <= self._clock() - last < pause
+
+    def _pause(self, error: Exception) -> None:
+        if _is_outage(error):
+            self._paused_until = self._clock() + IDLE
+
+    def _paused(self) -> bool:
+        return self._paused_until is not None and timedelta() < self._paused_until - self._clock() <= IDLE
+
+
+def _is_outage(error: Exception) -> bool:
+    return isinstance(error, TryAgain) and error.reason.dependency is not None
+
+
+def _log_retry(error: Exception) -> None:
+    if isinstance(error, TryAgain | Rejected):
+        log(logging.DEBUG, "recheck_retry", reason=error.reason.value, detail=error.detail)
+    else:
+        log_failure("recheck_failed", error)
