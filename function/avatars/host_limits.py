@@ -13,20 +13,16 @@ from dataclasses import dataclass, field
 from function.avatars.image_url import Origin
 from function.outcomes import Reason, Rejected
 
-HOST_BACKOFF_SECONDS = (
-    30.0  # no requests to a host after a failure: a dead host costs one request's time, not one an event
-)
+HOST_BACKOFF_SECONDS = 30.0  # without requests after a failure: a dead host costs one request's time, not one an event
 IN_FLIGHT = 16  # requests; each may hold an image of the largest size in memory
-HOST_IN_FLIGHT = 8  # so that one slow host leaves half of them to the others
+HOST_IN_FLIGHT = 8  # so that one host leaves half of them to the others
+SLOW_IN_FLIGHT = 8  # of all hosts whose last request was slow, so that any number of them leave half to the others
 
-SLOW_AFTER = 1.0  # seconds of a request; above, it counts against its host, below in favor of it
-SLOW_SECONDS = 20.0  # above SLOW_AFTER, over all of a host's requests: then it is left alone
-SUSPECT_SECONDS = (
-    5.0  # likewise: then the host is left alone as soon as all hosts together or a queue exceed their limits
-)
-ALL_SLOW_SECONDS = 60.0  # the sum over all hosts
-FORGIVEN = SLOW_SECONDS / 60  # of these seconds, in each second: a slow image now and then is no slow host
-QUEUE_SECONDS = 5.0  # how long a request may wait for a suspected host
+SLOW_AFTER = 1.0  # seconds of a request; what is above counts against its host, what is below in favor of it
+SUSPECT_SECONDS = 5.0  # above SLOW_AFTER, over a host's requests: then none waits for it for over QUEUE_SECONDS
+SLOW_SECONDS = 20.0  # likewise: then the host is left alone
+FORGIVEN = SLOW_SECONDS / 60  # of these seconds, in each second: a slow image now and then makes no slow host
+QUEUE_SECONDS = 10.0  # a user has 30
 TRIAL_SECONDS = 2.0  # the first request after the pause must end in this time
 
 
@@ -40,6 +36,12 @@ class _Host:
     why: str = ""
     slow: float = 0.0  # seconds, as they were at `counted_at`
     counted_at: float = 0.0
+    last: float = 0.0  # seconds that the last request took
+
+    @property
+    def seems_slow(self) -> bool:
+        """Returns whether the next request may well be slow."""
+        return self.on_trial or self.last > SLOW_AFTER
 
     def slow_at(self, now: float) -> float:
         """Returns the seconds above SLOW_AFTER that are not forgiven yet."""
@@ -56,6 +58,7 @@ class HostLimits:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._slots = asyncio.Semaphore(IN_FLIGHT)
+        self._slow_slots = asyncio.Semaphore(SLOW_IN_FLIGHT)
         self._hosts: defaultdict[Origin, _Host] = defaultdict(_Host)
 
     @asynccontextmanager
@@ -69,15 +72,16 @@ class HostLimits:
         """
         host, asked_at = self._hosts[origin], self._clock()
         self._refuse_paused(host)
-        async with host.slots, AsyncExitStack() as turn:
+        async with host.slots, AsyncExitStack() as turn, AsyncExitStack() as slots:
             await turn.enter_async_context(host.turn)
-            self._refuse(host, asked_at)
-            async with self._slots:
+            for limit in (self._slow_slots, self._slots) if host.seems_slow else (self._slots,):
                 self._refuse(host, asked_at)
-                if not host.on_trial:
-                    await turn.aclose()
-                with self._measured(host):
-                    yield
+                await slots.enter_async_context(limit)
+            self._refuse(host, asked_at)
+            if not host.on_trial:
+                await turn.aclose()
+            with self._measured(host):
+                yield
 
     def fail(self, origin: Origin, detail: str) -> Rejected:
         """Leaves the host alone for HOST_BACKOFF_SECONDS; returns the rejection of the avatar that showed it."""
@@ -109,19 +113,12 @@ class HostLimits:
     def _count(self, host: _Host, seconds: float, *, complete: bool) -> None:
         """Adds one request's time. Fast ones weigh against slow ones, but are not saved up."""
         now, above = self._clock(), seconds - SLOW_AFTER
-        host.slow = max(0.0, host.slow_at(now) + (above if complete else max(0.0, above)))
-        host.counted_at = now
-        if above > 0 and self._is_slow(host, seconds):
+        if complete or above > 0:
+            host.slow, host.counted_at, host.last = host.slow_at(now) + above, now, seconds
+        if above > 0 and (host.slow > SLOW_SECONDS or (host.on_trial and seconds > TRIAL_SECONDS)):
             self._pause(host, "slow a moment ago")
         elif complete and now >= host.paused_until:
             host.on_trial = False
-
-    def _is_slow(self, host: _Host, seconds: float) -> bool:
-        if host.on_trial and seconds > TRIAL_SECONDS:
-            return True
-        now = self._clock()
-        total = sum(other.slow_at(now) for other in self._hosts.values())
-        return host.slow > SLOW_SECONDS or (host.slow > SUSPECT_SECONDS and total > ALL_SLOW_SECONDS)
 
     def _pause(self, host: _Host, why: str) -> None:
         now = self._clock()
