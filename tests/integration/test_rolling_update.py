@@ -3,6 +3,7 @@
 import itertools
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,7 @@ def test_old_and_new_pods_share_the_work_and_any_of_them_may_die(
         sent += events
         world.send(*events)
         pod = before if number % 2 == 0 else world
-        wait_until(lambda: any(_ended((world, before), events)), "a first event of the round ended")
+        wait_until(partial(_any_ended, (world, before), events), "a first event of the round ended")
         pod.function.stop(kill=True)
         pod.function.start()
     wait_until(lambda: group.owners() == 12, "both pods own partitions", 90)
@@ -75,7 +76,6 @@ def test_old_and_new_pods_share_the_work_and_any_of_them_may_die(
     tell(f"{len(sent)} events in a rolling update: {by_old} seen by the release before, {by_new} by this one")
 
 
-def _ended(pods: tuple[StackUnderTest, ...], events: list[ProducerRecord]) -> Iterator[str]:
-    for pod in pods:
-        for outcomes in pod.outcomes(events).values():
-            yield from (outcome for outcome in outcomes if outcome != "retry")
+def _any_ended(pods: tuple[StackUnderTest, ...], events: list[ProducerRecord]) -> bool:
+    outcomes = (outcome for pod in pods for of_event in pod.outcomes(events).values() for outcome in of_event)
+    return any(outcome != "retry" for outcome in outcomes)
