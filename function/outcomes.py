@@ -54,7 +54,8 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EventResult:
-    """The result of one record; `failure` has the reason of a dead letter or a retry."""
+    """The result of one record; `failure` has the reason of a dead letter or a retry, `cause` why it was ignored."""
 
     outcome: Outcome
     failure: Rejected | TryAgain | None = None
+    cause: str = ""

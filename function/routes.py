@@ -84,6 +84,7 @@ def _measure(metrics: Metrics, records: Sequence[KafkaRecord], results: Sequence
         if result.outcome is not Outcome.RETRY and (at := _written(record)) is not None:
             written.append(at)
     metrics.events(delivered, written)
+    metrics.ignored(result.cause for result in results if result.cause)
 
 
 def _received(record: KafkaRecord) -> Received:

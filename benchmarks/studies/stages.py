@@ -6,50 +6,49 @@ import base64
 import json
 import logging
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
-import httpx
 from dapr.proto import api_v1, common_v1
 
 from benchmarks.report import tables
 from benchmarks.workloads import Event, Maker
-from function.accounts.plan import coalesces_a_write
+from function.accounts.plan import ReconcileResult, decide
 from function.accounts.reconcile import Reconciler
-from function.accounts.room_cleanup import RoomCleanup
-from function.accounts.user_state import UserState, fold, may_be_redelivered
-from function.accounts.user_store import Versioned, dump, load
+from function.accounts.updater import Job, Updater
+from function.accounts.user_state import UserState
+from function.accounts.user_store import UserStore, dump, load
+from function.clock import utc_now
 from function.dapr.bulk_envelope import answer, read_batch
-from function.dapr.state_store import FIRST_WRITE
+from function.dapr.state_store import FIRST_WRITE, StateStore, Value
 from function.events.decode import decode
 from function.events.types import ProfileUpdated
 from function.health import Health
 from function.homeserver.account import Account
-from function.homeserver.synapse import Synapse
-from function.homeserver.transport import HttpClient
 from function.outcomes import EventResult, Outcome
 from function.processing.batch import BatchProcessor
 from function.processing.deletion_limit import DeletionLimit
 from function.processing.event_log import log_batch
 from function.processing.results import event_results
-from function.processing.user import UserEvents
+from function.processing.user import Item
 
 BATCH, ROUNDS = 100, 200
 
 Work = Callable[[], object]
 
 
-class Store:
+class Store(StateStore):
     """A state store that answers immediately, so that only the function is measured."""
 
-    def __init__(self, stored: dict[str, Versioned]) -> None:
-        self._stored = stored
+    def __init__(self, values: Mapping[str, bytes]) -> None:
+        self._values = {key: (value, "1") for key, value in values.items()}
+        self.read_only = False
 
-    async def read(self, users: Sequence[str]) -> dict[str, Versioned]:
-        return {user: self._stored[user] for user in users}
+    async def read_values(self, wanted: Iterable[str]) -> dict[str, Value]:
+        return {key: self._values[key] for key in wanted}
 
-    async def write(self, records: dict[str, Versioned]) -> None:
-        """Accepts every write."""
+    async def write_values(self, values: Mapping[str, Value]) -> None:
+        """Accepts every write, and keeps none."""
 
 
 def noise(maker: Maker) -> tuple[list[Event], dict[str, UserState]]:
@@ -103,62 +102,51 @@ class Stages:
         self._entries = read_batch(self._body)
         self._records = [record for _, record in self._entries if record]
         self._events = [e for r in self._records if isinstance(e := decode(r.value, r.headers), ProfileUpdated)]
-        self._stored = {user: Versioned(record, "1") for user, record in self._before.items()}
+        self._items = [Item(record, event) for record, event in zip(self._records, self._events, strict=True)]
         self._bodies = {user: dump(record) for user, record in self._before.items()}
-        health, client = Health(), HttpClient(httpx.AsyncBaseTransport(), "", "")
+        self._store = UserStore(Store(self._bodies))
+        nobody: Any = None  # neither Synapse, nor images, nor dead letters are needed: nothing changes
+        self._updater = Updater(self._store, Reconciler(nobody, nobody, "oidc-nova"), nobody)
+        health = Health()
         health.failure = None
-        tokens: Any = None
-        synapse = Synapse(client, tokens, "staging.nova.app")  # never called: nothing changes
-        images: Any = None
-        self._reconciler = Reconciler(synapse, images, "oidc-nova")
-        store: Any = Store(self._stored)
-        letters: Any = None
-        room_cleanup = RoomCleanup(store, synapse)
-        self._delivery = BatchProcessor(
-            store,
-            self._reconciler,
-            letters,
-            health,
-            deletion_limit=DeletionLimit(0),
-            room_cleanup=room_cleanup,
-            precreate=False,
-        )
+        limit = DeletionLimit(Store({}), 0, utc_now)
+        self._processor = BatchProcessor(self._updater, nobody, health, deletion_limit=limit, precreate=False)
 
     def all(self) -> dict[str, Work]:
-        verdicts = [EventResult(Outcome.UNCHANGED)] * BATCH
+        for item in self._items:
+            item.result = EventResult(Outcome.UNCHANGED)
         return {
             "read_batch: JSON, base64": lambda: read_batch(self._body),
             "decode": lambda: [decode(r.value, r.headers) for r in self._records],
-            "load the records": lambda: [load(body) for body in self._bodies.values()],
-            "fold, hides_a_step, may_have_run": self._fold,
-            "reconcile, verdicts": lambda: self._run(self._reconcile()),
-            "settle: a task and a timeout a user, and the two lines above": lambda: self._run(self._process_users()),
-            "dump the records": lambda: [dump(record) for record in self._before.values()],
+            "load the states": lambda: [load(body) for body in self._bodies.values()],
+            "decide: fold, plan": self._decide,
+            "results": self._results,
+            "load, decide and save, with a store that is there at once": lambda: self._run(self._update()),
+            "dump the states": lambda: [dump(record) for record in self._before.values()],
             "the transaction's request": self._request,
-            "log lines, level INFO": lambda: log_batch(self._records, self._events, verdicts),
+            "log lines, level INFO": lambda: log_batch(self._items),
             "answer": lambda: answer(self._entries, set()),
-            "deliver, all of it, with a store that is there at once": lambda: self._run(
-                self._delivery.process(self._records)
+            "process, all of it, with a store that is there at once": lambda: self._run(
+                self._processor.process(self._records)
             ),
         }
 
     def _run(self, work: Coroutine[Any, Any, object]) -> object:
         return self._loop.run_until_complete(work)
 
-    def _fold(self) -> None:
+    def _decide(self) -> None:
+        now = utc_now()
         for event in self._events:
-            before = self._before[event.user_id]
-            coalesces_a_write([before, fold(before, event)])
-            may_be_redelivered(before, event)
+            decide(self._before[event.user_id], [event], now)
 
-    async def _reconcile(self) -> None:
+    def _results(self) -> None:
         for event in self._events:
-            outcome = await self._reconciler.reconcile(event.user_id, self._before[event.user_id], verify=False)
-            event_results([event], outcome)
+            event_results([event], ReconcileResult(self._before[event.user_id]))
 
-    async def _process_users(self) -> None:
-        users = [UserEvents(event.user_id, [0], [event]) for event in self._events]
-        await asyncio.gather(*(self._delivery._user.process(user, self._stored[user.user_id]) for user in users))  # noqa: SLF001
+    async def _update(self) -> None:
+        jobs = [Job(event.user_id, [event]) for event in self._events]
+        await self._updater.load(jobs)
+        await self._updater.update(jobs)
 
     def _request(self) -> object:
         etag = common_v1.Etag(value="1")

@@ -56,6 +56,7 @@ class Cause(StrEnum):
     UNUSED_TYPE = "unused_type"  # a type of the identity service that this service has no use for
     OTHER_TYPE = "other_type"  # a type that this service has never heard of
     NO_SESSIONS = "no_sessions"  # a password change that ends no session
+    NO_PRECREATION = "no_precreation"  # a user that was created while MATRIX_PRECREATE_USERS is off
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,14 @@ concerns one user makes this user's events wait; one that concerns all, such as 
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 
 from function.accounts.updater import Job, Updater
 from function.clock import Clock, utc_now
 from function.dapr.bulk_envelope import KafkaRecord
 from function.dead_letters.publish import DeadLetters
-from function.events.decode import decode
-from function.events.types import Ignored, UserCreated
+from function.events.decode import FUTURE_BOUND, decode
+from function.events.types import Cause, Ignored, UserCreated
 from function.health import Health
 from function.outcomes import EventResult, Outcome, Reason, Rejected, TryAgain
 from function.processing.admission import Admission, Priority
@@ -98,7 +99,7 @@ class BatchProcessor:
         return [EventResult(Outcome.RETRY, failure)] * len(records)
 
     async def _process(self, records: Sequence[KafkaRecord]) -> list[EventResult]:
-        items = [Item(record, decode(record.value, record.headers)) for record in records]
+        items = self._decoded(records)
         jobs = self._by_user(items)
         async with self._user_locks.acquire(jobs.keys()):
             if jobs:
@@ -108,13 +109,24 @@ class BatchProcessor:
         log_batch(items)
         return [_result(item) for item in items]
 
+    def _decoded(self, records: Iterable[KafkaRecord]) -> list[Item]:
+        now = self._clock()
+        items = []
+        for record in records:
+            written = datetime.fromtimestamp(_written(record), UTC)
+            latest = max(now, written) + FUTURE_BOUND
+            items.append(Item(record, decode(record.value, record.headers, latest=latest)))
+        return items
+
     def _by_user(self, items: Iterable[Item]) -> dict[str, UserJob]:
         """Returns a job for each user; sets the result of the items that concern none."""
         jobs: dict[str, UserJob] = {}
         for item in items:
             event = item.event
-            if isinstance(event, Ignored) or (isinstance(event, UserCreated) and not self._precreate):
-                item.result = EventResult(Outcome.IGNORED)
+            if isinstance(event, Ignored):
+                item.result = EventResult(Outcome.IGNORED, cause=event.cause)
+            elif isinstance(event, UserCreated) and not self._precreate:
+                item.result = EventResult(Outcome.IGNORED, cause=Cause.NO_PRECREATION)
             elif isinstance(event, Rejected):
                 item.result = EventResult(Outcome.DEAD_LETTER, event)
             else:

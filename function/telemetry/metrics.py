@@ -22,14 +22,14 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
 
 from function import __version__
-from function.events.types import EventType
+from function.events.types import Cause, EventType
 from function.operations import Operation
 from function.outcomes import Outcome
 from function.reasons import Dependency, Reason
 from function.telemetry.waiting import Waiting
 
 __all__ = [
-    "CONTENT_TYPE", "METRICS", "CountRefusal", "Counted", "IgnoredCause", "Metric", "Metrics", "Refusal", "uncounted",
+    "CONTENT_TYPE", "METRICS", "CountRefusal", "Counted", "Metric", "Metrics", "Refusal", "uncounted",
 ]  # fmt: skip
 
 OTHER = "other"
@@ -41,9 +41,6 @@ TokenRead = Literal["renewed", "same", "failed"]  # a new token, the refused one
 # Why a request was rejected: bad app token, body too large, not a bulk envelope, or an entry that is not base64 (rawPayload
 # off).
 Refusal = Literal["token", "too_large", "unreadable_batch", "unreadable_entry"]
-# Why an event was ignored: a record without a value, a type that is not ours, a password change that ends no sessions, or a
-# user that is created while MATRIX_PRECREATE_USERS is off.
-IgnoredCause = Literal["tombstone", "other_type", "no_sessions", "no_precreation"]
 CountRefusal = Callable[[Refusal], None]
 # A delivery's event type, its outcome, and the reason of a dead letter or a retry.
 Counted = tuple[str, str, Reason | None]
@@ -100,7 +97,7 @@ BATCH_SECONDS = _metric(
 )
 WAITING = _metric("oldest_waiting_event_seconds", Kind.GAUGE,
                   "Age of the oldest event that is in processing or was answered RETRY, whatever the reason, from its record's timestamp; 0 if none waits.")  # fmt: skip
-IGNORED = _metric("ignored_total", Kind.COUNTER, "Deliveries of events that were ignored.", cause=(*get_args(IgnoredCause), OTHER))  # fmt: skip
+IGNORED = _metric("ignored_total", Kind.COUNTER, "Deliveries of events that were ignored.", cause=(*Cause, OTHER))  # fmt: skip
 REJECTED = _metric("rejected_requests_total", Kind.COUNTER,
                    "Batches, and single entries of a batch, that were rejected without decoding an event; each delivery counts.",
                    cause=get_args(Refusal))  # fmt: skip
@@ -171,7 +168,7 @@ class Metrics:
             age.observe(max(0.0, now - at))  # clocks differ
 
     def ignored(self, causes: Iterable[str]) -> None:
-        """Counts ignored events, each by its cause: one of IgnoredCause."""
+        """Counts ignored events, each by its cause."""
         for cause in causes:
             self._get(IGNORED, cause=cause).inc()
 

@@ -124,9 +124,9 @@ async def test_state_is_read_and_not_written() -> None:
     """Neither records, nor other values, nor the probe's key."""
     sidecar: Any = _Sidecar()
     state = StateStore(sidecar, "statestore", read_only=True)
-    found = await UserStore(state).read([ALICE])
-    assert found[ALICE].etag == ""
-    await UserStore(state).write({ALICE: Versioned(found[ALICE].state)})
+    found = await UserStore(state).read(ALICE)
+    assert found.etag == ""
+    await UserStore(state).write({ALICE: Versioned(found.state)})
     await state.write_values({"checkpoint": (b"{}", "")})
     await state.probe()
 

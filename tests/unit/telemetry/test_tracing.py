@@ -133,8 +133,8 @@ async def test_the_attributes_say_how_many_and_what_became_of_them(seen: Seen) -
          "reasons": ("not_json",)}
     ]  # fmt: skip
     assert seen.attributes("user") == [
-        {"types": ("ProfileUpdated",), "outcome.stale": 1, "outcome.applied": 1},
         {"types": ("UserDeleted",), "outcome.no_account": 1},
+        {"types": ("ProfileUpdated",), "outcome.stale": 1, "outcome.applied": 1},
     ]
     assert seen.attributes("synapse set_display_name") == [
         {"http.request.method": "PUT", "http.response.status_code": 200}
