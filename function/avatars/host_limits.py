@@ -37,6 +37,7 @@ class _Host:
     slow: float = 0.0  # seconds, as they were at `counted_at`
     counted_at: float = 0.0
     last: float = 0.0  # seconds that the last request took
+    running: list[float] = field(default_factory=list)  # when each request in flight began
 
     @property
     def seems_slow(self) -> bool:
@@ -44,8 +45,13 @@ class _Host:
         return self.on_trial or self.last > SLOW_AFTER
 
     def slow_at(self, now: float) -> float:
-        """Returns the seconds above SLOW_AFTER that are not forgiven yet."""
+        """Returns the seconds above SLOW_AFTER that are not forgiven yet, without those in flight."""
         return max(0.0, self.slow - FORGIVEN * (now - self.counted_at))
+
+    def is_slow(self, now: float) -> bool:
+        """Returns whether the host has had its time, with what the requests in flight have taken so far."""
+        in_flight = sum(max(0.0, now - begun - SLOW_AFTER) for begun in self.running)
+        return self.slow_at(now) + in_flight > SLOW_SECONDS
 
 
 class HostLimits:
@@ -89,7 +95,10 @@ class HostLimits:
         return Rejected(Reason.AVATAR_UNAVAILABLE, detail)
 
     def _refuse_paused(self, host: _Host) -> None:
-        if self._clock() < host.paused_until:
+        now = self._clock()
+        if now >= host.paused_until and host.is_slow(now):
+            self._pause(host, "slow a moment ago")
+        if now < host.paused_until:
             raise Rejected(Reason.AVATAR_UNAVAILABLE, host.why)
 
     def _refuse(self, host: _Host, asked_at: float) -> None:
@@ -102,22 +111,26 @@ class HostLimits:
     @contextmanager
     def _measured(self, host: _Host) -> Iterator[None]:
         begun, complete = self._clock(), True
+        host.running.append(begun)
         try:
             yield
         except asyncio.CancelledError:
             complete = False  # says nothing in favor of the host
             raise
         finally:
+            host.running.remove(begun)
             self._count(host, self._clock() - begun, complete=complete)
 
     def _count(self, host: _Host, seconds: float, *, complete: bool) -> None:
         """Adds one request's time. Fast ones weigh against slow ones, but are not saved up."""
         now, above = self._clock(), seconds - SLOW_AFTER
+        if now < host.paused_until:  # by another request, or by this one's failure
+            return
         if complete or above > 0:
             host.slow, host.counted_at, host.last = host.slow_at(now) + above, now, seconds
-        if above > 0 and (host.slow > SLOW_SECONDS or (host.on_trial and seconds > TRIAL_SECONDS)):
+        if host.is_slow(now) or (host.on_trial and seconds > TRIAL_SECONDS):
             self._pause(host, "slow a moment ago")
-        elif complete and now >= host.paused_until:
+        elif complete:
             host.on_trial = False
 
     def _pause(self, host: _Host, why: str) -> None:
