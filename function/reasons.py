@@ -105,8 +105,8 @@ class Reason(StrEnum):
     AVATAR_INVALID = (
         "avatar_invalid",
         (
-            "The avatar is neither an `mxc://` nor an `https://` URL that Synapse can store. The name is applied, the "
-            "avatar is unchanged."
+            "The avatar is neither an `mxc://` URL that Synapse can store nor an `https://` URL, or it is too long: over "
+            "1,000 characters (`mxc://`) or 8,192 bytes (`https://`). The name is applied, the avatar is unchanged."
         ),
         "Fix the URL in the identity service; the next profile event sets it.",
         "no",
@@ -168,11 +168,13 @@ class Reason(StrEnum):
     AVATAR_UNAVAILABLE = (
         "avatar_unavailable",
         (
-            "The image host is unreachable, has no valid certificate, fails, or takes over 5 s. It is not contacted "
-            "again for 30 s; avatars from it are rejected at once until then. The name is applied, the avatar is unchanged."
+            "The image host is unreachable, has no valid certificate, fails, takes over 5 s, or is slow: its images have "
+            "taken 20 s more than 1 s each within about a minute. It is not contacted for 30 s; avatars from it are rejected at "
+            "once until then (detail `failed a moment ago` or `slow a moment ago`). The name is applied, the avatar is "
+            "unchanged."
         ),
-        "Check the image host.",
-        "yes, once the host works",
+        "Check the image host, and how long it takes for an image.",
+        "yes, once the host works, and answers within 1 s on average",
     )
     SYNAPSE_REFUSED = (
         "synapse_refused",

@@ -29,7 +29,7 @@ def system_lookup(host: str, family: socket.AddressFamily) -> list[str]:
 class ThreadPerNameResolver(AbstractResolver):
     """Has one lookup of a name at a time, on a thread of its own; who asks for the same name shares it.
 
-    The threads are daemons: one that hangs delays no exit.
+    The threads are daemons: a lookup that hangs delays no exit.
     """
 
     def __init__(self, lookup: Lookup = system_lookup) -> None:

@@ -71,6 +71,20 @@ def test_a_host_of_4_seconds_an_image_holds_600_users_for_4_seconds() -> None:
     run(main())
 
 
+def test_what_is_in_flight_counts_before_more_is_begun() -> None:
+    """Images that do not end at the same moment; and a user who comes when they have taken too long together."""
+
+    async def main() -> None:
+        hosts = Hosts()
+        early = asyncio.create_task(hosts.ask_all(*(4 + number / 100 for number in range(600))))
+        await asyncio.sleep(3.6)
+        assert await hosts.ask(4.0) == ("slow a moment ago", 0.0)
+        assert details(await early) == {IMAGE: HOST_IN_FLIGHT, "slow a moment ago": 600 - HOST_IN_FLIGHT}
+        assert now() < 4.1
+
+    run(main())
+
+
 def test_it_holds_no_user_of_another_host() -> None:
     async def main() -> None:
         hosts = Hosts()
