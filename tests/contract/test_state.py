@@ -1,6 +1,7 @@
 """What `function.dapr.state_store.StateStore` promises, held against every store that is plugged in."""
 
 import uuid
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import pytest
@@ -9,6 +10,7 @@ from function.accounts.user_state import Status, UserState
 from function.accounts.user_store import UserStore, Versioned
 from function.dapr.state_store import Conflict, StateStore
 from function.homeserver.account import Account
+from function.outcomes import TryAgain
 
 pytestmark = pytest.mark.anyio
 

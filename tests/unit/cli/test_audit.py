@@ -172,6 +172,7 @@ async def test_an_unavailable_dependency_gives_exit_code_3_and_says_what_to_do(
 async def test_a_wrong_server_name_gives_exit_code_3_before_any_check() -> None:
     """Otherwise no account would have a record, and there would be no drift."""
     async with world(ALICE) as w:
+        w.homeserver.add("@service:elsewhere.example", admin=True)
         w.homeserver.tokens = dict.fromkeys(w.homeserver.tokens, "@service:elsewhere.example")
         assert await ran(w, REPORT) == 3
 
