@@ -21,8 +21,7 @@ _DELETION_FIELD = re.compile(
 )
 _DELETION_KIND = {"softdelete", "harddelete"}  # their `false` says as much as their `true`
 _UNSET = (None, False, 0, "", "0", "false", "null")
-# For a value that can't be parsed.
-_DELETION_TEXT = re.compile(rb"soft_?delete|deleted_?at|user[._ -]?deleted", re.IGNORECASE)
+_DELETION_TEXT = re.compile(rb"delet|erase", re.IGNORECASE)  # for a value that can't be parsed
 
 
 def doubt(kind: str, value: bytes, headers: Mapping[str, str]) -> str:

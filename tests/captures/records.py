@@ -60,7 +60,7 @@ RECORDS: dict[str, Wire] = {
     "deletion, binary CloudEvent": Wire("UserDeleted", encode(GONE), binary_headers(DELETED, EVENT)),
     "another type": Wire("Ignored", encode({"user_id": USER}), _typed("identity.user.two_fa_enabled")),
     "another type, body broken": Wire("Ignored", b"\xff", _typed("identity.user.two_fa_enabled")),
-    "tombstone": Wire("Ignored", None, _typed(DELETED)),
+    "tombstone": Wire("invalid_payload", None, _typed(DELETED)),
     "header type that is not UTF-8": Wire("UserDeleted", _envelope(DELETED, GONE), {"event_type": b"\xff\xfe"}),
     "binary header added": Wire("UserDeleted", encode(GONE), _typed(DELETED, trace=b"\x00\xff\x80")),
     "forged headers of daprd": Wire("UserDeleted", encode(GONE), _typed(DELETED, __key=b"x", __offset=b"-1")),
@@ -84,8 +84,8 @@ RECORDS: dict[str, Wire] = {
     "NUL": Wire("invalid_display_name", _name("a\0b"), _typed(PROFILE_UPDATED)),
     "name of 257": Wire("invalid_display_name", _name("x" * 257), _typed(PROFILE_UPDATED)),
     "name of 256": Wire("ProfileUpdated", _name("x" * 256), _typed(PROFILE_UPDATED)),
-    "no zone": Wire("invalid_payload", encode(GONE | {"deleted_at": "2026-01-02T03:04:05"}), _typed(DELETED)),
-    "soft_delete is text": Wire("invalid_payload", encode(GONE | {"soft_delete": "false"}), _typed(DELETED)),
+    "no zone": Wire("UserDeleted", encode(GONE | {"deleted_at": "2026-01-02T03:04:05"}), _typed(DELETED)),
+    "soft_delete is text": Wire("UserDeleted", encode(GONE | {"soft_delete": "false"}), _typed(DELETED)),
     "user id is none": Wire("invalid_payload", encode(GONE | {"user_id": "ada"}), _typed(DELETED)),
     "CloudEvent without id": Wire(
         "invalid_cloudevent", encode({"specversion": "1.0", "source": "/i", "type": DELETED, "data": GONE})

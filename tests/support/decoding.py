@@ -48,6 +48,12 @@ def read(body: object, **headers: str) -> Decoded:
     return decode(json.dumps(body).encode(), {name.replace("__", "-"): text for name, text in headers.items()})
 
 
+def binary(kind: str, **more: str) -> dict[str, str]:
+    """Returns the headers of a binary CloudEvent; `more` has attributes without their prefix."""
+    attributes = {"specversion": "1.0", "id": "e-1", "source": "/nova", "type": kind} | more
+    return {f"ce_{name}": text for name, text in attributes.items()}
+
+
 def reason(decoded: Decoded) -> Reason:
     assert isinstance(decoded, Rejected), decoded
     return decoded.reason
