@@ -1,7 +1,8 @@
 """Fuzzes the decoder for some minutes, mostly with mutated real records: `make fuzz`.
 
 Exits with 1 and the smallest input found if a rule is broken: for any bytes `decode` returns an event, `Ignored` or a
-rejection, and never raises; an event can be applied; the detail of a rejection contains no value of the input.
+rejection, and never raises; an event can be applied; the detail of a rejection contains no value of the input; a record
+that a person would call a deletion is never ignored, and one that a header calls a deletion is never another event.
 """
 
 import json
@@ -35,8 +36,9 @@ from function.avatars.image_url import MAX_URL_BYTES
 from function.dapr.bulk_envelope import answer, read_batch, read_entry
 from function.events.decode import MAX_AVATAR, decode, type_of, user_of
 from function.events.names import MAX_NAME
-from function.events.types import TYPES, Ignored, ProfileUpdated, UserCreated
+from function.events.types import TYPES, Ignored, ProfileUpdated, UserCreated, UserDeleted
 from function.outcomes import Rejected
+from tests.support.deletion_oracle import header_says_deletion, looks_like_a_deletion
 
 CAPTURES = json.loads((Path(__file__).parent / "captures" / "captures.json").read_text())
 NEEDLE = "s3cr3t"
@@ -69,7 +71,15 @@ def _seeds() -> list[tuple[bytes, Headers]]:
             (encode(structured(json.dumps(payload), "com.dapr.event.sent", "1")), {}),
             (encode(payload), _text(binary_headers(kind, "1"))),
         ]
-    return found
+        for other in ("identity.user.two_fa_enabled", "order.created"):
+            found += [
+                (encode(payload), _text(headers(other, "1"))),
+                (encode(envelope({"user_id": USER}, kind, event_id="1")), _text(headers(other, "1"))),
+                (encode(structured({"user_id": USER}, kind, "1")), _text(headers(other, "1"))),
+                (encode(structured(json.dumps(payload), other, "1")), {}),
+                (encode({"user_id": USER}), _text(binary_headers(other, "1"))),
+            ]
+    return [*found, (b"null", _text(headers(DELETED, "1"))), (b"null", {})]
 
 
 def _text(headers: Mapping[str, bytes]) -> Headers:
@@ -86,18 +96,33 @@ JSON = st.recursive(
 NAMES = st.sampled_from(
     ["user_id", "deleted_at", "soft_delete", "username", "display_name", "avatar_url", "updated_at", "created_at",
      "changed_at", "invalidate_all_sessions", "data", "data_base64", "datacontenttype", "dataschema", "subject", "time",
-     "type", "id", "source", "specversion", "event_id", "event_type", "timestamp"]
+     "type", "id", "source", "specversion", "event_id", "event_type", "timestamp", "deletedAt", "softDelete", "is_deleted",
+     "userId", "eventType", "action"]
 )  # fmt: skip
-VALUES = JSON | st.sampled_from(
+TYPE_TEXTS = st.builds(
+    lambda text, written, case: written.format(case(text)),
+    st.sampled_from(
+        [*TYPES, "identity.user.two_fa_enabled", "order.created", "UserDeleted", "user.deleted", "identity.user.deleted.v2",
+         "identity.user.delet\u0435d", "deleted", "DeleteAccount", "x", "com.dapr.event.sent", ""]
+    ),
+    st.sampled_from(["{}"] * 6 + ['"{}"', " {} ", "{}\0", "{}.v2", "{}Event", "{}\ufffd", "'{}'", "[{}]", "\\{}", "x.{}", "x{}"]),
+    st.sampled_from([str, str, str.upper, str.title]),
+)  # fmt: skip
+VALUES = JSON | TYPE_TEXTS | st.sampled_from(
     ["0b5e1f9c-7d43-4c52-9f0e-2a6d1c8b7e10", "2026-01-01T00:00:00Z", "1.0", "com.dapr.event.sent", "application/json",
      "e30=", NEEDLE * 50, f"https://{NEEDLE}/x", True, *TYPES]
 )  # fmt: skip
 HEADER_NAMES = st.sampled_from(
-    ["event_type", "event_id", "created_at", "content-type", "ce_id", "ce_specversion", "ce_type", "ce_source",
+    ["event_type", "event_type", "type", "eventtype", "event_id", "created_at", "content-type", "ce_id", "ce_specversion", "ce_type", "ce_source",
      "ce_time", "ce_datacontenttype", "ce_dataschema", "ce_", "traceparent"]
 ) | st.text(max_size=6)  # fmt: skip
-HEADER_VALUES = st.text(max_size=30) | st.sampled_from(
-    [*TYPES, "1.0", "2026-01-01T00:00:00Z", "application/cloudevents+json", "application/json", "\ufffd", NEEDLE]
+HEADER_VALUES = (
+    st.text(max_size=30)
+    | TYPE_TEXTS
+    | TYPE_TEXTS
+    | st.sampled_from(
+        [*TYPES, "1.0", "2026-01-01T00:00:00Z", "application/cloudevents+json", "application/json", "\ufffd", NEEDLE]
+    )
 )
 
 
@@ -124,7 +149,7 @@ def rebuilt(draw: st.DrawFn) -> tuple[bytes, Headers]:
         body = {}
     body = body if isinstance(body, dict) else {}
     inner = body["data"] if isinstance(body.get("data"), dict) and draw(st.booleans()) else body
-    inner |= draw(st.dictionaries(NAMES, VALUES, max_size=3))
+    inner |= draw(st.dictionaries(NAMES, VALUES | st.just(value.decode("utf-8", "replace")), max_size=3))
     for name in draw(st.lists(NAMES, max_size=2)):
         inner.pop(name, None)
     return encode(body), headers | draw(st.dictionaries(HEADER_NAMES, HEADER_VALUES, max_size=2))
@@ -142,12 +167,15 @@ def judge(value: bytes, headers: Headers) -> str:
     found = decode(value, headers)
     assert isinstance(type_of(value, headers), str)
     user = user_of(value, headers)
+    if header_says_deletion(headers):
+        assert isinstance(found, UserDeleted | Rejected), found
     if isinstance(found, Rejected):
         assert NEEDLE not in found.detail, found.detail
         assert len(found.detail) < 2000, found.detail
         return found.reason.value
     if isinstance(found, Ignored):
-        return "ignored"
+        assert not looks_like_a_deletion(value, headers), found
+        return f"ignored, {found.cause}"
     assert found.user_id == str(UUID(found.user_id)) == user
     assert found.at.utcoffset() is not None
     if isinstance(found, ProfileUpdated | UserCreated):

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from function.events.type_names import is_well_formed, names_deletion, resembles_ours
+from function.events.type_names import is_well_formed, letters, names_deletion, resembles_ours
 from function.events.types import EventType
 
 _TYPE_HEADERS = ("event_type", "ce_type")
@@ -73,15 +73,11 @@ def _is_deletion(data: Mapping[str, Any]) -> bool:
 
 
 def _value_doubt(value: bytes) -> str:
-    try:
-        body = json.loads(value, object_pairs_hook=_Pairs)
-    except (ValueError, RecursionError):
-        return "the value is not JSON and mentions a deletion" if _mentions_deletion(value) else ""
-    for name, inner in _fields(body):
-        letters = re.sub(r"[^a-z0-9]", "", name.casefold())
-        if letters in _DELETION_KIND or (_DELETION_FIELD.fullmatch(letters) and inner not in _UNSET):
-            return "the value has a field of a deletion"
-        if _TYPE_FIELD.fullmatch(letters) and resembles_ours(inner):
+    for name, inner in _fields(_parsed(value)):
+        plain = letters(name)
+        if plain in _DELETION_KIND or (_DELETION_FIELD.fullmatch(plain) and inner not in _UNSET):
+            return "the value speaks of a deletion"
+        if _TYPE_FIELD.fullmatch(plain) and resembles_ours(inner):
             return "the value has a type that is handled, or resembles one"
     return ""
 
@@ -105,10 +101,13 @@ def _fields(body: object) -> Iterator[tuple[str, Any]]:
 
 
 def _parsed(text: str | bytes) -> object:
+    """Returns parsed JSON. What can't be parsed, but mentions a deletion, counts as an object that has been deleted."""
     try:
         return json.loads(text, object_pairs_hook=_Pairs)
     except (ValueError, RecursionError):
-        return None
+        raw = text.encode("utf-8", "replace") if isinstance(text, str) else text
+        mentions = _DELETION_TEXT.search(raw.replace(b"\0", b""))  # without the zero bytes of UTF-16
+        return _Pairs([("deleted", True)]) if mentions else None
 
 
 def _unpacked(encoded: object) -> object:
@@ -116,7 +115,3 @@ def _unpacked(encoded: object) -> object:
         return _parsed(base64.b64decode(encoded)) if isinstance(encoded, str) else encoded
     except ValueError:
         return None
-
-
-def _mentions_deletion(value: bytes) -> bool:
-    return _DELETION_TEXT.search(value.replace(b"\0", b"")) is not None  # without the zero bytes of UTF-16

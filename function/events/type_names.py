@@ -6,6 +6,7 @@ Knows names only: whether a record may be ignored is decided in doubts.py.
 import json
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 from function.events.types import TYPES, EventType
 
@@ -16,6 +17,8 @@ UNUSED_TYPES = frozenset({"identity.user.two_fa_enabled", "TwoFAEnabledEvent"})
 
 _FOLDED = {name.casefold(): kind for name, kind in TYPES.items()}
 _BLANKS = "\0\ufeff\u200b \t\r\n\v\f\u00a0"
+_WRAPPING = _BLANKS + '"'
+_MAX_CACHED = 255  # characters; longer texts are no names, and would fill the memory
 # At least two words: `order.created`, `TwoFAEnabledEvent`, `https://example.org/order-created`. A word on its own, as
 # `null`, `event` or `deleted`, may be anything.
 _WELL_FORMED = re.compile(r"(?=.{3,255}$)[A-Za-z][A-Za-z0-9]*(?:[._:/#+-]+[A-Za-z0-9]+)*", re.ASCII)
@@ -28,6 +31,8 @@ _OURS = re.compile(r"profileupdated|usercreated|passwordchanged")
 
 def clean(text: str) -> str:
     """Returns a header's text without what tools put around it: blanks, a trailing NUL, the quotes of JSON."""
+    if text[:1] not in _WRAPPING and text[-1:] not in _WRAPPING:  # also "", which is part of every text
+        return text
     text = text.strip(_BLANKS)
     if text[:1] == text[-1:] == '"' and len(text) > 1:
         try:
@@ -53,14 +58,19 @@ def event_type(text: object) -> EventType | None:
 
 def names_deletion(text: object) -> bool:
     """Returns whether a type is that of a deletion, or may be: `identity.user.deleted.v2`, `UserErased`."""
-    return isinstance(text, str) and _DELETION.search(_letters(text)) is not None
+    return isinstance(text, str) and _DELETION.search(letters(text)) is not None
 
 
 def resembles_ours(text: object) -> bool:
     """Returns whether a type is one of ours, or may be one of ours under another spelling or version."""
-    return event_type(text) is not None or (
-        isinstance(text, str) and (names_deletion(text) or _OURS.search(_letters(text)) is not None)
-    )
+    if not isinstance(text, str):
+        return False
+    return event_type(text) is not None or names_deletion(text) or _OURS.search(letters(text)) is not None
+
+
+def letters(text: str) -> str:
+    """Returns the letters a to z and the digits of a name, in lower case: all that its spellings have in common."""
+    return _cached_letters(text) if len(text) <= _MAX_CACHED else _letters(text)
 
 
 def is_well_formed(text: str) -> bool:
@@ -75,3 +85,6 @@ def is_named(text: object) -> bool:
 
 def _letters(text: str) -> str:
     return re.sub(r"[^a-z0-9]", "", text.casefold())
+
+
+_cached_letters = lru_cache(2048)(_letters)  # a topic has few types and field names

@@ -181,6 +181,12 @@ def test_another_type_whose_value_speaks_of_a_deletion_is_refused(payload: dict[
         assert reason(decoded) in {Reason.UNKNOWN_TYPE, Reason.NOT_JSON}
 
 
+def test_broken_json_inside_of_json_is_looked_at_too() -> None:
+    """The fuzzer's first find: a payload that is text, and cut."""
+    assert reason(read(cloud('{"user_id": "1", "soft_delete": tr', OTHER))) is Reason.UNKNOWN_TYPE
+    assert isinstance(read(cloud('{"user_id": "1", "locked": tr', OTHER)), Ignored)
+
+
 def test_data_in_base64_is_looked_at_too() -> None:
     body = cloud(None, OTHER)
     body["data_base64"] = "eyJzb2Z0X2RlbGV0ZSI6IHRydWV9"  # {"soft_delete": true}
