@@ -2,7 +2,7 @@
 
 Exits with 1 and the smallest input found if a rule is broken: for any bytes `decode` returns an event, `Ignored` or a
 rejection, and never raises; an event can be applied; the detail of a rejection contains no value of the input; a record
-that a person would call a deletion is never ignored, and one that a header calls a deletion is never another event.
+that a person would call a deletion is never ignored; a record that a header calls a deletion is no other event.
 """
 
 import json

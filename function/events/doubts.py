@@ -28,12 +28,12 @@ def doubt(kind: str, value: bytes, headers: Mapping[str, str]) -> str:
     """Returns why a record of an unknown type can't be ignored, without any text of it; "" if it can.
 
     Args:
-        kind: the type that the record names, which is not one of ours.
+        kind: the type that the record names, which is not a handled type.
         value: the record's value; it need not be JSON.
         headers: the record's headers as they were delivered, by lower-case name.
     """
     if resembles_ours(kind):
-        return "the type resembles one that is handled"
+        return "the type resembles a handled type"
     if not is_well_formed(kind):
         return "the type is not well-formed"
     return header_doubt(headers) or _value_doubt(value)
@@ -44,7 +44,7 @@ def header_doubt(headers: Mapping[str, str]) -> str:
     if any("\ufffd" in headers.get(name, "") for name in _TYPE_HEADERS):
         return "a type header is not UTF-8"
     if any(resembles_ours(text) for text in header_types(headers)):
-        return "a header has a type that is handled, or resembles one"
+        return "a header has a handled type, or a similar type"
     return ""
 
 
@@ -78,7 +78,7 @@ def _value_doubt(value: bytes) -> str:
         if plain in _DELETION_KIND or (_DELETION_FIELD.fullmatch(plain) and inner not in _UNSET):
             return "the value speaks of a deletion"
         if _TYPE_FIELD.fullmatch(plain) and resembles_ours(inner):
-            return "the value has a type that is handled, or resembles one"
+            return "the value has a handled type, or a similar type"
     return ""
 
 

@@ -25,7 +25,7 @@ _EXTENSION = re.compile(r"[a-z0-9]+")  # what the specification allows as a name
 
 
 class Converted(NamedTuple):
-    """A record as a CloudEvent, and the type that its envelope names, which need not be the one that counts."""
+    """A record as a CloudEvent, and the type that its envelope names, which need not be the type that counts."""
 
     event: BaseCloudEvent
     envelope_type: object = None
@@ -121,7 +121,7 @@ def _guess(data: dict[str, Any]) -> str | None:
 
 
 def _usable(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the attributes that the library has to judge: the required ones, and those optional ones that it can take.
+    """Returns the attributes that the library has to judge: the required attributes, and the optional attributes that it can take.
 
     Null means unset. No one reads the optional attributes but the time, so that what is wrong with them costs no event.
     """

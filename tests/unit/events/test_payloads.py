@@ -13,6 +13,7 @@ from function.events.decode import FUTURE_BOUND, decode
 from function.events.types import Cause, Decoded, Ignored, ProfileUpdated, UserDeleted
 from function.outcomes import Reason, Rejected
 from tests.support.decoding import AT, DELETED, PROFILE, binary, cloud, envelope, payload_of, read, reason
+from tests.support.deletion_oracle import looks_like_a_deletion
 from tests.support.events import ALICE, deleted_payload, moment, profile_payload
 
 
@@ -416,7 +417,15 @@ JSON = st.recursive(
     max_leaves=8,
 )
 
-KINDS = [DELETED, PROFILE, "UserDeletedEvent", "identity.user.created", "com.dapr.event.sent"]
+KINDS = [
+    DELETED,
+    PROFILE,
+    "UserDeletedEvent",
+    "identity.user.created",
+    "com.dapr.event.sent",
+    "order.created",
+    "UserDeleted",
+]
 
 FIELD = st.sampled_from(
     [
@@ -484,3 +493,11 @@ def test_almost_right_objects_never_raise(body: dict[str, Any], headers: dict[st
     assert isinstance(decoded, UserDeleted | ProfileUpdated | Ignored | Rejected)
     if isinstance(decoded, UserDeleted | ProfileUpdated):
         assert decoded.at.tzinfo is UTC
+
+
+@given(BODY, HEADERS)
+def test_what_a_person_would_call_a_deletion_is_never_ignored(body: dict[str, Any], headers: dict[str, str]) -> None:
+    """The oracle reads text and shares no code with the decoder; `make fuzz` asks it for some minutes."""
+    value = json.dumps(body).encode()
+    decoded = decode(value, headers)
+    assert not (isinstance(decoded, Ignored) and looks_like_a_deletion(value, headers))

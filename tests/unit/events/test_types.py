@@ -135,7 +135,7 @@ UNCLEAR = [
 
 @pytest.mark.parametrize("kind", UNCLEAR, ids=ascii)
 def test_a_type_that_is_not_certainly_another_is_refused(kind: str) -> None:
-    """It may be a deletion under a new name, or one that was garbled: a person has to see it."""
+    """It may be a deletion with a new or a garbled name: a person has to see it."""
     for decoded in (
         read({"anything": 1}, event_type=kind),
         read(envelope({"user_id": ALICE}, event_type=kind)),
