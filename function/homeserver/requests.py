@@ -5,7 +5,6 @@ the request or Synapse is at fault when an answer is in doubt. Knows no endpoint
 import asyncio
 import copy
 import json
-import math
 from datetime import datetime
 from typing import Protocol, Self
 
@@ -230,6 +229,7 @@ def _doubt(failure: NoAnswerError, request: Request) -> DoubtError:
 def _pause(answer: Answer) -> float:
     """Returns the seconds to wait that a 429 asks for; what it says may be anything."""
     asked = answer.body.get("retry_after_ms")
-    if isinstance(asked, bool) or not isinstance(asked, int | float) or math.isnan(asked):
+    if isinstance(asked, bool) or not isinstance(asked, int | float):
         return LIMITED_UNKNOWN
-    return max(LIMITED_FLOOR, min(asked, 10**9) / 1000)  # bounded: an integer of JSON may be too large for a float
+    # Bounded first: an integer of JSON may be too large for a float. NaN, which `json` reads, counts as too long.
+    return max(LIMITED_FLOOR, min(10**9, asked) / 1000)
