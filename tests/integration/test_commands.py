@@ -24,7 +24,7 @@ def test_check_finds_everything_in_order(world: StackUnderTest) -> None:
     done = check(world)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [line for line in done.stdout.splitlines() if "│ ok" in line]
-    assert len(rows) == 7
+    assert len(rows) == 10
     assert "not ok" not in done.stdout
 
 

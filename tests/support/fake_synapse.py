@@ -199,8 +199,7 @@ class FakeSynapse:
             account["displayname"] = body["displayname"] or None
         if "avatar_url" in body:
             account["avatar_url"] = body["avatar_url"] or None
-        if "locked" in body:
-            account["locked"] = body["locked"]
+        account |= {field: body[field] for field in ("locked", "admin") if field in body}
         if body.get("deactivated") is False:
             account.update(deactivated=False, erased=False)
         for identity in body.get("external_ids", []):
