@@ -49,6 +49,7 @@ class DeletionLimit:
         self._exchanging = asyncio.Lock()
         self._settled = asyncio.Event()
         self._kept = b""  # in place of the stored value if the store is read-only
+        self._scarce = False  # whether less than a quarter of the limit was left at the last exchange
         self._unsettled = 0  # permits in flight for so long that they count as used
         self._none_left_at = self._ask_again_at = self._exhausted_until = 0  # minutes
 
@@ -96,18 +97,25 @@ class DeletionLimit:
         self._settled.set()
 
     async def watch(self) -> None:
-        """Gives back permits that are too old to be used, in a loop. A failed write is repeated in the next round."""
+        """Accounts for idle permits in a loop. What fails is repeated in the next round."""
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             with contextlib.suppress(TryAgain):
                 await self.give_back_unused()
 
     async def give_back_unused(self) -> None:
-        """Accounts for the permits that are too old to be used, if there are any. Raises TryAgain."""
+        """Gives back the permits that are too old to be used; near the limit, where other pods wait for them, all.
+
+        Also tells which permits were used. One write, or none if there is nothing to tell. Raises TryAgain.
+        """
         async with self._exchanging:
             self._forget_settled()
-            if any(self._minute() - at >= USABLE for at in self._blocks):
-                await self._exchange(take=False)
+            if self._scarce:
+                to_tell = any(block.free or block.ended for block in self._blocks.values())
+            else:
+                to_tell = any(self._minute() - at >= USABLE for at in self._blocks)
+            if to_tell:
+                await self._exchange(take=False, give_back_all=self._scarce)
 
     async def close(self) -> None:
         """Gives back every permit that was not handed out. If the store is unavailable, they count as used."""
@@ -174,6 +182,7 @@ class DeletionLimit:
             self._kept = change(self._kept)
         else:
             await self._state.update(KEY, change, ATTEMPTS)
+        self._scarce = self._limit - taken(counts) < self._limit // NEARLY
         if block_size:
             self._add({minute: _Block(free=block_size)})
             self._exhausted_until = 0

@@ -213,6 +213,17 @@ async def test_idle_permits_are_given_back() -> None:
     assert not await busy.try_acquire()
 
 
+async def test_near_the_limit_idle_permits_are_given_back_at_the_next_round() -> None:
+    """Other pods' deletions wait for them."""
+    fleet = Fleet(limit=100)
+    idle, busy = fleet.pod(), fleet.pod()
+    assert await passed(busy, 70) == 70
+    assert await delete(idle)
+    await busy.give_back_unused()
+    await idle.give_back_unused()
+    assert await passed(busy, 100) == 29
+
+
 async def test_a_shutdown_gives_back_what_was_not_handed_out() -> None:
     fleet = Fleet(limit=100)
     pod = fleet.pod()

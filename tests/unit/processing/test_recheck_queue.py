@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from datetime import timedelta
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from function.dapr.state_store import Value
 from function.outcomes import Reason, TryAgain
@@ -230,3 +232,54 @@ async def test_the_values_stay_small() -> None:
     sizes = [len(fleet.state.stored_bytes(key)) for key in KEYS]
     assert max(sizes) < 6_000
     assert json.loads(fleet.state.stored_bytes(KEYS[0]))["v"] == 1
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["add", "take", "take", "done", "again", "kill"]),
+        st.integers(0, 1),  # the pod
+        st.sampled_from([ALICE, BOB]),
+        st.sampled_from([0, 1, 30, 61]),  # seconds until then
+    ),
+    max_size=60,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(steps=STEPS)
+def test_every_user_that_was_added_is_checked_after_that(steps: list[tuple[str, int, str, int]]) -> None:
+    """Whatever two pods do at the same time, and whichever of them is killed; unless its attempts are used up."""
+    owed: set[str] = set()  # users that were added and not taken since
+
+    async def run() -> None:
+        fleet = Fleet()
+        held: list[dict[str, Recheck]] = [{}, {}]
+
+        async def take(number: int, user: str) -> None:
+            pod = (fleet.a, fleet.b)[number]
+            for one in await pod.due():
+                if one.user_id == user and await pod.take(one):
+                    held[number][user] = one
+                    owed.discard(user)
+
+        for step, number, user, seconds in steps:
+            fleet.clock.now += timedelta(seconds=seconds)
+            pod, one = (fleet.a, fleet.b)[number], held[number].get(user)
+            match step:
+                case "add":
+                    await pod.add({user: fleet.clock.now + timedelta(seconds=seconds)})
+                    owed.add(user)
+                case "take":
+                    await take(number, user)
+                case "kill":
+                    held[number].clear()
+                case "done" if one:
+                    await pod.done(held[number].pop(user))
+                case "again" if one:
+                    await pod.again(held[number].pop(user), MINUTE)
+        fleet.clock.now += 2 * MINUTE
+        for user in (ALICE, BOB):
+            await take(0, user)
+
+    asyncio.run(run())
+    assert owed == set()
