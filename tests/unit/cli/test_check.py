@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 def opening(w: Harness) -> OpenParts:
     @asynccontextmanager
     async def parts(_: Settings, __: Health, ___: Metrics) -> AsyncIterator[Parts]:
-        yield Parts(w.processor, w.state, w.users, w.client, [], w.reconciler, w.room_cleanup)
+        yield Parts(w.processor, w.state, w.users, w.client, [], w.updater)
 
     return parts
 
