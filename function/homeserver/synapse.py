@@ -1,28 +1,32 @@
-"""The calls on Synapse's APIs that this service needs, with typed results. Holds no policy about users; requests.py says
-what a refused or failed call raises."""
+"""The calls on Synapse's APIs that this service needs, with typed results; those on the media store are in media.py. Holds no
+policy about users; requests.py says what a refused or failed call raises."""
 
 import re
-from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-from function.homeserver.account import Account, Media, Page, T
+from function.homeserver.account import Account, Page
+from function.homeserver.media import UUID, MediaApi, page
 from function.homeserver.messages import EMPTY, Answer, Expected, Fields, having, named
-from function.homeserver.requests import AdminApi, Upload
+from function.homeserver.requests import TokenSource
+from function.homeserver.transport import HttpClient
 from function.operations import Operation
 from function.outcomes import Reason, Rejected
 
 DEACTIVATED = having("id_server_unbind_result", absent=True)  # `no-support` is a success: the account is deactivated
-UPLOADED = Expected(lambda fields: str(fields.get("content_uri", "")).startswith("mxc://"))
-DELETED = having("deleted_media", list, absent=True)
 ROOMS = having("joined_rooms", list)
+DEVICES = having("devices", list, absent=True)
+TASKS = having("scheduled_tasks", list)
+PENDING = frozenset({"active", "scheduled"})
 OVERRIDE = Expected(lambda fields: set(fields) <= {"messages_per_second", "burst_count"})
-UUID = r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
 
 
-class Synapse(AdminApi):
-    """One homeserver."""
+class Synapse(MediaApi):
+    """One homeserver; for the arguments see `AdminApi`."""
+
+    def __init__(self, http: HttpClient, tokens: TokenSource, server_name: str) -> None:
+        super().__init__(http, tokens, server_name)
+        self._unfinished: dict[str, set[str]] = {}  # user id to the devices whose deletion failed; copies share it
 
     def mxid(self, user_id: str) -> str:
         """Returns the Matrix id of a user (a lower-case UUID with dashes)."""
@@ -49,16 +53,7 @@ class Synapse(AdminApi):
         body = (await self._call(Operation.ACCOUNTS, "GET", path, None, having("users", list))).body
         ours = re.compile(rf"@nova-({UUID}):{re.escape(self._server_name)}")
         found = [(ours.fullmatch(row["name"]), row) for row in body["users"]]
-        return _page([(match[1], _account(row)) for match, row in found if match], len(found), body)
-
-    async def uploads(self, admin: str, start: int, limit: int) -> Page[Media]:
-        """Lists the users' avatars that the admin (a Matrix id) uploaded, the oldest first.
-        `GET /_synapse/admin/v1/users/{mxid}/media`."""
-        path = f"/_synapse/admin/v1/users/{quote(admin, safe='')}/media?from={start}&limit={limit}&order_by=created_ts&dir=f"
-        body = (await self._call(Operation.UPLOADS, "GET", path, None, having("media", list))).body
-        rows = body["media"]
-        found = [(re.fullmatch(f"nova-({UUID})", row["upload_name"] or ""), row) for row in rows]
-        return _page([_media(self._server_name, match[1], row) for match, row in found if match], len(rows), body)
+        return page([(match[1], _account(row)) for match, row in found if match], len(found), body)
 
     async def deactivate(self, user_id: str, *, erase: bool) -> bool:
         """Deactivates the account; False if there is none. Idempotent. `POST /_synapse/admin/v1/deactivate/{mxid}`.
@@ -95,59 +90,94 @@ class Synapse(AdminApi):
         """Creates the account with the user's identity at `provider`, such as `oidc-nova`, so that the first login uses
         it. Returns the account as Synapse describes it. `PUT /_synapse/admin/v2/users/{mxid}`.
 
+        Synapse creates the account and then adds the identity, in two transactions. If it stops in between, the account
+        exists without the identity; `link` adds it. If the account exists already, the identity replaces all that it has.
+
         Raises:
             Rejected: EXTERNAL_ID_TAKEN, with both accounts: the identity belongs to another one. The account was created.
         """
-        body = {"displayname": name, "external_ids": [{"auth_provider": provider, "external_id": user_id}]}
-        try:
-            path = f"/_synapse/admin/v2/users/{self._quoted(user_id)}"
-            answer = await self._call(Operation.CREATE, "PUT", path, body, named(self.mxid(user_id)))
-        except Rejected as rejected:
-            if not rejected.detail.startswith("409"):
-                raise
-            path = f"/_synapse/admin/v1/auth_providers/{quote(provider, safe='')}/users/{quote(user_id, safe='')}"
-            expected = having("user_id", str, absent=True)
-            owner = (await self._call(Operation.CREATE, "GET", path, None, expected)).body.get("user_id", "-")
-            both = f"{self.mxid(user_id)} {owner}"
-            raise Rejected(Reason.EXTERNAL_ID_TAKEN, rejected.detail, ids=both) from None
+        answer = await self._put_identities(Operation.CREATE, user_id, provider, [], {"displayname": name})
         if self._http.read_only:
             return Account(display_name=name, linked=True)
         return _account(answer.body, user_id, provider)
 
-    async def link(self, user_id: str, provider: str) -> None:
-        body = {"external_ids": [{"auth_provider": provider, "external_id": user_id}]}
-        await self._call(Operation.CREATE, "PUT", f"/_synapse/admin/v2/users/{self._quoted(user_id)}", body)
+    async def link(self, user_id: str, provider: str) -> bool:
+        """Adds the user's identity at `provider` to the account and leaves its other identities; False if there is no
+        account. One request if it has the identity, else two. `PUT /_synapse/admin/v2/users/{mxid}`.
 
-    async def uploaded_by(self, mxc: str) -> str | None:
-        return None
+        Synapse replaces the whole list, so it is read first: an identity that another client adds between the two requests
+        is lost.
+
+        Raises:
+            Rejected: EXTERNAL_ID_TAKEN, with both accounts: the identity belongs to another one. Nothing was changed.
+        """
+        path, mine = f"/_synapse/admin/v2/users/{self._quoted(user_id)}", named(self.mxid(user_id), absent=True)
+        known = await self._call(Operation.LINK, "GET", path, None, mine)
+        if known.status == 404:
+            return False
+        if not _linked(known.body, user_id, provider):
+            await self._put_identities(Operation.LINK, user_id, provider, known.body.get("external_ids") or [], {})
+        return True
+
+    async def _put_identities(
+        self, operation: Operation, user_id: str, provider: str, others: list[dict[str, Any]], fields: dict[str, Any]
+    ) -> Answer:
+        """Writes the fields, the other identities and the user's own. Returns the account."""
+        path, mine = f"/_synapse/admin/v2/users/{self._quoted(user_id)}", named(self.mxid(user_id))
+        body = fields | {"external_ids": [*others, {"auth_provider": provider, "external_id": user_id}]}
+        try:
+            return await self._call(operation, "PUT", path, body, mine)
+        except Rejected as rejected:
+            if "409" not in rejected.detail.split():
+                raise
+            owner = await self._owner(operation, user_id, provider)
+            if owner == self.mxid(user_id):  # two writers at once: the other one has linked it
+                return await self._call(operation, "GET", path, None, mine)
+            ids = f"{self.mxid(user_id)} {owner or '-'}"
+            raise Rejected(Reason.EXTERNAL_ID_TAKEN, rejected.detail, ids, in_doubt=rejected.in_doubt) from None
+
+    async def _owner(self, operation: Operation, user_id: str, provider: str) -> str:
+        """Returns the Matrix id of the account that has the user's identity, "" if none has it.
+        `GET /_synapse/admin/v1/auth_providers/{provider}/users/{external_id}`."""
+        path = f"/_synapse/admin/v1/auth_providers/{quote(provider, safe='')}/users/{quote(user_id, safe='')}"
+        answer = await self._call(operation, "GET", path, None, having("user_id", str, absent=True))
+        return str(answer.body.get("user_id", ""))
 
     async def end_sessions(self, user_id: str) -> bool:
-        """Deletes every device, and with it each access token; False if there was none.
-        `POST /_synapse/admin/v2/users/{mxid}/delete_devices`."""
+        """Deletes every device, and with it its access and refresh tokens; False if there was none. At most two requests.
+        `GET /_synapse/admin/v2/users/{mxid}/devices`, `POST /_synapse/admin/v2/users/{mxid}/delete_devices`.
+
+        Synapse deletes the devices before their tokens. If it stops in between, the tokens stay valid and no device is
+        listed; deleting the same devices again ends them. So the ids of a deletion that failed are kept for the next call.
+
+        It is all that a Synapse can end. A token with which an admin acts as the user
+        (`POST /_synapse/admin/v1/users/{mxid}/login`) belongs to that admin's sessions: it outlives a new password,
+        deactivation and erasure, until the admin logs out everywhere. Setting a password (`logout_devices`) ends no more
+        than this, gives the account a password, and is forbidden where passwords are disabled.
+        """
         path = f"/_synapse/admin/v2/users/{self._quoted(user_id)}"
-        devices = (await self._call(Operation.END_SESSIONS, "GET", f"{path}/devices")).body.get("devices", [])
-        ids = [device["device_id"] for device in devices]
+        listed = await self._call(Operation.END_SESSIONS, "GET", f"{path}/devices", None, DEVICES)
+        ids = self._unfinished.get(user_id, set()) | {device["device_id"] for device in listed.body.get("devices", [])}
         if ids:
-            await self._call(Operation.END_SESSIONS, "POST", f"{path}/delete_devices", {"devices": ids})
+            self._unfinished[user_id] = ids
+            body = {"devices": sorted(ids)}
+            await self._call(Operation.END_SESSIONS, "POST", f"{path}/delete_devices", body, EMPTY)
+            self._unfinished.pop(user_id, None)
         return bool(ids)
-
-    async def upload(self, content: bytes, content_type: str, user_id: str) -> str:
-        """Uploads an image and returns its mxc URI. The file name contains the user id, so that orphaned uploads can be
-        found. `POST /_matrix/media/v3/upload`."""
-        path = f"/_matrix/media/v3/upload?filename=nova-{user_id}"  # `uploads` knows it by this name
-        answer = await self._call(Operation.UPLOAD, "POST", path, Upload(content, content_type), UPLOADED)
-        return str(answer.body["content_uri"])
-
-    async def delete_media(self, mxc: str) -> None:
-        """Deletes an upload; no error if it is gone.
-        `DELETE /_synapse/admin/v1/media/{server_name}/{media_id}`."""
-        path = f"/_synapse/admin/v1/media/{mxc.removeprefix('mxc://')}"
-        await self._call(Operation.DELETE_MEDIA, "DELETE", path, None, DELETED)
 
     async def joined_rooms(self, user_id: str) -> int:
         """Returns the number of rooms that the user is joined to. `GET /_synapse/admin/v1/users/{mxid}/joined_rooms`."""
         path = f"/_synapse/admin/v1/users/{self._quoted(user_id)}/joined_rooms"
         return len((await self._call(Operation.JOINED_ROOMS, "GET", path, None, ROOMS)).body["joined_rooms"])
+
+    async def room_work(self, user_id: str) -> bool:
+        """Returns whether the user's rooms still have to take over a change of name or avatar. Synapse 1.150 and later do
+        that in a task; False if Synapse does not tell. `GET /_synapse/admin/v1/scheduled_tasks`."""
+        query = f"action_name=update_join_states&status=active&status=scheduled&resource_id={self._quoted(user_id)}"
+        answer = await self._optional(Operation.ROOM_WORK, f"/_synapse/admin/v1/scheduled_tasks?{query}", TASKS)
+        # Earlier versions do not know the parameter `status`, and list tasks that have ended too.
+        tasks = answer.body["scheduled_tasks"] if answer else []
+        return any(task["status"] in PENDING for task in tasks)
 
     async def rate_limit(self, mxid: str) -> dict[str, Any]:
         """Returns the account's rate limit override; empty if it has none."""
@@ -181,13 +211,3 @@ def _deactivation(account: Account | None, *, erase: bool) -> Answer | None:
         return Answer(404, {})
     erased = account.erased and not account.display_name and not account.avatar
     return Answer(200, {}) if account.deactivated and (erased or not erase) else None
-
-
-def _media(server_name: str, user_id: str, row: Fields) -> Media:
-    mxc = f"mxc://{server_name}/{row['media_id']}"
-    return Media(mxc, user_id, datetime.fromtimestamp(row["created_ts"] / 1000, UTC))
-
-
-def _page(items: Sequence[T], rows: int, body: Fields) -> Page[T]:
-    following = body.get("next_token")  # a string in one list, a number in the other
-    return Page(items, rows, None if following is None else int(following), int(body["total"]))
