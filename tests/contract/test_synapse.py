@@ -1,7 +1,5 @@
 """What `function.homeserver.synapse.Synapse` relies on, held against every homeserver that is plugged in."""
 
-import uuid
-
 import pytest
 
 from function.homeserver.account import Account
@@ -171,47 +169,7 @@ async def test_a_token_that_is_no_admins_makes_everything_wait(homeserver: Homes
     assert await homeserver.synapse.account(user) == Account(display_name="First Name")
 
 
-# --- accounts ahead of the first login, sessions, media, rooms
-
-PROVIDER = "oidc-nova"
-
-
-async def test_an_account_is_created_with_its_name_and_its_identity(homeserver: Homeserver, user: str) -> None:
-    """The first login then lands on it."""
-    await homeserver.synapse.create(user, "Ada", PROVIDER)
-    assert await homeserver.synapse.account(user) == Account(display_name="Ada")
-
-
-async def test_creating_twice_is_harmless(homeserver: Homeserver, user: str) -> None:
-    """A redelivered event repeats the call."""
-    for _ in range(2):
-        await homeserver.synapse.create(user, "Ada", PROVIDER)
-    assert await homeserver.synapse.account(user) == Account(display_name="Ada")
-
-
-async def test_an_identity_that_is_anothers_is_refused_with_both_accounts(homeserver: Homeserver, user: str) -> None:
-    """The account is made all the same; a person has to decide."""
-    other = str(uuid.uuid4())
-    await homeserver.create(other)
-    await homeserver.take_identity(other, PROVIDER, user)
-    with pytest.raises(Rejected) as caught:
-        await homeserver.synapse.create(user, "Ada", PROVIDER)
-    assert caught.value.reason is Reason.EXTERNAL_ID_TAKEN
-    assert caught.value.ids == f"{homeserver.synapse.mxid(user)} {homeserver.synapse.mxid(other)}"
-
-
-async def test_ending_sessions_ends_all_of_them(homeserver: Homeserver, user: str) -> None:
-    """And says whether there was one."""
-    await homeserver.create(user)
-    assert await homeserver.synapse.end_sessions(user) is False
-    for _ in range(3):
-        await homeserver.open_session(user)
-    assert await homeserver.synapse.end_sessions(user) is True
-    assert await homeserver.devices(user) == []
-
-
-async def test_ending_the_sessions_of_an_unknown_account_is_no_error(homeserver: Homeserver, user: str) -> None:
-    assert await homeserver.synapse.end_sessions(user) is False
+# --- media, rooms
 
 
 async def test_an_upload_is_there_until_it_is_deleted(homeserver: Homeserver, user: str) -> None:

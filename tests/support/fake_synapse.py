@@ -1,7 +1,7 @@
 """Fakes a homeserver in memory: accounts, profiles, tokens and Synapse's pitfalls. An ASGI app without scripted replies.
 
 The contract tests run against it and against a real Synapse; its other behaviour was measured on Synapse 1.163.
-Rooms are only counted, media only named; the only login is the admin's on behalf of a user.
+Rooms are only counted, media only named. A user logs in by password; an admin can act as a user.
 """
 
 import json
@@ -40,6 +40,7 @@ class FakeSynapse:
         stands_in: answers every request instead of Synapse: a proxy, or another service at its address.
         intercepts: called with method and path; answers in the place of Synapse where it returns a response.
         upload_limit: bytes that one account may have uploaded in all, as with `media_upload_limits`; 0 for no limit.
+        room_looks: how many looks find the room work of a profile change, before it is done; for users in rooms.
         now: timestamp of uploads.
         before: awaited before every request is processed, with method and path; for concurrent writes.
     """
@@ -55,6 +56,10 @@ class FakeSynapse:
         self.requests: list[tuple[str, str]] = []
         self.traceparents: list[str] = []
         self.devices: dict[str, list[str]] = {}
+        self.passwords: dict[str, str] = {}
+        self.sessions: dict[str, tuple[str, str]] = {}  # token to Matrix id and device
+        self.room_looks = 0
+        self.room_work: dict[str, int] = {}  # Matrix id to the looks that still find it
         self.rooms: dict[str, int] = {}
         self.media: dict[str, bytes] = {}
         self.uploads: dict[str, dict[str, Any]] = {}
@@ -115,6 +120,11 @@ class FakeSynapse:
             return Response("OK")
         if self.down or any(mxid in path for mxid in self.failing_for):
             return _error(500, "M_UNKNOWN")
+        if path == "/_matrix/client/v3/login":
+            return self._log_in(json.loads(await request.body()))
+        return await self._authorized(request, path)
+
+    async def _authorized(self, request: Request, path: str) -> Response:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme != "Bearer":
             return _error(401, "M_MISSING_TOKEN")
@@ -123,10 +133,13 @@ class FakeSynapse:
         requester = self.tokens[token]
         if refusal := self._refusal(requester, path):
             return refusal
-        for method, pattern, handler in _ROUTES:
-            if method == request.method and (match := pattern.fullmatch(path)):
+        matches = [
+            (method, match, handler) for method, pattern, handler in _ROUTES if (match := pattern.fullmatch(path))
+        ]
+        for method, match, handler in matches:
+            if method == request.method:
                 return await self._handled(request, requester, handler, match)
-        return _error(404, "M_UNRECOGNIZED")
+        return _error(405 if matches else 404, "M_UNRECOGNIZED")
 
     def _refusal(self, requester: str, path: str) -> Response | None:
         if self.accounts[requester]["locked"]:
@@ -202,11 +215,23 @@ class FakeSynapse:
         account |= {field: body[field] for field in ("locked", "admin") if field in body}
         if body.get("deactivated") is False:
             account.update(deactivated=False, erased=False)
-        for identity in body.get("external_ids", []):
-            key = identity["auth_provider"], identity["external_id"]
-            if self.identities.setdefault(key, mxid) != mxid:
-                return _error(409, "M_UNKNOWN")
+        if "password" in body:
+            self.passwords[mxid] = body["password"]
+            self._end_sessions(mxid)
+        if not self._take_identities(mxid, body.get("external_ids")):
+            return _error(409, "M_UNKNOWN")
         return JSONResponse(self._described(account), status_code=status)
+
+    def _take_identities(self, mxid: str, external_ids: list[dict[str, str]] | None) -> bool:
+        """Replaces the account's identities, if they are given; False, and no change, if one is another account's."""
+        if external_ids is None:
+            return True
+        wanted = [(one["auth_provider"], one["external_id"]) for one in external_ids]
+        if any(self.identities.get(key, mxid) != mxid for key in wanted):
+            return False
+        kept = {key: owner for key, owner in self.identities.items() if owner != mxid}
+        self.identities = kept | dict.fromkeys(wanted, mxid)
+        return True
 
     def _get_identity(self, _mxid: str, words: dict[str, Any], _requester: str) -> Response:
         owner = self.identities.get((words["provider"], words["external_id"]))
@@ -219,11 +244,24 @@ class FakeSynapse:
         return JSONResponse({"devices": devices, "total": len(devices)})
 
     def _delete_devices(self, mxid: str, words: dict[str, Any], _requester: str) -> Response:
+        """Ends the tokens of devices that are no longer listed, too."""
         if mxid not in self.accounts:
             return _error(404, "M_NOT_FOUND")
-        left = [device for device in self.devices.get(mxid, []) if device not in words["body"]["devices"]]
-        self.devices[mxid] = left
+        deleted = words["body"]["devices"]
+        self.devices[mxid] = [device for device in self.devices.get(mxid, []) if device not in deleted]
+        self._end_tokens(
+            {token for token, (owner, device) in self.sessions.items() if owner == mxid and device in deleted}
+        )
         return JSONResponse({})
+
+    def _end_sessions(self, mxid: str) -> None:
+        """Ends what belongs to the user: not the tokens with which an admin acts as the user."""
+        self.devices.pop(mxid, None)
+        self._end_tokens({token for token, (owner, _) in self.sessions.items() if owner == mxid})
+
+    def _end_tokens(self, tokens: set[str]) -> None:
+        for token in tokens:
+            del self.sessions[token], self.tokens[token]
 
     def _get_rooms(self, mxid: str, _words: dict[str, Any], _requester: str) -> Response:
         rooms = [f"!{number}:{self.server_name}" for number in range(self.rooms.get(mxid, 0))]
@@ -246,6 +284,16 @@ class FakeSynapse:
         self.media[address] = words["body"]["content"]
         return JSONResponse({"content_uri": address})
 
+    def _get_media_info(self, _mxid: str, words: dict[str, Any], _requester: str) -> Response:
+        address = f"mxc://{words['server']}/{words['media']}"
+        if address not in self.media:
+            return _error(404, "M_NOT_FOUND")
+        return JSONResponse({"media_info": {"quarantined_by": None} | self.uploads[address]})
+
+    def _quarantine(self, _mxid: str, words: dict[str, Any], requester: str) -> Response:
+        self.uploads[f"mxc://{words['server']}/{words['media']}"]["quarantined_by"] = requester
+        return JSONResponse({})
+
     def _delete_media(self, _mxid: str, words: dict[str, Any], _requester: str) -> Response:
         address = f"mxc://{words['server']}/{words['media']}"
         if self.media.pop(address, None) is None:
@@ -264,7 +312,8 @@ class FakeSynapse:
         if account is None:
             return _error(404, "M_NOT_FOUND")
         account["deactivated"] = True
-        self.devices.pop(mxid, None)
+        self._end_sessions(mxid)
+        self.passwords.pop(mxid, None)
         self.rooms.pop(mxid, None)
         if erase:
             account.update(erased=True, displayname=None, avatar_url=None)
@@ -287,6 +336,7 @@ class FakeSynapse:
             return _error(500, "M_UNKNOWN")
         if mxid in self.accounts:
             self.accounts[mxid][field] = value.strip() or None
+            self.room_work[mxid] = self.room_looks if self.rooms.get(mxid) else 0
         else:
             self.poisoned.add(mxid)
         if self.limited:
@@ -300,7 +350,26 @@ class FakeSynapse:
         self.account_data[mxid, words["kind"]] = words["body"]
         return JSONResponse({})
 
+    def _get_tasks(self, _mxid: str, words: dict[str, Any], _requester: str) -> Response:
+        """Lists the room work of one user; each look brings it nearer to its end."""
+        query = words["query"]
+        mxid, left = query["resource_id"], self.room_work.get(query["resource_id"], 0)
+        self.room_work[mxid] = max(0, left - 1)
+        task = {"action": query["action_name"], "status": "active", "resource_id": mxid}
+        return JSONResponse({"scheduled_tasks": [task] if left else []})
+
+    def _log_in(self, body: dict[str, Any]) -> Response:
+        mxid = body["identifier"]["user"]
+        if mxid not in self.passwords or self.passwords[mxid] != body["password"]:
+            return _error(403, "M_FORBIDDEN")
+        number = len(self.requests)
+        token, device = f"session-{number}-of-{mxid}", f"DEVICE{number}"
+        self.tokens[token], self.sessions[token] = mxid, (mxid, device)
+        self.devices.setdefault(mxid, []).append(device)
+        return JSONResponse({"access_token": token, "device_id": device, "user_id": mxid})
+
     def _login_as(self, mxid: str, _words: dict[str, Any], _requester: str) -> Response:
+        """Makes a token with which the admin acts as the user. It has no device and is no session of the user."""
         if mxid not in self.accounts:
             return _error(404, "M_NOT_FOUND")
         token = f"token-of-{mxid}"
@@ -349,7 +418,10 @@ _route("POST", "/_synapse/admin/v2/users/{mxid}/delete_devices", FakeSynapse._de
 _route("GET", "/_synapse/admin/v1/users/{mxid}/joined_rooms", FakeSynapse._get_rooms)
 _route("GET", "/_synapse/admin/v1/auth_providers/{provider}/users/{external_id}", FakeSynapse._get_identity)
 _route("POST", "/_matrix/media/v3/upload", FakeSynapse._upload)
+_route("GET", "/_synapse/admin/v1/media/{server}/{media}", FakeSynapse._get_media_info)
 _route("DELETE", "/_synapse/admin/v1/media/{server}/{media}", FakeSynapse._delete_media)
+_route("POST", "/_synapse/admin/v1/media/quarantine/{server}/{media}", FakeSynapse._quarantine)
+_route("GET", "/_synapse/admin/v1/scheduled_tasks", FakeSynapse._get_tasks)
 _route("POST", "/_synapse/admin/v1/deactivate/{mxid}", FakeSynapse._deactivate)
 _route("PUT", "/_matrix/client/v3/profile/{mxid}/(?P<field>displayname|avatar_url)", FakeSynapse._put_profile)
 _route("PUT", "/_matrix/client/v3/user/{mxid}/account_data/{kind}", FakeSynapse._put_account_data)

@@ -16,6 +16,7 @@ from function.homeserver.synapse import Synapse
 from function.homeserver.transport import HttpClient
 from tests.support.fake_dapr import FakeTokens
 from tests.support.fake_synapse import ADMIN_TOKEN, FakeSynapse
+from tests.support.images import PNG
 
 
 class Homeserver:
@@ -49,8 +50,41 @@ class Homeserver:
         """Returns a valid token of an account without admin rights."""
         user_id = str(uuid.uuid4())
         await self.create(user_id)
+        return await self.act_as(user_id)
+
+    async def act_as(self, user_id: str) -> str:
+        """Returns a token with which the admin acts as the user."""
         answer = await self._ask("POST", f"/_synapse/admin/v1/users/{self._quoted(user_id)}/login", {})
         return str(answer.json()["access_token"])
+
+    async def log_in(self, user_id: str) -> tuple[str, str]:
+        """Logs the user in with a new password; returns the access token and the device. Synapse allows five in all."""
+        password = uuid.uuid4().hex
+        await self.set_password(user_id, password)
+        who = {"type": "m.id.user", "user": self.synapse.mxid(user_id)}
+        body = {"type": "m.login.password", "identifier": who, "password": password}
+        answer = (await self.http.post("/_matrix/client/v3/login", json=body)).json()
+        return answer["access_token"], answer["device_id"]
+
+    async def set_password(self, user_id: str, password: str) -> None:
+        """Sets the password, which ends the user's sessions."""
+        await self._ask("PUT", f"/_synapse/admin/v2/users/{self._quoted(user_id)}", {"password": password})
+
+    async def is_valid(self, token: str) -> bool:
+        """Whether the token is valid; otherwise Synapse does not know it."""
+        headers = {"Authorization": f"Bearer {token}"}
+        answer = await self.http.get("/_matrix/client/v3/account/whoami", headers=headers)
+        assert answer.status_code == 200 or (answer.status_code, answer.json()["errcode"]) == (401, "M_UNKNOWN_TOKEN")
+        return answer.status_code == 200
+
+    async def upload_as(self, token: str) -> str:
+        """Uploads an image with that token; returns its mxc URI."""
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "image/png"}
+        answer = await self.http.post("/_matrix/media/v3/upload?filename=image", content=PNG, headers=headers)
+        return str(answer.json()["content_uri"])
+
+    async def quarantine(self, mxc: str) -> None:
+        await self._ask("POST", f"/_synapse/admin/v1/media/quarantine/{mxc.removeprefix('mxc://')}", {})
 
     async def lock(self, user_id: str) -> None:
         await self._ask("PUT", f"/_synapse/admin/v2/users/{self._quoted(user_id)}", {"locked": True})
@@ -65,6 +99,7 @@ class Homeserver:
     async def join_a_room(self, user_id: str) -> None:
         """Joins the user to a new public room."""
         if self.fake:
+            self.fake.room_looks = 1
             mxid = self.synapse.mxid(user_id)
             self.fake.rooms[mxid] = self.fake.rooms.get(mxid, 0) + 1
             return
@@ -72,9 +107,15 @@ class Homeserver:
         await self._ask("POST", f"/_synapse/admin/v1/join/{quote(room)}", {"user_id": self.synapse.mxid(user_id)})
 
     async def take_identity(self, user_id: str, provider: str, external_id: str) -> None:
-        """Links an external identity to the user's account."""
+        """Makes an external identity the only one of the user's account."""
         body = {"external_ids": [{"auth_provider": provider, "external_id": external_id}]}
         await self._ask("PUT", f"/_synapse/admin/v2/users/{self._quoted(user_id)}", body)
+
+    async def identities(self, user_id: str) -> set[tuple[str, str]]:
+        """Returns the account's identities: provider and external id."""
+        account = await self.raw_account(user_id)
+        assert account is not None
+        return {(one["auth_provider"], one["external_id"]) for one in account["external_ids"]}
 
     async def open_session(self, user_id: str) -> str:
         """Creates a device of the user, as a login does; returns its id."""
@@ -85,6 +126,10 @@ class Homeserver:
             path = f"/_synapse/admin/v2/users/{self._quoted(user_id)}/devices"
             await self._ask("POST", path, {"device_id": device})
         return device
+
+    async def delete_devices(self, user_id: str, devices: list[str]) -> int:
+        path = f"/_synapse/admin/v2/users/{self._quoted(user_id)}/delete_devices"
+        return (await self._ask("POST", path, {"devices": devices})).status_code
 
     async def devices(self, user_id: str) -> list[str]:
         answer = await self._ask("GET", f"/_synapse/admin/v2/users/{self._quoted(user_id)}/devices")
