@@ -21,7 +21,7 @@ from tests.support.harness import world
 
 pytestmark = pytest.mark.anyio
 
-WRITES = {"deactivate", "create", "set_display_name", "set_avatar", "end_sessions", "upload", "delete_media"}
+WRITES = {"deactivate", "create", "link", "set_display_name", "set_avatar", "end_sessions", "upload", "delete_media"}
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "accounts": (0, 10),
     "uploads": ("@service:test.example", 0, 10),
@@ -29,8 +29,11 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "set_display_name": (ALICE, "Ada"),
     "set_avatar": (ALICE, "mxc://test.example/face"),
     "create": (BOB, "bob", "oidc-nova"),
+    "link": (ALICE, "oidc-nova"),
     "upload": (b"image", "image/png", ALICE),
     "delete_media": ("mxc://test.example/face",),
+    "media_exists": ("mxc://test.example/face",),
+    "uploaded_by": ("mxc://test.example/face",),
     "rate_limit": ("@service:test.example",),
 }
 METHODS = [name for name, _ in inspect.getmembers(Synapse, inspect.iscoroutinefunction) if not name.startswith("_")]
