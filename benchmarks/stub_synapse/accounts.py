@@ -57,7 +57,7 @@ class StubAccounts:
     def answer(self, method: str, target: str, body: Mapping[str, Any], arrived: float) -> Answer:
         """Answers one request."""
         path = unquote(target.partition("?")[0])
-        what, mxid, value, act = self._recognised(method, path, body)
+        what, mxid, value, act = self._recognised(method, path, body, unquote(target.partition("?")[2]))
         if not mxid.startswith(OURS) or mxid == ADMIN:
             return act()
         fault = next(self._fault) if self._failing and self._dice.random() < self._failing else 0
@@ -71,7 +71,7 @@ class StubAccounts:
         return status, answer
 
     def _recognised(
-        self, method: str, path: str, body: Mapping[str, Any]
+        self, method: str, path: str, body: Mapping[str, Any], query: str
     ) -> tuple[str, str, str, Callable[[], Answer]]:
         """Returns operation, user, value, and the function that executes it."""
         if method == "PUT" and (match := _PROFILE.fullmatch(path)):
@@ -84,6 +84,9 @@ class StubAccounts:
                 erase = bool(body.get("erase"))
                 return "deactivate", mxid, "erase" if erase else "", lambda: self._deactivate(mxid, erase=erase)
             return rest or "get", mxid, "", lambda: self._look(mxid, rest)
+        if path.endswith("/scheduled_tasks"):
+            mxid = query.rpartition("resource_id=")[2].partition("&")[0]
+            return "room work", mxid, "", lambda: (200, {"scheduled_tasks": []})
         if path.endswith("/whoami"):
             return "whoami", "", "", lambda: (200, {"user_id": ADMIN, "is_guest": False})
         return "other", "", "", lambda: (200, {})  # account data, /health, media: not recorded

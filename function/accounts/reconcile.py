@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from function.accounts.plan import (
     ABSENT,
@@ -35,6 +35,8 @@ from function.outcomes import Reason, Rejected, TryAgain
 # After a step was rejected so late, the next ones are not tried: each may hang as long, and the user's claim would end first.
 MEDIA_STEPS = (DeleteMedia, DeleteOwnAvatar)  # they do not change the account
 PATIENCE_SECONDS = 10.0
+RECENT = timedelta(minutes=5)  # how long after a profile write its joins may still be queued; 21 s were seen
+ROOM_WORK_LOOKS, ROOM_WORK_PAUSE = 10, 0.5  # seconds
 
 
 @dataclass(slots=True)
@@ -140,6 +142,10 @@ class Reconciler:
                 return ended
             case CreateAccount(name):
                 await self._create(work, name)
+            case LinkIdentity():
+                exists = await work.synapse.link(work.user_id, self._provider)
+                work.account = apply_step(work.account, step) if exists else ABSENT
+                return exists
             case CopyAvatar(source):
                 return await self._copy(work, source)
             case DeleteMedia() | DeleteOwnAvatar():
@@ -149,6 +155,7 @@ class Reconciler:
         return True
 
     async def _deactivate(self, work: _Work, *, erase: bool) -> bool:
+        await self._await_room_work(work)
         asked_at = self._clock()
         exists = await work.synapse.deactivate(work.user_id, erase=erase)
         work.state = replace(work.state, seen_at=asked_at)  # the answer tells as much as a look
@@ -156,10 +163,21 @@ class Reconciler:
         work.account = apply_step(work.account, Deactivate(erase)) if exists else ABSENT
         return exists
 
-    async def _write(self, work: _Work, step: LinkIdentity | SetDisplayName | SetAvatar) -> None:
+    async def _await_room_work(self, work: _Work) -> None:
+        """Waits for the end of what a profile write has queued in Synapse: a join that runs after the leave would stay.
+
+        Only for a few seconds: the user is looked at again afterwards anyway.
+        """
+        written = work.decision.state.written_at
+        if written is None or self._clock() - written >= RECENT:
+            return
+        for _ in range(ROOM_WORK_LOOKS):
+            if not await work.synapse.room_work(work.user_id):
+                return
+            await asyncio.sleep(ROOM_WORK_PAUSE)
+
+    async def _write(self, work: _Work, step: SetDisplayName | SetAvatar) -> None:
         match step:
-            case LinkIdentity():
-                await work.synapse.link(work.user_id, self._provider)
             case SetDisplayName(name):
                 await work.synapse.set_display_name(work.user_id, name)
             case SetAvatar(address):

@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from function.accounts.plan import PROFILE_STEPS, Deactivate, Decision, ReconcileResult, decide
-from function.accounts.reconcile import Reconciler, result_without_calls
+from function.accounts.reconcile import RECENT, Reconciler, result_without_calls
 from function.accounts.user_state import Claim, Status, UserState, doubted, taken_over
 from function.accounts.user_store import UserStore, Versioned
 from function.clock import Clock, utc_now
@@ -32,7 +32,6 @@ from function.telemetry.logs import log_failure
 CLAIM = timedelta(seconds=30)  # as long a user waits for a process that died
 SKEW = timedelta(minutes=1)  # between replicas' clocks; a claim that lasts longer is not believed
 ATTEMPTS = 3  # against other writers of the same user
-RECENT = timedelta(minutes=5)  # how long after a profile write its joins may still be queued; 21 s were seen
 CHECK_AFTER = timedelta(seconds=60)  # Synapse answers a deactivation before the user has left the rooms
 
 

@@ -4,7 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from function.accounts.updater import CHECK_AFTER, RECENT
+from function.accounts.reconcile import RECENT
+from function.accounts.updater import CHECK_AFTER
 from function.outcomes import Outcome, TryAgain
 from tests.support.events import ALICE, deletion, profile
 from tests.support.harness import world
