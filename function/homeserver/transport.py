@@ -8,7 +8,7 @@ authentication, proxies of the environment), and they cost as much processor tim
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -23,6 +23,7 @@ from function.telemetry.metrics import OTHER, Metrics
 from function.telemetry.tracing import OFF, Traces
 
 STAND_IN = {"content_uri": "mxc://dry.run/none"}  # what `upload` reads; of other writes no field is read
+CHUNK_BYTES = 256 * 1024  # written at once: an image of 8 MiB in one piece would hold up other requests
 
 # Failures before the request had a connection: nothing of it was sent.
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError)
@@ -83,11 +84,12 @@ class HttpClient:
         if self.read_only and method != READING:
             log(logging.INFO, "dry_run", operation=operation.value)
             return httpx.Response(200, json=STAND_IN)
+        large = len(content) > CHUNK_BYTES
         request = httpx.Request(
             method,
             self._base + path,
-            headers={"User-Agent": self._agent, **headers},
-            content=content,
+            headers={"User-Agent": self._agent, **headers} | ({"Content-Length": str(len(content))} if large else {}),
+            content=_chunks(content) if large else content,
             extensions={"timeout": timeout.as_dict()},
         )
         try:
@@ -127,6 +129,11 @@ class HttpClient:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self._transport.aclose()
+
+
+async def _chunks(content: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(content), CHUNK_BYTES):
+        yield content[start : start + CHUNK_BYTES]
 
 
 def _failure(error: Exception | asyncio.CancelledError) -> str:

@@ -130,3 +130,25 @@ async def test_the_time_is_that_of_the_whole_exchange(trickling: bool) -> None:
             with pytest.raises(NoAnswerError) as caught:
                 await put(http, httpx.Timeout(0.2, connect=1, pool=None))
         assert (caught.value.sent, caught.value.late) == (True, True)
+
+
+async def test_a_large_image_arrives_whole_and_with_its_length() -> None:
+    """In pieces, so that other requests run while it is written; Synapse refuses an upload of unknown length."""
+    content = bytes(range(256)) * 32_768
+    received = bytearray()
+    heads: list[bytes] = []
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        received.extend(await reader.readexactly(len(content)))
+        writer.write(GOOD)
+        await writer.drain()
+
+    async with client_of(handler) as http:
+        answer = await http.request(
+            Operation.UPLOAD, "POST", "/upload", content, {"Content-Type": "image/png"}, TIMEOUT
+        )
+    assert answer.status_code == 200
+    assert received == content
+    assert b"content-length: 8388608" in heads[0].lower()
+    assert b"chunked" not in heads[0].lower()
