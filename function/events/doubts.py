@@ -17,11 +17,14 @@ _TYPE_HEADERS = ("event_type", "ce_type")
 # Fields that say what happened. `type` itself counts with any word in front, as in `event_type`.
 _TYPE_FIELD = re.compile(r".*(?<!content)type|event|eventname|action|operation")
 _DELETION_FIELD = re.compile(
-    r"(is|was|user|account)?(soft|hard)?(delet|eras)(e|ed|ion|ure)(at|on|by|date|time|reason|type|mode)?"
+    r"(is|was|user|account)?(soft|hard)?(delet|eras)(e|ed|ion|ure)(reason|type|mode)?"
+    r"|.*(delet|eras)(e|ed|ion|ure)(at|on|by|date|time)"
 )
-_DELETION_KIND = {"softdelete", "harddelete"}  # their `false` says as much as their `true`
+_DELETION_KIND = ("softdelete", "harddelete")  # their `false` says as much as their `true`
 _UNSET = (None, False, 0, "", "0", "false", "null")
-_DELETION_TEXT = re.compile(rb"delet|erase", re.IGNORECASE)  # for a value that can't be parsed
+_DELETION_TEXT = re.compile(rb"delet|erase", re.IGNORECASE)  # in a value that can't be parsed
+_DELETION_WORDS = re.compile(r"soft_?delete|deleted_?at", re.IGNORECASE)  # in text of another format, for example XML
+_DELETED = [("deleted", True)]
 
 
 def doubt(kind: str, value: bytes, headers: Mapping[str, str]) -> str:
@@ -75,7 +78,7 @@ def _is_deletion(data: Mapping[str, Any]) -> bool:
 def _value_doubt(value: bytes) -> str:
     for name, inner in _fields(_parsed(value)):
         plain = letters(name)
-        if plain in _DELETION_KIND or (_DELETION_FIELD.fullmatch(plain) and inner not in _UNSET):
+        if plain.endswith(_DELETION_KIND) or (_DELETION_FIELD.fullmatch(plain) and inner not in _UNSET):
             return "the value speaks of a deletion"
         if _TYPE_FIELD.fullmatch(plain) and resembles_ours(inner):
             return "the value has a handled type, or a similar type"
@@ -98,6 +101,8 @@ def _fields(body: object) -> Iterator[tuple[str, Any]]:
                 waiting += items
             case str() as text if text.lstrip()[:1] in {"{", "[", '"'}:
                 waiting.append(_parsed(text))
+            case str() as text if _DELETION_WORDS.search(text):
+                yield from _DELETED
 
 
 def _parsed(text: str | bytes) -> object:
@@ -107,7 +112,7 @@ def _parsed(text: str | bytes) -> object:
     except (ValueError, RecursionError):
         raw = text.encode("utf-8", "replace") if isinstance(text, str) else text
         mentions = _DELETION_TEXT.search(raw.replace(b"\0", b""))  # without the zero bytes of UTF-16
-        return _Pairs([("deleted", True)]) if mentions else None
+        return _Pairs(_DELETED) if mentions else None
 
 
 def _unpacked(encoded: object) -> object:

@@ -157,6 +157,8 @@ SPEAKING: list[dict[str, Any]] = [
     {"user_id": ALICE, "is_deleted": 1},
     {"user_id": ALICE, "deleted_by": ALICE},
     {"user_id": ALICE, "hard_delete": True},
+    {"user.id": ALICE, "data.soft_delete": False},
+    {"user.id": ALICE, "data.deleted_at": "2026-01-01T00:00:00Z"},
     {"user_id": ALICE, "action": "delete"},
     {"user_id": ALICE, "event": "UserDeleted"},
     {"type": DELETED, "user_id": ALICE},
@@ -185,6 +187,8 @@ def test_broken_json_inside_of_json_is_looked_at_too() -> None:
     """The fuzzer's first find: a payload that is text, and cut."""
     assert reason(read(cloud('{"user_id": "1", "soft_delete": tr', OTHER))) is Reason.UNKNOWN_TYPE
     assert isinstance(read(cloud('{"user_id": "1", "locked": tr', OTHER)), Ignored)
+    for text in ('P"user_id": "1", "soft_delete": true}', "<softDelete>false</softDelete>", "user=1&deleted_at=2026"):
+        assert reason(read(cloud(text, OTHER))) is Reason.UNKNOWN_TYPE
 
 
 def test_data_in_base64_is_looked_at_too() -> None:
