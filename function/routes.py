@@ -8,13 +8,14 @@ from typing import Any
 from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse
 
-from function.dapr.bulk_envelope import KafkaRecord, answer, read_batch
+from function.dapr.bulk_envelope import Body, KafkaRecord, answer, reading
 from function.dapr.subscription import Subscriptions, mount_bulk
 from function.events.decode import type_of
 from function.health import Health
 from function.outcomes import EventResult, Outcome, Reason, TryAgain
 from function.processing.batch import BatchProcessor
 from function.settings import Settings
+from function.slices import map_in_slices, run_in_slices
 from function.telemetry.metrics import CONTENT_TYPE, Counted, Metrics
 from function.telemetry.waiting import Received
 
@@ -27,7 +28,7 @@ CurrentProcessor = Callable[[], BatchProcessor | None]
 def mount(app: FastAPI, settings: Settings, health: Health, metrics: Metrics, processor: CurrentProcessor) -> None:
     """Adds the routes to `app`. `processor` returns None while the function is starting."""
 
-    async def take(batch: str) -> bytes:
+    async def take(batch: Body) -> bytes:
         return await _answer(batch, processor(), metrics)
 
     async def ready() -> Response:
@@ -59,9 +60,9 @@ def mount(app: FastAPI, settings: Settings, health: Health, metrics: Metrics, pr
     mount_bulk(app, subscriptions, settings.app_api_token, take, metrics.rejected)
 
 
-async def _answer(body: str, processor: BatchProcessor | None, metrics: Metrics) -> bytes:
+async def _answer(body: Body, processor: BatchProcessor | None, metrics: Metrics) -> bytes:
     began = time.monotonic()
-    entries = read_batch(body, metrics.rejected)
+    entries = await run_in_slices(reading(body, metrics.rejected))
     records = [record for _, record in entries if record]
     with metrics.waiting.holding([_received(record) for record in records]) as batch:
         if processor is None:
@@ -69,22 +70,27 @@ async def _answer(body: str, processor: BatchProcessor | None, metrics: Metrics)
         else:
             results = await processor.process(records)
         batch.retried = [result.outcome is Outcome.RETRY for result in results]
-    _measure(metrics, records, results)
+    await _measure(metrics, records, results)
     metrics.batch(len(entries), time.monotonic() - began)
     fates = iter(results)
     waiting = {entry_id for entry_id, record in entries if record is None or next(fates).outcome is Outcome.RETRY}
     return answer(entries, waiting)
 
 
-def _measure(metrics: Metrics, records: Sequence[KafkaRecord], results: Sequence[EventResult]) -> None:
+async def _measure(metrics: Metrics, records: Sequence[KafkaRecord], results: Sequence[EventResult]) -> None:
     delivered, written = Counter[Counted](), list[float]()
-    for record, result in zip(records, results, strict=True):
+    types = await map_in_slices(_type, records, size=lambda record: record.size)
+    for record, result, kind in zip(records, results, types, strict=True):
         reason = result.failure.reason if result.failure else None
-        delivered[type_of(record.value, record.headers), result.outcome, reason] += 1
+        delivered[kind, result.outcome, reason] += 1
         if result.outcome is not Outcome.RETRY and (at := _written(record)) is not None:
             written.append(at)
     metrics.events(delivered, written)
     metrics.ignored(result.cause for result in results if result.cause)
+
+
+def _type(record: KafkaRecord) -> str:
+    return type_of(record.value, record.headers)
 
 
 def _received(record: KafkaRecord) -> Received:

@@ -33,7 +33,7 @@ from dev.identity_events import (
     structured,
 )
 from function.avatars.image_url import MAX_URL_BYTES
-from function.dapr.bulk_envelope import answer, read_batch, read_entry
+from function.dapr.bulk_envelope import Body, answer, read_batch, read_entry
 from function.events.decode import MAX_AVATAR, decode, type_of, user_of
 from function.events.names import MAX_NAME
 from function.events.types import TYPES, Ignored, ProfileUpdated, UserCreated, UserDeleted
@@ -190,7 +190,7 @@ def judge(value: bytes, headers: Headers) -> str:
 
 
 def judge_batch(envelope: object) -> None:
-    entries = read_batch(json.dumps(envelope))
+    entries = read_batch(Body([json.dumps(envelope).encode()]))
     answered = json.loads(answer(entries, {entry_id for entry_id, record in entries if record is None}))
     assert {one["entryId"] for one in answered["statuses"]} == {entry_id for entry_id, _ in entries}
 

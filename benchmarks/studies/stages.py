@@ -19,7 +19,7 @@ from function.accounts.updater import Job, Updater
 from function.accounts.user_state import UserState
 from function.accounts.user_store import UserStore, dump, load
 from function.clock import utc_now
-from function.dapr.bulk_envelope import answer, read_batch
+from function.dapr.bulk_envelope import Body, answer, read_batch
 from function.dapr.state_store import FIRST_WRITE, StateStore, Value
 from function.events.decode import decode
 from function.events.types import ProfileUpdated
@@ -98,8 +98,8 @@ class Stages:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         events, self._before = noise(Maker(1))
-        self._body = envelope(events).decode()
-        self._entries = read_batch(self._body)
+        self._body = envelope(events)
+        self._entries = read_batch(Body([self._body]))
         self._records = [record for _, record in self._entries if record]
         self._events = [e for r in self._records if isinstance(e := decode(r.value, r.headers), ProfileUpdated)]
         self._items = [Item(record, event) for record, event in zip(self._records, self._events, strict=True)]
@@ -116,7 +116,7 @@ class Stages:
         for item in self._items:
             item.result = EventResult(Outcome.UNCHANGED)
         return {
-            "read_batch: JSON, base64": lambda: read_batch(self._body),
+            "read_batch: JSON, base64": lambda: read_batch(Body([self._body])),
             "decode": lambda: [decode(r.value, r.headers) for r in self._records],
             "load the states": lambda: [load(body) for body in self._bodies.values()],
             "decide: fold, plan": self._decide,

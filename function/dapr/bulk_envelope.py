@@ -5,15 +5,17 @@ metadata with the record's headers.
 """
 
 import base64
-import binascii
+import contextlib
 import json
 import logging
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
+from function.dapr.json_members import members
 from function.telemetry.logs import log
 from function.telemetry.metrics import CountRefusal, uncounted
 
@@ -32,6 +34,11 @@ class KafkaRecord:
     topic: str
     metadata: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def size(self) -> int:
+        """The length of the value in bytes."""
+        return len(self.value)
+
     @cached_property
     def headers(self) -> Mapping[str, str]:
         return {name.lower(): text for name, text in self.metadata.items() if not name.startswith("__")}
@@ -40,37 +47,80 @@ class KafkaRecord:
         return self.metadata.get(f"__{name}", "")
 
 
+class Body:
+    """The bytes of a request, in the pieces in which they arrived. Iterating takes them away, so that memory is freed."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = deque(chunks)
+        self._size = sum(map(len, self._chunks))
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[bytes]:
+        while self._chunks:
+            yield self._chunks.popleft()
+
+
 Entry = tuple[str, KafkaRecord | None]
 
 
-def read_batch(body: str, refused: CountRefusal = uncounted) -> list[Entry]:
-    """Returns the batch's records by entry id; None in place of an entry that is not base64 (rawPayload off).
+def read_batch(body: Body, refused: CountRefusal = uncounted) -> list[Entry]:
+    """Returns what `reading` returns, at once."""
+    steps = reading(body, refused)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as ended:
+            entries: list[Entry] = ended.value
+            return entries
 
-    Returns an empty list if the body is not a bulk envelope. `refused` counts both.
+
+def reading(body: Body, refused: CountRefusal = uncounted) -> Generator[None, None, list[Entry]]:
+    """Reads a batch step by step, for `run_in_slices`. A step is one entry: some 20 ms for the largest record.
+
+    Args:
+        body: the envelope; it is empty afterwards.
+        refused: counts a body, or an entry, that can't be read.
+
+    Returns:
+        The batch's records by entry id; None in place of an entry that is not base64 (rawPayload off). An empty list if the
+        body is not a bulk envelope.
     """
+    found, topic = list[dict[str, Any]](), ""
     try:
-        envelope = json.loads(body)
-        topic = str(envelope.get("topic", ""))
-        entries = [entry for entry in envelope["entries"] if isinstance(entry["entryId"], str)]
-        for entry in entries:
-            entry["topic"] = topic
+        for name, member in members(body, listed="entries"):
+            if name == "topic":
+                topic = str(member)
+            elif name == "entries" and isinstance(member["entryId"], str):
+                member["event"] = _base64(member.get("event"))
+                found.append(member)
+            yield
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         log(logging.ERROR, "envelope_unreadable", detail=type(error).__name__, size=len(body))
         refused("unreadable_batch")
         return []
-    return [(entry["entryId"], read_entry(entry, refused)) for entry in entries]
+    return [(entry["entryId"], _record(entry, topic, refused)) for entry in found]
 
 
 def read_entry(entry: dict[str, Any], refused: CountRefusal = uncounted) -> KafkaRecord | None:
     """Returns the Kafka record in an entry; None if the entry is not base64 (rawPayload off)."""
+    return _record(entry | {"event": _base64(entry.get("event"))}, entry["topic"], refused)
+
+
+def _base64(text: object) -> bytes | None:
+    with contextlib.suppress(TypeError, ValueError):
+        return base64.b64decode(cast("str", text), validate=True)
+    return None
+
+
+def _record(entry: Mapping[str, Any], topic: str, refused: CountRefusal) -> KafkaRecord | None:
     metadata = entry.get("metadata") or {}
-    try:
-        value = base64.b64decode(entry.pop("event"), validate=True)  # a full batch is not held twice
-        return KafkaRecord(value, entry["topic"], {str(name): str(text) for name, text in metadata.items()})
-    except (KeyError, TypeError, AttributeError, ValueError, binascii.Error):
-        log(logging.ERROR, "entry_unreadable", detail="not base64: is rawPayload on?", topic=entry["topic"])
+    if entry["event"] is None or not isinstance(metadata, dict):
+        log(logging.ERROR, "entry_unreadable", detail="not base64: is rawPayload on?", topic=topic)
         refused("unreadable_entry")
         return None
+    return KafkaRecord(entry["event"], topic, {str(name): str(text) for name, text in metadata.items()})
 
 
 def answer(entries: list[Entry], waiting: AbstractSet[str]) -> bytes:

@@ -18,6 +18,7 @@ from fastapi.responses import JSONResponse
 from pydantic import SecretStr
 from starlette.requests import ClientDisconnect
 
+from function.dapr.bulk_envelope import Body
 from function.telemetry.logs import log
 from function.telemetry.metrics import CountRefusal, uncounted
 
@@ -34,7 +35,7 @@ BODY_BYTES = BATCH_SIZE * (RECORD_BYTES * 4 // 3 + HEADERS_BYTES)
 # redelivered.
 LARGE_BYTES = 4 * 1024 * 1024
 
-Take = Callable[[str], Awaitable[bytes]]  # a batch's envelope in, the answer to daprd out
+Take = Callable[[Body], Awaitable[bytes]]  # a batch's envelope in, the answer to daprd out
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +115,8 @@ class TooLarge(Exception):
         self.size = size
 
 
-async def read_body(request: Request, limit: int = BODY_BYTES) -> str:
-    """Returns the body as text and enforces the limit as it arrives. Bytes that are not UTF-8 are replaced.
+async def read_body(request: Request, limit: int = BODY_BYTES) -> Body:
+    """Returns the body and enforces the limit as it arrives.
 
     Raises:
         TooLarge: as soon as the size is known; the rest is not read.
@@ -129,9 +130,7 @@ async def read_body(request: Request, limit: int = BODY_BYTES) -> str:
         if size > limit:
             raise TooLarge(size)
         chunks.append(chunk)
-    body = b"".join(chunks)
-    chunks.clear()  # a full batch is large: never three copies of it
-    return body.decode("utf-8", "replace")
+    return Body(chunks)
 
 
 def _length(request: Request, unsaid: int) -> int:

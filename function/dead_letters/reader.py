@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import uvicorn
 from fastapi import FastAPI, Request, Response
 
-from function.dapr.bulk_envelope import KafkaRecord, answer, read_batch
+from function.dapr.bulk_envelope import Body, KafkaRecord, answer, read_batch
 from function.dapr.http_server import UVICORN_OPTIONS
 from function.dapr.subscription import Subscriptions, mount_bulk
 from function.outcomes import Reason, TryAgain
@@ -90,7 +90,7 @@ class Reader:
             finally:
                 batch.done.set()
 
-    async def _take(self, body: str) -> bytes:
+    async def _take(self, body: Body) -> bytes:
         entries = read_batch(body)
         new = [record for _, record in entries if record and self._is_new(record)]
         if new:

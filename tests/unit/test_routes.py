@@ -166,6 +166,20 @@ async def test_an_entry_that_cannot_be_read_waits_and_the_others_go_on(bad: dict
         assert w.letters.letters == []
 
 
+async def test_other_tasks_run_while_a_batch_of_large_records_is_read() -> None:
+    """Records of many small objects, without a header that names their type, take longest."""
+    value = b'{"data": [' + b"{}," * 100_000 + b"{}]}"
+    batch = envelope(*(entry(KafkaRecord(value, TOPIC), str(place)) for place in range(8)))
+    async with serving(None) as http:
+        request = asyncio.create_task(http.post(EVENTS_ROUTE, json=batch, headers=AUTH))
+        turns = 0
+        while not request.done():
+            await checkpoint()
+            turns += 1
+        assert statuses(await request) == {str(place): "RETRY" for place in range(8)}
+    assert turns > 100
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 from starlette.types import Message
 
+from function.dapr.bulk_envelope import Body
 from function.dapr.subscription import (
     BATCH_SIZE,
     BODY_BYTES,
@@ -193,7 +194,7 @@ class GuardedToken(SecretStr):
 
 @pytest.mark.parametrize(("shown", "status"), [(APP_TOKEN, 200), ("wrong", 401), (APP_TOKEN[:-1] + "x", 401)])
 async def test_the_token_is_compared_in_constant_time(shown: str, status: int) -> None:
-    async def take(_batch: str) -> bytes:
+    async def take(_batch: Body) -> bytes:
         await checkpoint()
         return b'{"statuses": []}'
 
@@ -225,7 +226,7 @@ async def test_of_large_batches_one_is_held_at_a_time_and_small_ones_go_on() -> 
     held: list[int] = []
     may_end = asyncio.Event()
 
-    async def take(batch: str) -> bytes:
+    async def take(batch: Body) -> bytes:
         held.append(len(batch))
         if len(batch) > LARGE_BYTES:
             await may_end.wait()
