@@ -79,6 +79,8 @@ class BatchProcessor:
         if job.failure:
             self._health.report(job.failure)
             raise job.failure
+        if job.result and job.result.done:
+            log(logging.WARNING, "recheck_repaired", size=len(job.result.done))
         return job.rejected is None and (job.result is None or not (job.result.done or job.result.refused))
 
     async def _guarded(self, records: Sequence[KafkaRecord]) -> list[EventResult]:

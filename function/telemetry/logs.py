@@ -59,9 +59,7 @@ EVENTS = (
     LogEvent("batch_retry", "warning", ("reason", "detail", "size"), "a whole batch of `size` records is answered RETRY"),
     LogEvent("dead_letter_retry", "warning", ("reason", "detail"), "a dead letter could not be published; its event is retried"),
     LogEvent("deletion_limit", "error", ("size",), "`size` deletions of one user exceeded the limit and were dead-lettered"),
-    LogEvent("still_in_rooms", "warning", ("size",), "a deactivated user was still joined to `size` rooms; deactivation is retried"),
-    LogEvent("room_check_rejected", "warning", ("reason", "detail"), "Synapse did not return the rooms of a deactivated user"),
-    LogEvent("room_check_retry", "debug", ("reason", "detail"), "the room checks wait for Synapse or the state store"),
+    LogEvent("recheck_repaired", "warning", ("size",), "a recheck found a user's account changed, or still in rooms, and took `size` steps"),
     LogEvent("recheck_retry", "debug", ("reason", "detail"), "a user's recheck waits for Synapse or the state store, or could not be judged"),
     LogEvent("recheck_dropped", "error", ("size",), "a user still needed changes, or could not be judged, in the last of `size` rechecks"),
     LogEvent("recheck_unreadable", "error", ("size",), "`size` keys `recheck-*` of the state store can't be read; their users wait"),
@@ -80,7 +78,6 @@ EVENTS = (
     LogEvent("batch_failed", "error", _FAILURE, "a bug in processing a batch"),
     LogEvent("probe_failed", "error", _FAILURE, "a bug in a readiness probe"),
     LogEvent("start_failed", "error", _FAILURE, "a bug at the start"),
-    LogEvent("room_check_failed", "error", _FAILURE, "a bug in the room checks"),
     LogEvent("recheck_failed", "error", _FAILURE, "a bug in the rechecks"),
     LogEvent("library", "warning and above", ("logger",), "a line of a library, without its text"),
 )  # fmt: skip

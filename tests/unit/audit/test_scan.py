@@ -255,7 +255,7 @@ async def test_a_repair_with_a_conflict_each_time_is_reported() -> None:
         assert (drift.repaired, drift.why) == (False, Reason.CONFLICT)
 
 
-async def test_a_user_deactivated_by_a_repair_gets_a_room_check() -> None:
+async def test_a_user_deactivated_by_a_repair_gets_a_recheck() -> None:
     """As after an event: Synapse may still process joins."""
     async with world(ALICE) as w:
         await w.one_by_one([profile(second=1, display_name="Ada"), deletion(second=2)])
