@@ -142,7 +142,7 @@ class FakeSynapse:
         return _error(405 if matches else 404, "M_UNRECOGNIZED")
 
     def _refusal(self, requester: str, path: str) -> Response | None:
-        if self.accounts[requester]["locked"]:
+        if self.accounts.get(requester, {}).get("locked"):
             return _error(401, "M_USER_LOCKED")
         if path.startswith("/_synapse/admin/") and not self.accounts[requester]["admin"]:
             return _error(403, "M_FORBIDDEN")
