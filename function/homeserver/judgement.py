@@ -59,10 +59,10 @@ def may_be_applied(answer: Answer) -> bool:
 def judged(answer: Answer, operation: Operation) -> Rejected | TryAgain | DoubtError:
     """Returns the failure that an answer means which is not the operation's own.
 
-    Rejected: Synapse refuses the request, by 400, 409 or 413 with an error code. TryAgain: the admin account reached a limit,
-    or its token is refused. DoubtError: any other answer.
+    Rejected: Synapse refuses the request, by 400, 409 or 413 with an error code. TryAgain: the admin account reached a limit.
+    DoubtError: any other answer; if the token is refused, the probe will tell.
     """
-    if answer.errcode in LIMITED_CODES or (answer.status == 401 and answer.errcode):
+    if answer.errcode in LIMITED_CODES:
         return probe_failure(answer)
     if answer.status >= 500:
         return DoubtError(str(answer), Reason.SYNAPSE_ERROR, passing=True)

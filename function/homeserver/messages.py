@@ -63,7 +63,6 @@ class Expected:
     absent: bool = False
 
 
-ANYTHING = Expected(lambda _: True, absent=True)
 EMPTY = Expected(lambda fields: not fields)
 
 
@@ -92,8 +91,8 @@ class Request:
     operation: Operation
     method: str
     path: str
-    body: Body = None
-    expected: Expected = ANYTHING
+    body: Body
+    expected: Expected
     look: Look | None = None
     in_doubt: bool = False
 

@@ -12,7 +12,7 @@ import stamina
 
 from function.clock import Clock
 from function.homeserver.judgement import DoubtError, is_own, judged, may_be_applied
-from function.homeserver.messages import ANYTHING, Answer, Body, Expected, Look, Request
+from function.homeserver.messages import Answer, Body, Expected, Look, Request
 from function.homeserver.messages import Upload as Upload  # noqa: PLC0414 - a body of the calls is imported with them
 from function.homeserver.probe import AdminProbe
 from function.homeserver.transport import HttpClient, NoAnswerError
@@ -84,7 +84,7 @@ class AdminApi:
             raise TryAgain(Reason.SYNAPSE_UNAVAILABLE, f"probe: {failure.what}") from None
 
     async def _call(
-        self, operation: Operation, method: str, path: str, body: Body = None, expected: Expected = ANYTHING,
+        self, operation: Operation, method: str, path: str, body: Body, expected: Expected,
         look: Look | None = None,
     ) -> Answer:  # fmt: skip
         """Sends a request with a few quick retries; see `Request` for the arguments. If no answer is the operation's own,
@@ -160,7 +160,7 @@ class AdminApi:
 
         Raises:
             Rejected: Synapse refuses the request.
-            TryAgain: Synapse refuses the token, or the admin account reached a limit.
+            TryAgain: the admin account reached a limit.
             DoubtError: any other end.
         """
         try:

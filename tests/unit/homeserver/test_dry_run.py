@@ -12,6 +12,7 @@ from function.accounts.user_store import UserStore, Versioned
 from function.dapr.bulk_envelope import KafkaRecord
 from function.dapr.pubsub import Publisher
 from function.dapr.state_store import StateStore
+from function.homeserver.messages import EMPTY
 from function.homeserver.synapse import Synapse
 from function.operations import Operation
 from tests.support.events import ALICE, BOB, deletion, profile
@@ -44,7 +45,7 @@ class Later(Synapse):
 
     async def rename_devices(self, user_id: str) -> None:
         for method in ("POST", "PUT", "PATCH", "DELETE", "get"):
-            await self._call(Operation.ACCOUNT, method, f"/_synapse/admin/v2/users/{user_id}/new")
+            await self._call(Operation.ACCOUNT, method, f"/_synapse/admin/v2/users/{user_id}/new", None, EMPTY)
 
 
 @asynccontextmanager

@@ -107,6 +107,8 @@ ANSWERS = {
     "maintenance page": Case(page(200), PROXY, True, 2, BROKEN),
     "list": Case(lambda: JSONResponse([]), PROXY, True, 2, BROKEN),
     "no content": Case(lambda: Response(status_code=204), PROXY, True, 2, BROKEN),
+    "unknown token": Case(matrix(401, "M_UNKNOWN_TOKEN"), REFUSED, False, 2, Reason.TOKEN_REFUSED),
+    "locked": Case(matrix(401, "M_USER_LOCKED"), REFUSED, False, 2, Reason.ADMIN_SUSPENDED),
     "unrecognized": Case(matrix(404, "M_UNRECOGNIZED"), REFUSED, False, 2, BROKEN),
     "method unrecognized": Case(matrix(405, "M_UNRECOGNIZED"), REFUSED, False, 2, BROKEN),
     "forbidden": Case(matrix(403, "M_FORBIDDEN"), REFUSED, False, 2, Reason.TOKEN_REFUSED),
