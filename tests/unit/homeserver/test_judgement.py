@@ -7,10 +7,15 @@ from dataclasses import dataclass
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from function.homeserver.account import Account
+from function.homeserver.judgement import DoubtError, is_own, judged, may_be_applied, probe_failure
+from function.homeserver.messages import EMPTY, Answer, Expected, having, named
 from function.homeserver.synapse import Synapse
+from function.operations import Operation
 from function.outcomes import Reason, Rejected, TryAgain
 from tests.support.events import ALICE
 from tests.support.fake_dapr import FakeTokens
@@ -373,3 +378,33 @@ async def test_creating_returns_the_account_that_synapse_describes(homeserver: F
     homeserver.accounts[homeserver.mxid(ALICE)]["deactivated"] = True
     created = await synapse.create(ALICE, "Ada", "oidc-nova")
     assert created == Account(deactivated=True, display_name="Ada", linked=True)
+
+
+# --- any answer at all
+
+CODES = st.sampled_from(
+    ["", "M_UNKNOWN", "M_FORBIDDEN", "M_NOT_FOUND", "M_USER_LOCKED", "M_USER_LIMIT_EXCEEDED", "Ada!"]
+)
+BODIES = st.dictionaries(
+    st.sampled_from(["name", "errcode", "error", "content_uri"]), st.text() | st.none(), max_size=3
+)
+EXPECTATIONS = st.sampled_from([EMPTY, having("content_uri", str), named("@a:b", absent=True)])
+
+
+@given(st.integers(200, 599), BODIES, CODES, EXPECTATIONS, st.sampled_from(Operation))
+def test_any_answer_is_success_refusal_or_doubt(
+    status: int, body: dict[str, str | None], code: str, expected: Expected, operation: Operation
+) -> None:
+    """Success only with the mark, a dead letter at once only by Synapse's own code, and details of statuses and codes only."""
+    answer = Answer(status, body | ({"errcode": code} if code else {}))
+    if is_own(answer, expected):
+        assert expected.mark(answer.body) if status < 300 else (expected.absent and status == 404)
+        return
+    ended = judged(answer, operation)
+    if isinstance(ended, Rejected):
+        assert status in {400, 409, 413}
+        assert answer.errcode
+        assert not may_be_applied(answer)
+    text = ended.what if isinstance(ended, DoubtError) else ended.detail
+    assert re.fullmatch(r"\d{3}( [A-Z][A-Z0-9_.]+| without (a JSON object|the fields of its operation))?", text)
+    assert probe_failure(answer).reason.dependency
