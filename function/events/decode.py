@@ -228,10 +228,6 @@ def _own_time(own: datetime | None, event: BaseCloudEvent, field: str, latest: d
     return time
 
 
-def _storable(text: str, limit: int) -> bool:
-    return len(text) <= limit and not _UNSTORABLE.search(text)
-
-
 def _avatar(address: object) -> str | Rejected:
     if address is None or address == "":
         return ""

@@ -49,10 +49,8 @@ def clean_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: text for name, text in cleaned.items() if text}
 
 
-def event_type(text: object) -> EventType | None:
+def event_type(text: str) -> EventType | None:
     """Returns the type that `text` names, in either spelling and any case; None if it is not one of ours."""
-    if not isinstance(text, str):
-        return None
     return TYPES.get(text) or _FOLDED.get(clean(text).casefold())
 
 

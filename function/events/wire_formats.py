@@ -69,7 +69,7 @@ def _structured(body: dict[str, Any], headers: Mapping[str, str]) -> Converted:
         data = event.get_data()
     if not is_named(event.get_type()):
         return _unwrapped(_object(data), headers)
-    if event_type(event.get_type()) is None:
+    if event_type(event.get_type()) is None and not isinstance(data, dict):
         data = {}  # another type's data may be anything
     return Converted(_event(_without_made_up_time(event, attributes), _object(data)))
 
@@ -105,10 +105,6 @@ def _is_envelope(body: dict[str, Any]) -> bool:
     data = body.get("data")
     holds = isinstance(data, dict) or (isinstance(data, str) and data.lstrip().startswith("{"))
     return holds and not body.keys().isdisjoint({"event_id", "timestamp", "source", "event_type"})
-
-
-def _claimed(headers: Mapping[str, str]) -> list[str]:
-    return [headers["event_type"]] if "event_type" in headers else []
 
 
 def _guess(data: dict[str, Any]) -> str | None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from dev.identity_events import created_payload, password_changed_payload
-from function.events.decode import decode, type_of
+from function.events.decode import decode, type_of, user_of
 from function.events.doubts import doubt
 from function.events.types import TYPES, Cause, EventType, Ignored, UserDeleted
 from function.outcomes import Reason
@@ -145,6 +145,21 @@ def test_a_type_that_is_not_certainly_another_is_refused(kind: str) -> None:
         assert reason(decoded) is Reason.UNKNOWN_TYPE
 
 
+def test_type_and_user_are_told_of_a_record_that_is_refused() -> None:
+    """The tools choose letters by both."""
+    cases: list[tuple[object, dict[str, str], str, str]] = [
+        (cloud(deleted_payload(), "identity.user.deleted.v2"), {}, "identity.user.deleted.v2", ALICE),
+        (deleted_payload(), {"event_type": '"UserDeleted"'}, "UserDeleted", ALICE),
+        (deleted_payload(), {"event_type": " IDENTITY.USER.DELETED"}, DELETED, ALICE),
+        (cloud(deleted_payload(), DELETED), {"event_type": "UserDeleted"}, DELETED, ALICE),
+        (None, {"event_type": DELETED}, DELETED, ""),
+        ([], {}, "unknown", ""),
+    ]
+    for body, headers, kind, user in cases:
+        value = json.dumps(body).encode()
+        assert (type_of(value, headers), user_of(value, headers)) == (kind, user)
+
+
 SPEAKING: list[dict[str, Any]] = [
     deleted_payload(),
     {"user_id": ALICE, "soft_delete": True},
@@ -166,6 +181,7 @@ SPEAKING: list[dict[str, Any]] = [
     {"message": json.dumps(deleted_payload())},
     {"message": json.dumps(json.dumps(deleted_payload()))},
     {"event_type": PROFILE, "body": profile_payload()},
+    {"type": 5, "eventType": "UserDeleted"},
 ]
 
 
@@ -196,7 +212,8 @@ def test_data_in_base64_is_looked_at_too() -> None:
     body["data_base64"] = "eyJzb2Z0X2RlbGV0ZSI6IHRydWV9"  # {"soft_delete": true}
     assert reason(read(body)) is Reason.UNKNOWN_TYPE
     assert isinstance(read(body | {"data_base64": "e30="}), Ignored)
-    assert isinstance(read(body | {"data_base64": "%"}), Ignored)
+    for unreadable in ("%", "e30", "é", 5):
+        assert isinstance(read(body | {"data_base64": unreadable}, event_type=OTHER), Ignored)
 
 
 @pytest.mark.parametrize(
