@@ -23,6 +23,7 @@ from function.processing.event_log import log_batch
 from function.processing.letters import publish_letters
 from function.processing.user import Item, UserJob, pass_deletion_limit, settle_permit
 from function.processing.user_locks import UserLocks
+from function.slices import map_in_slices
 from function.telemetry.logs import log, log_failure
 from function.telemetry.tracing import OFF, Traces
 
@@ -101,7 +102,7 @@ class BatchProcessor:
         return [EventResult(Outcome.RETRY, failure)] * len(records)
 
     async def _process(self, records: Sequence[KafkaRecord]) -> list[EventResult]:
-        items = self._decoded(records)
+        items = await map_in_slices(self._decoded, records, size=lambda record: len(record.value))
         jobs = self._by_user(items)
         async with self._user_locks.acquire(jobs.keys()):
             if jobs:
@@ -111,14 +112,9 @@ class BatchProcessor:
         log_batch(items)
         return [_result(item) for item in items]
 
-    def _decoded(self, records: Iterable[KafkaRecord]) -> list[Item]:
-        now = self._clock()
-        items = []
-        for record in records:
-            written = datetime.fromtimestamp(_written(record), UTC)
-            latest = max(now, written) + FUTURE_BOUND
-            items.append(Item(record, decode(record.value, record.headers, latest=latest)))
-        return items
+    def _decoded(self, record: KafkaRecord) -> Item:
+        latest = max(self._clock(), datetime.fromtimestamp(_written(record), UTC)) + FUTURE_BOUND
+        return Item(record, decode(record.value, record.headers, latest=latest))
 
     def _by_user(self, items: Iterable[Item]) -> dict[str, UserJob]:
         """Returns a job for each user; sets the result of the items that concern none."""
