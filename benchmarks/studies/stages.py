@@ -105,12 +105,12 @@ class Stages:
         self._items = [Item(record, event) for record, event in zip(self._records, self._events, strict=True)]
         self._bodies = {user: dump(record) for user, record in self._before.items()}
         self._store = UserStore(Store(self._bodies))
-        nobody: Any = None  # neither Synapse, nor images, nor dead letters are needed: nothing changes
-        self._updater = Updater(self._store, Reconciler(nobody, nobody, "oidc-nova"), nobody)
+        unused: Any = None  # neither Synapse, nor images, nor dead letters are needed: nothing changes
+        self._updater = Updater(self._store, Reconciler(unused, unused, "oidc-nova"), unused)
         health = Health()
         health.failure = None
         limit = DeletionLimit(Store({}), 0, utc_now)
-        self._processor = BatchProcessor(self._updater, nobody, health, deletion_limit=limit, precreate=False)
+        self._processor = BatchProcessor(self._updater, unused, health, deletion_limit=limit, precreate=False)
 
     def all(self) -> dict[str, Work]:
         for item in self._items:

@@ -102,7 +102,7 @@ class Decision:
     """What to do for a user's events.
 
     Attributes:
-        state: the state as it should be.
+        state: the state after the events.
         asked: what the events ask for beyond it.
         look: whether the account must be read before anything is planned.
         steps: the steps from what is known to the state, the deletions of images last; empty with `look`.
@@ -213,7 +213,7 @@ def plan(state: UserState, account: Account, asked: Asked = NOTHING, *, seen: bo
     """Returns the steps from `account` to `state`.
 
     Args:
-        state: as it should be.
+        state: what the account is to become.
         account: what is known of the account.
         asked: what the events ask for beyond the state.
         seen: whether `account` was read from Synapse in this reconciliation. A deletion relies on nothing else.

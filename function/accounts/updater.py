@@ -2,7 +2,7 @@
 
 Synapse has no compare-and-swap, the state store has. So no call is made that the user's state does not announce:
 
-1. Claim: the state as it should be is saved with a claim, under the ETag that it was read with. After a conflict no call was
+1. Claim: the state after the events is saved with a claim, under the ETag that it was read with. After a conflict no call was
    made, and the user starts over.
 2. Call: the steps. None begins after the claim's end.
 3. Confirm: what is now known is saved without the claim, under the ETag of the claim. A conflict means that another process
@@ -36,7 +36,7 @@ CHECK_AFTER = timedelta(seconds=60)  # Synapse answers a deactivation before the
 
 
 class Decide(Protocol):
-    """Says what to do for a user's events; plan.py has the one that is used."""
+    """Says what to do for a user's events; `plan.decide` is used."""
 
     def __call__(self, before: UserState, events: Sequence[Event], now: datetime, *, look: bool) -> Decision: ...
 
@@ -272,7 +272,7 @@ class Updater:
         except TryAgain as failure:
             stored = failure
         if isinstance(stored, Versioned):
-            lost = tuple(mxc for mxc in uploads if mxc not in stored.state.uploads)  # nobody else knows of them
+            lost = tuple(mxc for mxc in uploads if mxc not in stored.state.uploads)  # no other process knows of them
             stored = replace(stored, state=replace(stored.state, uploads=stored.state.uploads + lost))
         self.decide(job, stored, self._clock(), look=look)
         if job.decision is not None:

@@ -1,6 +1,6 @@
 """Keeps each user's state in the state store, under the user id: JSON with a schema version, without unset fields.
 
-Fields that this release does not know, of a later one that runs beside it, are kept as they are. A state of a release without
+Fields that this release does not know, of a later release running at the same time, are kept as they are. A state of a release without
 claims is recognised by its missing mark; nothing that it knows of the account is trusted, since a process of that release may
 have died between a call and its save.
 """

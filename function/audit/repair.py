@@ -1,6 +1,6 @@
 """Repairs one account or one image the way events are processed: claim the user, read the account, set it right, confirm.
 
-The function may process the same user at the same time: whoever claims second waits or starts over.
+The function may process the same user at the same time: the second to claim waits or starts over.
 """
 
 import asyncio

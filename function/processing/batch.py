@@ -1,7 +1,7 @@
 """Processes a batch: Kafka records in, one result for each out.
 
-decode -> group by user -> load the users' states and decide -> claim, call, confirm -> publish dead letters. A failure that
-concerns one user makes this user's events wait; one that concerns all, such as of the state store, the whole batch.
+decode -> group by user -> load the users' states and decide -> claim, call, confirm -> publish dead letters. A failure of
+one user makes this user's events wait; a failure of all, such as of the state store, the whole batch.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Publishes the dead letters of a batch, beside each other, within a limit of their own: what else was done stays done."""
+"""Publishes the dead letters of a batch, concurrently, within a limit of their own: what else was done stays done."""
 
 import asyncio
 import logging

@@ -41,7 +41,7 @@ async def test_an_account_that_another_client_erased_and_named_again_is_erased()
 
 
 async def test_a_second_deletion_of_a_user_makes_its_call() -> None:
-    """It is another event: somebody asked again, perhaps because the account was active again."""
+    """It is another event: a person asked again, perhaps because the account was active again."""
     async with world(ALICE) as w:
         await w.process(deletion(second=1, offset=1))
         w.account().update(deactivated=False)

@@ -1,4 +1,4 @@
-"""What the contract tests can't arrange on a real Synapse: one that stops halfway, two writers, versions and proxies."""
+"""What the contract tests can't arrange on a real Synapse: a stop halfway, two writers, versions and proxies."""
 
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
@@ -154,7 +154,7 @@ async def test_tasks_that_have_ended_are_no_room_work(homeserver: FakeSynapse, s
 
 
 async def test_during_an_outage_the_question_waits(homeserver: FakeSynapse, synapse: Synapse) -> None:
-    """An answer that Synapse can't give now is not one that it never gives."""
+    """A Synapse that can't answer now may answer later."""
     homeserver.down = True
     with pytest.raises(TryAgain):
         await synapse.room_work(ALICE)

@@ -38,7 +38,7 @@ def now() -> float:
 
 
 def on_loop_time(w: Harness, seconds: float) -> None:
-    """Lets each request take so many seconds."""
+    """Lets each request take that number of seconds."""
     w.clock = LoopClock()
     w.restart()
     w.homeserver.before = pausing(seconds)
@@ -77,7 +77,7 @@ async def test_a_slow_synapse_delays_a_backlog_by_little_more_than_its_calls(sec
 
 
 async def test_a_batch_holds_its_partitions_for_a_bounded_time() -> None:
-    """Those who have begun end, and the rest is answered RETRY; nobody's claim is left."""
+    """Those who have begun end, and the rest is answered RETRY; no claim is left."""
     users = [str(uuid.UUID(int=number)) for number in range(USERS)]
     async with world(*users) as w:
         on_loop_time(w, 3)

@@ -1,4 +1,4 @@
-"""Dead letters go out beside each other within a limit of their own; what was done stays done, and a letter goes out once."""
+"""Dead letters go out concurrently, within a limit of their own; what was done stays done, and a letter goes out once."""
 
 import asyncio
 
