@@ -12,7 +12,7 @@ _BASE64 = re.compile(r'"data_base64"\s*:\s*"([A-Za-z0-9+/]{8,}={0,2})"')
 _SAYS_SO = re.compile(r'"(?:event_?type|ce_?type|type|action)"\s*:\s*"[^"]{0,80}delet', re.IGNORECASE)
 _KIND = re.compile(r'"soft_?delete"\s*:', re.IGNORECASE)
 _WHO = re.compile(r'"user_?id"\s*:', re.IGNORECASE)
-_WHEN = re.compile(r'"deleted_?at"\s*:\s*"\d', re.IGNORECASE)
+_WHEN = re.compile(r'"deleted_?at"\s*:\s*"[1-9]', re.IGNORECASE)  # "0" is a database's null
 
 
 def header_says_deletion(headers: Mapping[str, str]) -> bool:
