@@ -16,6 +16,12 @@ RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
 PLACEHOLDER = "https://docs.example/matrix-account-sync/runbook.md"  # replaced by docs/deploy.md
 
 
+def cases_of(alert: str) -> str:
+    """The tests without those that do not speak of the alert: all of them take seconds."""
+    own = [case for case in CASES if any(check["alertname"] == alert for check in case["alert_rule_test"])]
+    return yaml.safe_dump({"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": own})
+
+
 def test_each_alert_fires_when_it_should_and_only_then() -> None:
     passed, said = judge(rules(), TESTS.read_text())
     assert passed, said
@@ -46,7 +52,7 @@ def test_the_tests_notice_an_alert_that_never_fires(alert: str) -> None:
     for rule in broken["groups"][0]["rules"]:
         if rule["alert"] == alert:
             rule["expr"] = "vector(0) > 1"
-    passed, said = judge(broken, TESTS.read_text())
+    passed, said = judge(broken, cases_of(alert))
     assert not passed
     assert alert in said
 
