@@ -53,11 +53,17 @@ class Hasty(RequestTimeoutProtocol):
     seconds: ClassVar[float] = 0.5
 
 
+class LessHasty(Hasty):
+    """Long enough for 200 connections to be there at once, also on a busy machine."""
+
+    seconds: ClassVar[float] = 3.0
+
+
 @contextlib.asynccontextmanager
-async def served(app: FastAPI) -> AsyncIterator[tuple[uvicorn.Server, int]]:
+async def served(app: FastAPI, protocol: type[Hasty] = Hasty) -> AsyncIterator[tuple[uvicorn.Server, int]]:
     """The application on a free port of loopback, as `serve` runs it but for its event loop."""
     listening = socket.create_server(("127.0.0.1", 0))
-    options = UVICORN_OPTIONS | {"loop": "none", "http": Hasty}
+    options = UVICORN_OPTIONS | {"loop": "none", "http": protocol}
     server = uvicorn.Server(
         uvicorn.Config(app, timeout_graceful_shutdown=1, timeout_keep_alive=1, lifespan="off", **options)
     )
@@ -129,7 +135,10 @@ async def test_slow_clients_delay_no_batch_and_are_disconnected() -> None:
     async with world() as w:
         app = FastAPI()
         mount(app, settings_with(), w.health, Metrics(), lambda: w.processor)
-        async with served(app) as (server, port), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+        async with (
+            served(app, LessHasty) as (server, port),
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http,
+        ):
             slow = [asyncio.create_task(drip(port, HEAD + b"content-length: 99999\r\n\r\n", b"a")) for _ in range(200)]
             await until(lambda: len(server.server_state.connections) >= 200, "the slow ones are connected")
             answer = await http.post(EVENTS_ROUTE, content=REAL, headers={"dapr-api-token": APP_TOKEN})
