@@ -119,7 +119,16 @@ def event_effects() -> str:
     rows = [
         (f"`{type_}`{case and f', {case}'}", effect) for type_ in EventType for case, effect in type_.effects.items()
     ]
-    return _table("Event, Effect in Synapse", [*rows, ("any other", "none: acknowledged and ignored, unless something in the record speaks of a deletion: then it is a dead letter")])
+    return _table(
+        "Event, Effect in Synapse",
+        [
+            *rows,
+            (
+                "any other",
+                "none: acknowledged and ignored, unless something in the record speaks of a deletion: then it is a dead letter",
+            ),
+        ],
+    )
 
 
 def event_types() -> str:

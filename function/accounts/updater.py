@@ -55,6 +55,7 @@ class Job:
         user_id: a lower-case UUID.
         events: in the order of their arrival; none for a recheck.
         recheck: whether the account is read whatever is known, with its rooms after a deletion.
+        renew_avatar: whether a copied avatar is uploaded again: its image is gone.
         stored: the state that `decision` rests on.
         decision: what to do.
         result: what was done and saved; None if nothing could be.
@@ -65,6 +66,7 @@ class Job:
     user_id: str
     events: Sequence[Event]
     recheck: bool = False
+    renew_avatar: bool = False
     stored: Versioned = field(default_factory=lambda: Versioned(UserState()))
     decision: Decision | None = None
     result: ReconcileResult | None = None
@@ -121,6 +123,8 @@ class Updater:
                 job.failure = TryAgain(Reason.CLAIMED, "by another process")
                 return
             state = taken_over(state, now)
+        if job.renew_avatar:
+            state = replace(state, copy=None)
         job.stored = stored
         try:
             job.decision = self._decide(state, job.events, now, look=look or job.recheck)

@@ -61,6 +61,11 @@ class Kind(StrEnum):
         "The account's avatar is neither the one in the events nor this service's copy of it.",
         "Sets the avatar; an `https://` avatar is downloaded again first.",
     )
+    AVATAR_GONE = (
+        "avatar_gone",
+        "The account's avatar is right, but its image no longer exists: another client has deleted it.",
+        "Downloads and uploads an `https://` avatar again. An `mxc://` avatar of the events can't be repaired.",
+    )
     LEFTOVER_MEDIA = (
         "leftover_media",
         "An image uploaded for the user still exists, although it is not the avatar or the user is erased.",
@@ -73,11 +78,27 @@ class Kind(StrEnum):
     )
 
 
-def drift_of(state: UserState, account: Account, rooms: int = 0) -> tuple[Kind, ...]:
-    """Returns the drift of one account, empty if there is none. `rooms`: the number of rooms the account is joined to."""
-    return tuple(
-        _of_active_user(state, account) if state.status is Status.ACTIVE else _of_deleted_user(state, account, rooms)
-    )
+def drift_of(state: UserState, account: Account, rooms: int = 0, *, image_exists: bool = True) -> tuple[Kind, ...]:
+    """Returns the drift of one account, empty if there is none.
+
+    Args:
+        state: the user's.
+        account: as Synapse has it.
+        rooms: the number of rooms the account is joined to.
+        image_exists: whether the image of the account's avatar exists.
+    """
+    if state.status is not Status.ACTIVE:
+        return tuple(_of_deleted_user(state, account, rooms))
+    kinds = tuple(_of_active_user(state, account))
+    gone = not image_exists and shows_expected_avatar(state, account)
+    return (*kinds, Kind.AVATAR_GONE) if gone else kinds
+
+
+def shows_expected_avatar(state: UserState, account: Account) -> bool:
+    """Returns whether the account shows the image that the events ask for."""
+    expected = _expected_avatar(state)
+    active = state.status is Status.ACTIVE and not account.deactivated
+    return active and bool(expected) and expected == account.avatar
 
 
 def _of_active_user(state: UserState, account: Account) -> Iterator[Kind]:

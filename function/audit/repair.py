@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from aiolimiter import AsyncLimiter
 
+from function.accounts.plan import CopyAvatar
 from function.accounts.updater import Job, Updater
 from function.audit.drift import Kind, drift_of
 from function.homeserver.synapse import Synapse
@@ -39,7 +40,7 @@ class Repairer:
 
     async def account(self, user_id: str, kinds: frozenset[Kind]) -> Unrepaired:
         """Repairs an account with drift of these kinds. Raises TryAgain."""
-        job = Job(user_id, (), recheck=True)
+        job = Job(user_id, (), recheck=True, renew_avatar=Kind.AVATAR_GONE in kinds)
         await self._updater.load([job])
         if job.decision is not None:
             if not job.stored.etag:  # no event has said what the account should be
@@ -51,6 +52,10 @@ class Repairer:
             failure = job.failure or job.rejected
             return Unrepaired(kinds, failure.reason if failure else None)
         left = frozenset(drift_of(job.result.state, job.result.account))
+        if job.renew_avatar and not any(isinstance(step, CopyAvatar) for step in job.result.done):
+            left |= {Kind.AVATAR_GONE}
+        if Kind.AVATAR_GONE in left and not job.result.refused:
+            return Unrepaired(left, Reason.AVATAR_NOT_FOUND)
         if job.result.refused:
             return Unrepaired(left or kinds, job.result.refused[0][1].reason)
         return Unrepaired(left)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from function.accounts.user_state import Status, UserState
 from function.accounts.user_store import UserStore, Versioned
-from function.audit.drift import Kind, drift_of
+from function.audit.drift import Kind, drift_of, shows_expected_avatar
 from function.audit.findings import AuditSummary, Cursor, Drift, Listing, Options
 from function.audit.repair import Repairer, Unrepaired
 from function.clock import Clock, utc_now
@@ -122,7 +122,7 @@ class Audit:
         return {user_id: seen for user_id, seen in zip(known, found, strict=True) if seen}
 
     async def _check(self, user_id: str, stored: Versioned, account: Account | None) -> _Suspect | None:
-        rooms = 0
+        rooms, image_exists = 0, True
         try:
             account = account or await self._synapse.account(user_id)
             if account is None:
@@ -130,10 +130,13 @@ class Audit:
             deactivated = account.deactivated and stored.state.status is not Status.ACTIVE
             if deactivated and Kind.IN_ROOMS in self._options.kinds:
                 rooms = await self._synapse.joined_rooms(user_id)
+            if Kind.AVATAR_GONE in self._options.kinds and shows_expected_avatar(stored.state, account):
+                image_exists = await self._synapse.media_exists(account.avatar)
         except Rejected as rejected:
             self.summary.unchecked[rejected.reason] += 1
             return None
-        kinds = [kind for kind in drift_of(stored.state, account, rooms) if kind in self._options.kinds]
+        found = drift_of(stored.state, account, rooms, image_exists=image_exists)
+        kinds = [kind for kind in found if kind in self._options.kinds]
         return _Suspect(stored, kinds, rooms) if kinds else None
 
     async def _load_states(self, user_ids: Collection[str]) -> dict[str, Versioned]:

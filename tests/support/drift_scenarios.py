@@ -52,6 +52,13 @@ async def _another_avatar(w: Harness) -> None:
     w.account()["avatar_url"] = "mxc://test.example/other"
 
 
+async def _image_that_was_deleted(w: Harness) -> None:
+    w.login(ALICE)
+    w.avatars.images[FACE] = b"face"
+    await w.process(profile(avatar_url=FACE))
+    del w.homeserver.media[str(w.account()["avatar_url"])]
+
+
 async def _image_that_outlived_the_erasure(w: Harness) -> None:
     w.login(ALICE)
     w.avatars.images[FACE] = b"face"
@@ -75,6 +82,7 @@ MADE: Mapping[Kind, Callable[[Harness], Awaitable[None]]] = {
     Kind.IN_ROOMS: _rooms_joined_late,
     Kind.DISPLAY_NAME: _another_name,
     Kind.AVATAR: _another_avatar,
+    Kind.AVATAR_GONE: _image_that_was_deleted,
     Kind.LEFTOVER_MEDIA: _image_that_outlived_the_erasure,
     Kind.ORPHANED_MEDIA: _upload_that_was_forgotten,
 }

@@ -80,7 +80,9 @@ class Homeserver:
     async def upload_as(self, token: str) -> str:
         """Uploads an image with that token; returns its mxc URI. Its bytes are its own: Synapse quarantines by content."""
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "image/png"}
-        answer = await self.http.post("/_matrix/media/v3/upload?filename=image", content=PNG + uuid.uuid4().bytes, headers=headers)
+        answer = await self.http.post(
+            "/_matrix/media/v3/upload?filename=image", content=PNG + uuid.uuid4().bytes, headers=headers
+        )
         return str(answer.json()["content_uri"])
 
     async def quarantine(self, mxc: str) -> None:

@@ -137,6 +137,8 @@ def test_after_a_repair_a_second_audit_finds_nothing(record: UserState, account:
                 displayname=account.display_name or None, avatar_url=account.avatar or None,
             )  # fmt: skip
             w.homeserver.rooms[w.homeserver.mxid(ALICE)] = 2
+            w.homeserver.media = {f"mxc://test.example/{name}": b"it" for name in ("one", "two", "copy", "old")}
+            w.homeserver.uploads = {mxc: {"user_id": ""} for mxc in w.homeserver.media}
             await w.users.write({ALICE: Versioned(record)})
             first = await audited(w, repair=True)
             assert all(drift.repaired for drift in first)
@@ -273,6 +275,23 @@ async def test_a_user_whose_account_is_about_to_change_is_not_checked() -> None:
         claimed = replace(w.state.record(ALICE), claim=Claim("other", w.clock.now + timedelta(seconds=1)))
         await w.state.write_values({ALICE: (dump(claimed), "2")})
         assert await audited(w, repair=True) == []
+
+
+async def test_an_image_that_was_deleted_is_uploaded_again() -> None:
+    """It is dangling: no event would notice."""
+    async with world() as w:
+        await MADE[Kind.AVATAR_GONE](w)
+        [drift] = await audited(w, repair=True)
+        assert (drift.kind, drift.repaired) == (Kind.AVATAR_GONE, True)
+        assert w.homeserver.media == {w.account()["avatar_url"]: b"face"}
+        assert await audited(w) == []
+
+
+async def test_an_image_that_only_the_events_name_can_not_be_uploaded_again() -> None:
+    async with world(ALICE) as w:
+        await w.process(profile(avatar_url="mxc://test.example/gone"))
+        [drift] = await audited(w, repair=True)
+        assert (drift.kind, drift.repaired, drift.why) == (Kind.AVATAR_GONE, False, Reason.AVATAR_NOT_FOUND)
 
 
 # --- failed repairs and checks
