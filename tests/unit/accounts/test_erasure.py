@@ -65,3 +65,17 @@ async def test_an_account_that_another_client_reactivated_is_deactivated_again_a
         w.account().update(deactivated=False, erased=False, displayname="back")
         assert await w.process(profile(second=9)) == [Outcome.STALE]
         assert (w.account()["deactivated"], w.account()["erased"], w.account()["displayname"]) == (True, True, None)
+
+
+@pytest.mark.parametrize("own", [True, False])
+async def test_an_erased_user_leaves_no_avatar_that_the_user_uploaded(own: bool) -> None:
+    """An image that another account uploaded stays: others may show it too."""
+    picture = "mxc://test.example/picture"
+    async with world(ALICE) as w:
+        w.homeserver.media[picture] = b"picture"
+        owner = w.homeserver.mxid(ALICE) if own else w.homeserver.service_user
+        w.homeserver.uploads[picture] = {"media_id": "picture", "user_id": owner}
+        await w.process(profile(second=1, avatar_url=picture))
+        assert await w.process(deletion(second=2, soft=False)) == [Outcome.APPLIED]
+        assert (picture in w.homeserver.media) is not own
+        assert w.state.record(ALICE).last_avatar is None
