@@ -3,13 +3,17 @@
 import json
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
+import grpc
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
+from dapr.proto import api_service_v1, api_v1, common_v1
 
 from dev import processes
 from dev.identity_events import ProducerRecord
@@ -94,6 +98,19 @@ class StackUnderTest(RunningStack):
         letters = [line["letter"] for line in lines if "letter" in line]
         assert lines[-1]["summary"]["letters"] == len(letters)
         return letters
+
+    @contextmanager
+    def state(self) -> Iterator[tuple[Any, Any]]:
+        """Yields daprd's API, for the state store behind the function's back, and the metadata of its token."""
+        env = self.environment
+        with grpc.insecure_channel(f"127.0.0.1:{env['DAPR_GRPC_PORT']}") as channel:
+            yield api_service_v1.DaprStub(channel), (("dapr-api-token", env["DAPR_API_TOKEN"]),)  # type: ignore[no-untyped-call]
+
+    def save_state(self, key: str, value: bytes) -> None:
+        """Writes a value over whatever is there."""
+        with self.state() as (dapr, token):
+            item = common_v1.StateItem(key=key, value=value)
+            dapr.SaveState(api_v1.SaveStateRequest(store_name="statestore", states=[item]), metadata=token)
 
     def groups(self) -> set[str]:
         """Returns the consumer groups that Kafka knows."""

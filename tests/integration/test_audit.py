@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-import grpc
 import httpx
 import pytest
-from dapr.proto import api_service_v1, api_v1, common_v1
+from dapr.proto import api_v1
 
 from dev.identity_events import deleted, new_user, profile
 from dev.running_stack import mxid
@@ -74,14 +73,9 @@ class Hand:
 
     def edit_record(self, user: str, **fields: Any) -> None:
         """As the function would have left it, had it died or been refused at that moment."""
-        env = self.world.environment
-        token = (("dapr-api-token", env["DAPR_API_TOKEN"]),)
-        with grpc.insecure_channel(f"127.0.0.1:{env['DAPR_GRPC_PORT']}") as channel:
-            dapr = api_service_v1.DaprStub(channel)  # type: ignore[no-untyped-call]
+        with self.world.state() as (dapr, token):
             found = dapr.GetState(api_v1.GetStateRequest(store_name="statestore", key=user), metadata=token)
-            value = json.dumps(json.loads(found.data) | fields).encode()
-            item = common_v1.StateItem(key=user, value=value)
-            dapr.SaveState(api_v1.SaveStateRequest(store_name="statestore", states=[item]), metadata=token)
+        self.world.save_state(user, json.dumps(json.loads(found.data) | fields).encode())
 
     def newest(self) -> int:
         """How many accounts there are: the offset of the next."""
@@ -199,7 +193,9 @@ def test_an_interrupted_repair_goes_on_where_it_stopped(drifted: Drifted) -> Non
 def test_repaired_drift_is_not_found_again(drifted: Drifted, tell: Tell) -> None:
     """And is what the events say; exit code 0, then and in the second audit."""
     hand, users = drifted.hand, drifted.users
-    hand.world.in_turn(profile(users.pop(Kind.AVATAR_GONE), "Ada", 5))  # an avatar that only the events name is not repaired
+    hand.world.in_turn(
+        profile(users.pop(Kind.AVATAR_GONE), "Ada", 5)
+    )  # an avatar that only the events name is not repaired
     unknown = hand.world.account(drifted.unknown)
     done = drifted.audit("--repair", "--yes", "--rate", "0", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
