@@ -1,0 +1,183 @@
+"""Review (each fails until its fault is mended): what is believed although it is not known, and what is forgotten."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from starlette.responses import Response
+
+from function.accounts.plan import decide
+from function.accounts.updater import CHECK_AFTER, CLAIM
+from function.accounts.user_state import LATE_EFFECT, Claim, UserState
+from function.accounts.user_store import Versioned
+from function.events.types import UserDeleted
+from function.homeserver.account import Account
+from function.outcomes import Outcome
+from function.processing.deletion_counts import load, taken
+from function.processing.deletion_limit import KEY
+from tests.support.events import ALICE, EPOCH, deletion, profile
+from tests.support.harness import Harness, world
+
+pytestmark = pytest.mark.anyio
+
+FACE = "https://cdn.example/face.png"
+
+
+def proxy_gives_up_once(w: Harness, method: str) -> None:
+    """A proxy gives up the first request of the method about a user; Synapse may still carry it out."""
+    left = [Response("<html>", 504)]
+
+    def answer(verb: str, path: str) -> Response | None:
+        return left.pop() if verb == method and "/@nova-" in path and left else None
+
+    w.homeserver.intercepts = answer
+
+
+async def test_a_first_try_that_may_still_be_carried_out_is_doubted_though_the_second_succeeded() -> None:
+    """Its name may overwrite that of the next event; the later look sets it right."""
+    async with world(ALICE) as w:
+        proxy_gives_up_once(w, "PUT")
+        assert await w.process(profile(ALICE, 1, display_name="Old")) == [Outcome.APPLIED]
+        assert await w.process(profile(ALICE, 2, display_name="New")) == [Outcome.APPLIED]
+        w.account()["displayname"] = "Old"  # the first try, late
+        assert w.rechecks.due, "nobody will look again"
+        w.clock.now += LATE_EFFECT
+        await w.processor.recheck(ALICE)
+        assert w.account()["displayname"] == "New"
+
+
+async def crash_before_confirm(w: Harness) -> None:
+    """The next batch's claim is saved, its end is not; another process goes on once the claim has ended."""
+    w.state.sparing, w.state.losing = 1, 1
+
+
+async def taken_over(w: Harness) -> None:
+    w.health.failure = None
+    w.restart()
+    w.clock.now += CLAIM
+
+
+async def test_an_image_that_an_unconfirmed_claim_deleted_is_not_set_again() -> None:
+    """The avatar is removed; the process dies before it confirms; the avatar is set again."""
+    async with world(ALICE) as w:
+        w.avatars.images[FACE] = b"face"
+        await w.process(profile(second=1, avatar_url=FACE))
+        await crash_before_confirm(w)
+        removed = profile(second=2, avatar_url="")
+        assert await w.process(removed) == [Outcome.RETRY]
+        assert w.homeserver.media == {}
+        await taken_over(w)
+        await w.process(removed, profile(second=3, avatar_url=FACE))
+        assert w.homeserver.media.get(str(w.account()["avatar_url"])) == b"face"
+
+
+async def test_an_upload_of_a_claim_that_another_process_holds_by_now_is_not_forgotten() -> None:
+    """Who took over knows nothing of it: nobody else would ever delete it."""
+    async with world(ALICE) as w:
+        w.avatars.images[FACE] = b"face"
+        rival = UserState(
+            profile_at=EPOCH + timedelta(seconds=9),
+            display_name="Newer",
+            avatar="",
+            avatar_at=EPOCH + timedelta(seconds=9),
+            claim=Claim("rival", w.clock.now + CLAIM + timedelta(seconds=20)),
+        )
+        w.state.rivals = [{}, {ALICE: rival}]
+        older = profile(second=1, avatar_url=FACE)
+        assert await w.process(older) == [Outcome.RETRY]
+        stored = await w.users.read(ALICE)
+        done = replace(stored.state, claim=None, known=Account(display_name="Newer"), seen_at=w.clock.now, linked=True)
+        await w.users.write({ALICE: Versioned(done, stored.etag)})  # the other process confirms
+        w.account().update(displayname="Newer", avatar_url=None)
+        await w.process(older)
+        w.clock.now += timedelta(hours=1)
+        await w.process(profile(second=99, display_name="Last", avatar_url=""))
+        assert w.homeserver.media == {}
+
+
+async def test_a_deletion_that_is_cut_off_while_it_runs_keeps_its_permit() -> None:
+    """As at a shutdown: the account may be deactivated, and its redelivery asks for no other permit."""
+    async with world(ALICE, deletions=100) as w:
+        hangs = asyncio.Event()
+
+        async def before(method: str, path: str) -> None:
+            if method == "POST" and "deactivate" in path:
+                w.account()["deactivated"] = True
+                hangs.set()
+                await asyncio.Event().wait()
+
+        w.homeserver.before = before
+        batch = asyncio.create_task(w.process(deletion(ALICE, 1)))
+        await hangs.wait()
+        batch.cancel()
+        await asyncio.wait([batch])
+        limit = w.processor._deletion_limit
+        await limit.close()
+        value, _ = (await w.state.read_values([KEY]))[KEY]
+        assert taken(load(value, int(w.clock.now.timestamp() // 60))) == 1
+
+
+async def test_a_deleted_user_is_looked_at_once_if_nothing_was_wrong() -> None:
+    async with world(ALICE) as w:
+        await w.one_by_one([profile(second=1, display_name="Ada"), deletion(second=2)])
+        w.rechecks.due.clear()
+        w.clock.now += CHECK_AFTER
+        assert await w.processor.recheck(ALICE)
+        assert w.rechecks.due == {}
+
+
+async def test_an_erasure_looks_for_the_avatar_that_the_user_has_now() -> None:
+    """It was uploaded in a client; no event told of it, so it is not known."""
+    event = UserDeleted("1", ALICE, EPOCH, erase=True)
+    decision = decide(UserState(known=Account(), seen_at=EPOCH - timedelta(days=30)), [event], EPOCH)
+    assert decision.look
+
+
+async def test_a_doubt_from_a_clock_that_was_far_ahead_ends() -> None:
+    """Else each event looks, and a recheck that is due later than a day is due at once, again and again."""
+    async with world(ALICE) as w:
+        ahead = UserState(doubt_until=w.clock.now + timedelta(days=400), written_at=w.clock.now + timedelta(days=400))
+        await w.users.write({ALICE: Versioned(ahead)})
+        await w.process(profile(second=1))
+        w.rechecks.due.clear()
+        w.clock.now += timedelta(hours=2)
+        await w.processor.recheck(ALICE)
+        assert w.rechecks.due == {}
+
+
+async def test_an_account_seen_by_a_clock_that_was_ahead_is_read_before_an_image_is_written() -> None:
+    """As before a name is written."""
+    async with world(ALICE) as w:
+        w.avatars.images[FACE] = b"face"
+        await w.process(profile(second=1, avatar_url=FACE))
+        stored = await w.users.read(ALICE)
+        await w.users.write(
+            {ALICE: replace(stored, state=replace(stored.state, seen_at=EPOCH + timedelta(minutes=50)))}
+        )
+        w.account().update(deactivated=True, erased=True, displayname=None, avatar_url=None)
+        w.avatars.images[FACE] = b"changed"
+        w.clock.now += timedelta(minutes=20)
+        await w.process(profile(second=2, avatar_url=FACE))
+        assert w.account()["avatar_url"] is None
+
+
+async def test_a_later_deletion_with_the_id_of_an_earlier_one_makes_its_call() -> None:
+    """A producer that writes a constant id; its time tells."""
+    async with world(ALICE) as w:
+        await w.process(deletion(second=1, offset=1))
+        w.account().update(deactivated=False)
+        assert await w.process(deletion(second=2, offset=1)) == [Outcome.APPLIED]
+        assert w.account()["deactivated"] is True
+
+
+async def test_an_image_of_a_claim_that_was_not_confirmed_goes_with_the_erasure() -> None:
+    """It was uploaded and shown, then the process died: the state does not know it."""
+    async with world(ALICE) as w:
+        w.avatars.images[FACE] = b"face"
+        await crash_before_confirm(w)
+        await w.process(profile(second=1, avatar_url=FACE))
+        assert w.account()["avatar_url"] is not None
+        await taken_over(w)
+        assert await w.process(deletion(second=2, soft=False)) == [Outcome.APPLIED]
+        assert w.homeserver.media == {}
