@@ -112,7 +112,7 @@ def settle_permit(job: UserJob, limit: DeletionLimit) -> None:
     if not job.permit:
         return
     job.permit = False
-    if job.called and (job.failure or (job.result and may_have_deactivated(job.result))):
+    if job.called and (job.failure or job.result is None or may_have_deactivated(job.result)):  # None: it was cut off
         limit.confirm()
     else:
         limit.release()
