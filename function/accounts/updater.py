@@ -183,7 +183,8 @@ class Updater:
             assert job.decision is not None
             state = job.decision.state
             times = [state.doubt_until] if state.doubt_until and state.doubt_until > now else []
-            if state.status is not Status.ACTIVE and state.written_at and now - state.written_at < RECENT:
+            recent = state.written_at is not None and now - state.written_at < RECENT
+            if state.status is not Status.ACTIVE and recent and not job.recheck:  # which is that later look
                 times.append(now + CHECK_AFTER)
             if times:
                 due[job.user_id] = max(times)
