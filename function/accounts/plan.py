@@ -187,7 +187,7 @@ def _needs_look(before: UserState, state: UserState, asked: Asked, steps: Sequen
     known = state.known
     if known is None or state.in_doubt:
         return True
-    fresh = _is_fresh(state, now)
+    fresh = is_fresh(state.seen_at, now)
     if not known.exists:
         return not fresh or state != before  # the user may have logged in since
     if known.deactivated or known.erased:
@@ -200,13 +200,14 @@ def _needs_look(before: UserState, state: UserState, asked: Asked, steps: Sequen
 
 def _is_stale_news(state: UserState, events: Sequence[Event], steps: Sequence[Step], now: datetime) -> bool:
     """Returns whether something came of a user that was deleted a while ago: another client may have activated the account."""
-    if state.status is Status.ACTIVE or steps or _is_fresh(state, now):
+    if state.status is Status.ACTIVE or steps or is_fresh(state.seen_at, now):
         return False
     return any(not isinstance(event, UserDeleted) for event in events)
 
 
-def _is_fresh(state: UserState, now: datetime) -> bool:
-    return state.seen_at is not None and now - ACCOUNT_TTL < state.seen_at <= now + CLOCK_SKEW
+def is_fresh(seen_at: datetime | None, now: datetime) -> bool:
+    """Returns whether an account that was read at that time is still believed; not by a clock that was ahead."""
+    return seen_at is not None and now - ACCOUNT_TTL < seen_at <= now + CLOCK_SKEW
 
 
 def plan(state: UserState, account: Account, asked: Asked = NOTHING, *, seen: bool = True) -> list[Step]:

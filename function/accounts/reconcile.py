@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 
 from function.accounts.plan import (
     ABSENT,
-    ACCOUNT_TTL,
     CopyAvatar,
     CreateAccount,
     Deactivate,
@@ -21,6 +20,7 @@ from function.accounts.plan import (
     SetDisplayName,
     Step,
     apply_step,
+    is_fresh,
     known_account,
     orphaned_uploads,
     plan,
@@ -230,8 +230,7 @@ class Reconciler:
 
         `decide` leaves this to the copy, since most images turn out to be unchanged.
         """
-        seen = work.seen_at or work.state.seen_at
-        if seen is None or self._clock() - seen >= ACCOUNT_TTL:
+        if not is_fresh(work.seen_at or work.state.seen_at, self._clock()):
             await self._look(work)
         return work.account.exists and not work.account.deactivated and not work.account.erased
 
