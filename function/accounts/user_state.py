@@ -105,6 +105,8 @@ def taken_over(state: UserState, now: datetime) -> UserState:
     if state.claim is None:
         return state
     copy = state.copy if state.known and state.copy and state.copy.mxc == state.known.avatar else None
+    if copy and copy.source != state.avatar:  # it was to be deleted
+        copy = None
     return doubted(replace(state, copy=copy), max(now, min(state.claim.until, now + LATE_EFFECT)))
 
 
