@@ -236,6 +236,13 @@ class Updater:
         except TryAgain as failure:
             _fail([job for job, _ in own], failure)
             return
+        except ValueError as error:  # what Synapse answered about one of them can't be written
+            if len(own) == 1:
+                _fail([own[0][0]], _unexpected(error))
+                return
+            for job, _ in own:
+                await self._confirm([job], until, {})
+            return
         except Conflict:
             for job, _ in own:
                 await (self._confirm([job], until, {}) if len(own) > 1 else self._taken_over(job))
