@@ -79,6 +79,9 @@ class Job:
         """Opens the span around the user's calls."""
         return nullcontext()
 
+    def calls_ended(self) -> None:
+        """Told when the user's calls have ended; more may follow after a conflict."""
+
     @property
     def needs_calls(self) -> bool:
         return self.decision is not None and self.decision.needs_calls
@@ -203,6 +206,8 @@ class Updater:
             job.result = ReconcileResult(state)
         except Exception as error:
             job.result = ReconcileResult(doubted(state, self._clock()), failure=_unexpected(error))
+        finally:
+            job.calls_ended()
         wrote = any(isinstance(step, PROFILE_STEPS) for step in (*job.result.done, *(s for s, _ in job.result.refused)))
         if wrote and job.result.state.status is Status.ACTIVE:
             written = replace(job.result.state, written_at=until - CLAIM)

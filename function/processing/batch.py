@@ -176,6 +176,8 @@ class BatchProcessor:
         """Updates users that begin together. Deletions that the limit can't decide yet follow when the first have ended."""
         loop = asyncio.get_running_loop()
         began = loop.time()
+        for job in jobs:
+            job.on_ended = lambda: self._admission.leave(loop.time() - began)
         try:
             undecided = await self._update(jobs, others)
             while undecided:
@@ -185,8 +187,8 @@ class BatchProcessor:
                     await self._update(undecided[:1], wait=True)
                 undecided = left
         finally:
-            for _ in jobs:
-                self._admission.leave(loop.time() - began)
+            for job in jobs:  # those that made no call
+                job.calls_ended()
 
     async def _update(
         self, jobs: Sequence[UserJob], others: Sequence[UserJob] = (), *, wait: bool = False

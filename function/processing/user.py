@@ -1,7 +1,7 @@
 """One user's events of a batch: what becomes of each, and whether the deletion limit lets them pass."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
@@ -35,6 +35,7 @@ class UserJob(Job):
     items: list[Item] = field(default_factory=list)
     traces: Traces = OFF
     permit: bool = False  # of the deletion limit
+    on_ended: Callable[[], None] | None = None  # called once, when the user's calls have ended
 
     @property
     def rank(self) -> int:
@@ -46,6 +47,12 @@ class UserJob(Job):
         wanted = self.decision.state.avatar or ""
         copies = any(isinstance(step, CopyAvatar) for step in self.decision.steps)
         return 2 if copies or (self.decision.look and wanted.startswith("https://")) else 1
+
+    def calls_ended(self) -> None:
+        """Lets the next user begin."""
+        if ended := self.on_ended:
+            self.on_ended = None
+            ended()
 
     def traced(self) -> AbstractContextManager[object]:
         """Opens the span around the user's calls, with the results as they are once it ends."""
