@@ -146,7 +146,7 @@ class Updater:
                 await self._rechecks.add(due)
             await self._claim(jobs, until)
         except Conflict:
-            await self._one_by_one(jobs)
+            await self._after_conflict(jobs)
             return
         except (
             ValueError
@@ -270,6 +270,20 @@ class Updater:
         uploads = job.result.state.uploads if job.result else ()
         await self._start_over(job, look=True, uploads=uploads)
 
+    async def _after_conflict(self, jobs: Sequence[Job]) -> None:
+        """Updates together those whom nobody else changed; beside them, each of the others starts over."""
+        try:
+            found = await self._users.read_each([job.user_id for job in jobs])
+        except TryAgain as failure:
+            _fail(jobs, failure)
+            return
+        same = [job for job in jobs if _etag(found[job.user_id]) == job.stored.etag]
+        if len(same) == len(jobs):  # it was no conflict of etags, or its user can't be told
+            await self._one_by_one(jobs)
+            return
+        rest = (self._start_over(job) for job in jobs if job not in same)
+        await asyncio.gather(*rest, *([self.update(same)] if same else []))
+
     async def _one_by_one(self, jobs: Sequence[Job]) -> None:
         """Updates each user alone after a conflict on any of them; the conflicting one starts over."""
         for job in jobs:
@@ -294,6 +308,10 @@ class Updater:
         self.decide(job, stored, self._clock(), look=look)
         if job.decision is not None:
             await self.update([job])
+
+
+def _etag(found: Versioned | TryAgain) -> str | None:
+    return found.etag if isinstance(found, Versioned) else None
 
 
 def _fail(jobs: Iterable[Job], failure: TryAgain) -> None:
