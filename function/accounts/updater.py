@@ -139,11 +139,10 @@ class Updater:
 
         Sets each job's `result` once it is saved, else its `failure`; never raises for them.
         """
+        jobs = await self._remembered(jobs, self._to_recheck(job for job in jobs if job.needs_calls))
         calling = [job for job in jobs if job.needs_calls]
         until = self._clock() + CLAIM
         try:
-            if due := self._to_recheck(calling):
-                await self._rechecks.add(due)
             await self._claim(jobs, until)
         except Conflict:
             await self._after_conflict(jobs)
@@ -160,6 +159,21 @@ class Updater:
             etags = asyncio.ensure_future(self._etags(calling))  # a transaction does not return them
             await asyncio.gather(etags, *(self._call(job, until) for job in calling))
             await self._confirm(calling, until, etags.result())
+
+    async def _remembered(self, jobs: Sequence[Job], due: Mapping[str, datetime]) -> Sequence[Job]:
+        """Remembers rechecks; returns the jobs without those whose recheck can't be: they wait."""
+        if not due:
+            return jobs
+        try:
+            await self._rechecks.add(due)
+        except TryAgain as failure:
+            if len(due) > 1 and not failure.reason.dependency:
+                for user_id, at in due.items():
+                    jobs = await self._remembered(jobs, {user_id: at})
+                return jobs
+            _fail((job for job in jobs if job.user_id in due), failure)
+            return [job for job in jobs if job.user_id not in due]
+        return jobs
 
     async def _claim(self, jobs: Iterable[Job], until: datetime) -> None:
         changed: dict[str, Versioned] = {}
@@ -234,7 +248,8 @@ class Updater:
             else:
                 own.append((job, stored))
         try:
-            await self._late_rechecks(job for job, _ in own)
+            kept = await self._remembered([job for job, _ in own], self._given_up(job for job, _ in own))
+            own = [(job, stored) for job, stored in own if job in kept]
             if own:
                 states = {job.user_id: replace(one, state=job.result.state) for job, one in own if job.result}
                 await self._users.write(states)
@@ -255,15 +270,14 @@ class Updater:
         for job, _ in own:
             job.failure = job.result.failure if job.result else job.failure
 
-    async def _late_rechecks(self, jobs: Iterable[Job]) -> None:
-        """Remembers the deletions that Synapse may still be carrying out, although they are given up."""
+    def _given_up(self, jobs: Iterable[Job]) -> dict[str, datetime]:
+        """Returns when to look at which deletions that Synapse may still be carrying out, although they are given up."""
         given_up = {
             job.user_id
             for job in jobs
             if job.result and any(isinstance(step, Deactivate) and r.in_doubt for step, r in job.result.refused)
         }
-        if given_up:
-            await self._rechecks.add(dict.fromkeys(given_up, self._clock() + CHECK_AFTER))
+        return dict.fromkeys(given_up, self._clock() + CHECK_AFTER)
 
     async def _taken_over(self, job: Job) -> None:
         """Starts over from another writer's state, and reads the account, since our calls may have overwritten newer ones."""
