@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from function.accounts.plan import (
     ABSENT,
@@ -25,13 +25,14 @@ from function.accounts.plan import (
     orphaned_uploads,
     plan,
 )
-from function.accounts.user_state import Copy, Status, UserState, carried_out, doubted, own_avatar
+from function.accounts.user_state import LATE_EFFECT, Copy, Status, UserState, carried_out, doubted, own_avatar
 from function.avatars.fetch import AvatarSource, Image, Validators
 from function.clock import Clock, utc_now
 from function.homeserver.account import Account
 from function.homeserver.synapse import Synapse
 from function.outcomes import Reason, Rejected, TryAgain
 
+_NEVER = datetime.min.replace(tzinfo=UTC)
 # After a step was rejected so late, the next ones are not tried: each may hang as long, and the user's claim would end first.
 MEDIA_STEPS = (DeleteMedia, DeleteOwnAvatar)  # they do not change the account
 PATIENCE_SECONDS = 10.0
@@ -246,6 +247,8 @@ class Reconciler:
             state = doubted(state, self._clock())
         elif account is not work.assumed:
             state = replace(state, known=replace(account, linked=None), linked=account.linked)
+        if work.synapse.unfinished:  # a first try that had no answer may overwrite what comes next
+            state = replace(state, doubt_until=max(self._clock() + LATE_EFFECT, state.doubt_until or _NEVER))
         state = replace(state, claim=None)
         return ReconcileResult(state, account, work.done, work.refused, work.failure)
 

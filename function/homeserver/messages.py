@@ -95,6 +95,7 @@ class Request:
     expected: Expected
     look: Look | None = None
     in_doubt: bool = False
+    unfinished: bool = False  # an attempt to write had no answer of Synapse's own: it may still be carried out
 
     @property
     def writes(self) -> bool:
@@ -111,3 +112,8 @@ class Request:
     def maybe_applied(self) -> None:
         """Remembers that an attempt may have been carried out."""
         self.in_doubt = self.in_doubt or self.writes
+
+    def maybe_running(self) -> None:
+        """Remembers that an attempt may have been carried out, or may be later."""
+        self.maybe_applied()
+        self.unfinished = self.in_doubt

@@ -29,6 +29,9 @@ TRIES = 3
 WAITS = {"wait_initial": 0.1, "wait_max": 1.0, "wait_jitter": 0.1}
 
 
+_MEDIA = frozenset({Operation.UPLOAD, Operation.DELETE_MEDIA})  # they change no account
+
+
 class TokenSource(Protocol):
     """Where Synapse's client gets its token from."""
 
@@ -51,6 +54,7 @@ class AdminApi:
         self._in_flight = asyncio.Semaphore(IN_FLIGHT)
         self._probe = AdminProbe(self._probed, server_name, read_only=http.read_only)
         self._deadline: tuple[datetime, Clock] | None = None
+        self.unfinished = False  # of a copy: an earlier attempt of a request that succeeded may still be carried out
 
     def before(self, deadline: datetime, clock: Clock) -> Self:
         """Returns a copy that begins no request that writes at or after the deadline, retries included: it raises
@@ -99,10 +103,12 @@ class AdminApi:
         """
         request = Request(operation, method, path, body, expected, look)
         try:
-            return await self._decided(request)
+            answer = await self._decided(request)
         except (Rejected, TryAgain) as failure:
             failure.in_doubt = request.in_doubt
             raise
+        self.unfinished |= request.unfinished and operation not in _MEDIA
+        return answer
 
     async def _decided(self, request: Request) -> Answer:
         for attempt in (self._with_retries, self._wait_for_rate_limit):
@@ -170,7 +176,7 @@ class AdminApi:
         if (self._http.read_only and request.writes) or is_own(answer, request.expected):
             return answer  # a dry run sent nothing and has a stand-in
         if may_be_applied(answer):
-            request.maybe_applied()
+            request.maybe_applied() if answer.errcode else request.maybe_running()
         if answer.status == 429:
             return answer
         verdict = judged(answer, request.operation)
@@ -220,7 +226,7 @@ def _is_passing(error: Exception) -> bool:
 
 def _doubt(failure: NoAnswerError, request: Request) -> DoubtError:
     if failure.sent:
-        request.maybe_applied()
+        request.maybe_running()
     return DoubtError(
         failure.what, Reason.SYNAPSE_ERROR, passing=not failure.late, late=failure.late, sent=failure.sent
     )
