@@ -6,7 +6,7 @@ one user makes this user's events wait; a failure of all, such as of the state s
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from function.accounts.updater import Job, Updater
@@ -104,13 +104,41 @@ class BatchProcessor:
     async def _process(self, records: Sequence[KafkaRecord]) -> list[EventResult]:
         items = await map_in_slices(self._decoded, records, size=lambda record: len(record.value))
         jobs = self._by_user(items)
+        busy = self._user_locks.busy(jobs.keys())
+        free = {user_id: job for user_id, job in jobs.items() if user_id not in busy}
+        late = {user_id: jobs[user_id] for user_id in busy}
+        waiting = [item for job in late.values() for item in job.items]
+        held = {id(item) for item in waiting}
+        others = [item for item in items if id(item) not in held]
+        if not waiting:
+            await self._process_part(others, free)
+        else:  # users whom another batch or a recheck holds make no other user wait
+            await asyncio.gather(self._guarded_part(others, free), self._guarded_part(waiting, late))
+        log_batch(items)
+        return [_result(item) for item in items]
+
+    async def _guarded_part(self, items: Sequence[Item], jobs: Mapping[str, UserJob]) -> None:
+        """Processes a part of a batch; if it fails, the other part stays as it is."""
+        try:
+            await self._process_part(items, jobs)
+        except TryAgain as failure:
+            retried = self._retry_all([item.record for item in items], failure)
+        except Exception as error:
+            log_failure("batch_failed", error)
+            retried = self._retry_all(
+                [item.record for item in items], TryAgain(Reason.UNEXPECTED, type(error).__name__)
+            )
+        else:
+            return
+        for item, result in zip(items, retried, strict=True):
+            item.result = result
+
+    async def _process_part(self, items: Sequence[Item], jobs: Mapping[str, UserJob]) -> None:
         async with self._user_locks.acquire(jobs.keys()):
             if jobs:
                 await self._process_users(list(jobs.values()))
             _hold_back_later_events(jobs.values())
             await publish_letters(items, jobs.values(), self._dead_letters)
-        log_batch(items)
-        return [_result(item) for item in items]
 
     def _decoded(self, record: KafkaRecord) -> Item:
         latest = max(self._clock(), datetime.fromtimestamp(_written(record), UTC)) + FUTURE_BOUND

@@ -14,6 +14,10 @@ class UserLocks:
         self._busy = set[str]()
         self._freed = asyncio.Event()
 
+    def busy(self, user_ids: AbstractSet[str]) -> set[str]:
+        """Returns those of the users that are locked now."""
+        return self._busy & user_ids
+
     @asynccontextmanager
     async def acquire(self, user_ids: AbstractSet[str]) -> AsyncIterator[None]:
         """Waits until none of the users is locked, and locks them until the end of the block."""
