@@ -123,6 +123,6 @@ def load(value: bytes | str) -> tuple[UserState, Unknown]:
 def _unknown(body: Mapping[str, Any]) -> Unknown:
     found = {name: body[name] for name in body.keys() - _FIELDS}
     for name, fields in _NESTED.items():
-        if more := {key: part for key, part in body.get(name, {}).items() if key not in fields}:
+        if more := {key: part for key, part in (body.get(name) or {}).items() if key not in fields}:
             found[name] = more
     return found
