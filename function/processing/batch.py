@@ -222,7 +222,13 @@ class BatchProcessor:
         self, jobs: Sequence[UserJob], others: Sequence[UserJob] = (), *, wait: bool = False
     ) -> list[UserJob]:
         """Updates the users whom the deletion limit lets pass; returns those about whom it can't decide."""
-        verdicts = [(job, await self._passes_limit(job, wait=wait)) for job in jobs]
+        verdicts: list[tuple[UserJob, bool | None]] = []
+        for job in jobs:
+            verdicts.append((job, await self._passes_limit(job, wait=wait)))
+            if job.failure and job.failure.reason.dependency:  # asking for each of the others takes its time each
+                for other in jobs[len(verdicts) :]:
+                    other.failure = job.failure
+                break
         passed = [job for job, passes in verdicts if passes]
         try:
             if passed or others:
