@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
+from function.accounts.plan import Deactivate, ReconcileResult
 from function.accounts.updater import Job, Updater
 from function.clock import Clock, utc_now
 from function.dapr.bulk_envelope import KafkaRecord
@@ -82,7 +83,7 @@ class BatchProcessor:
             raise job.failure
         if job.result and job.result.done:
             log(logging.WARNING, "recheck_repaired", size=len(job.result.done))
-        return job.rejected is None and (job.result is None or not (job.result.done or job.result.refused))
+        return job.rejected is None and (job.result is None or not (job.result.done or _may_change(job.result)))
 
     async def _guarded(self, records: Sequence[KafkaRecord]) -> list[EventResult]:
         if self._health.failure:
@@ -265,6 +266,11 @@ def _hold_back_later_events(jobs: Iterable[UserJob]) -> None:
             waiting = waiting or (item.result if item.result and item.result.outcome is Outcome.RETRY else None)
             if waiting:
                 item.result = waiting
+
+
+def _may_change(result: ReconcileResult) -> bool:
+    """Returns whether a refused step leaves something to check: its effect is not known, or a deleted user is still there."""
+    return any(rejected.in_doubt or isinstance(step, Deactivate) for step, rejected in result.refused)
 
 
 def _result(item: Item) -> EventResult:
