@@ -31,6 +31,7 @@ from function.telemetry.logs import log_failure
 
 CLAIM = timedelta(seconds=30)  # as long a user waits for a process that died
 SKEW = timedelta(minutes=1)  # between replicas' clocks; a claim that lasts longer is not believed
+CONFIRM_SECONDS = 3.0  # those that have ended wait no longer for the others that began with them
 ATTEMPTS = 3  # against other writers of the same user
 CHECK_AFTER = timedelta(seconds=60)  # Synapse answers a deactivation before the user has left the rooms
 
@@ -156,9 +157,7 @@ class Updater:
             _fail(jobs, failure)
             return
         if calling:
-            etags = asyncio.ensure_future(self._etags(calling))  # a transaction does not return them
-            await asyncio.gather(etags, *(self._call(job, until) for job in calling))
-            await self._confirm(calling, until, etags.result())
+            await self._carry_out(calling, until)
 
     async def _remembered(self, jobs: Sequence[Job], due: Mapping[str, datetime]) -> Sequence[Job]:
         """Remembers rechecks; returns the jobs without those whose recheck can't be: they wait."""
@@ -283,6 +282,21 @@ class Updater:
         """Starts over from another writer's state, and reads the account, since our calls may have overwritten newer ones."""
         uploads = job.result.state.uploads if job.result else ()
         await self._start_over(job, look=True, uploads=uploads)
+
+    async def _carry_out(self, jobs: Sequence[Job], until: datetime) -> None:
+        """Calls Synapse for the users and confirms those that have ended, every few seconds while others go on."""
+        etags = asyncio.ensure_future(self._etags(jobs))  # a transaction does not return them
+        calls: dict[asyncio.Future[None], Job] = {asyncio.ensure_future(self._call(job, until)): job for job in jobs}
+        try:
+            while calls:
+                ended, _ = await asyncio.wait(calls, timeout=CONFIRM_SECONDS)
+                if ended:
+                    await self._confirm([calls.pop(call) for call in ended], until, await etags)
+        finally:
+            etags.cancel()
+            for call in calls:
+                call.cancel()
+            await asyncio.gather(etags, *calls, return_exceptions=True)
 
     async def _after_conflict(self, jobs: Sequence[Job]) -> None:
         """Updates together those whom nobody else changed; beside them, each of the others starts over."""

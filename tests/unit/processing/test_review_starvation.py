@@ -15,6 +15,7 @@ from function.processing.recheck_queue import RecheckQueue, key_of
 from tests.support.events import ALICE, BOB, deletion, profile
 from tests.support.fake_dapr import FakeStateStore
 from tests.support.harness import Harness, world
+from tests.support.virtual_time import run
 
 pytestmark = pytest.mark.anyio
 
@@ -153,3 +154,20 @@ async def test_a_recheck_that_settles_its_doubt_is_done_although_an_image_is_ref
     async with world(ALICE) as w:
         await w.process(profile(ALICE, 1, avatar_url="https://elsewhere.example/a.png"))
         assert await w.processor.recheck(ALICE)
+
+
+def test_a_user_whose_calls_have_ended_is_confirmed_while_another_of_its_group_hangs() -> None:
+    """Else a kill, a shutdown or a lost save makes all of them wait for the claim, be looked at, and checked again."""
+
+    async def main() -> None:
+        async with world(ALICE, BOB) as w:
+            hangs, go_on = hanging(w, ALICE)
+            batch = asyncio.create_task(w.process(profile(ALICE, 1), deletion(BOB, 1)))
+            await hangs.wait()
+            await asyncio.sleep(8)  # virtual; Alice's request has 10 s
+            claim = w.state.record(BOB).claim
+            go_on.set()
+            await batch
+            assert claim is None
+
+    run(main())
