@@ -7,12 +7,13 @@ from collections.abc import Iterable
 import pytest
 from starlette.responses import Response
 
+from function.accounts.user_state import UserState
 from function.dapr.state_store import Value
 from function.outcomes import Outcome, Reason, TryAgain
 from function.processing.admission import FIRST
 from function.processing.deletion_limit import KEY
 from function.processing.recheck_queue import RecheckQueue, key_of
-from tests.support.events import ALICE, BOB, deletion, profile
+from tests.support.events import ALICE, BOB, EPOCH, deletion, profile
 from tests.support.fake_dapr import FakeStateStore
 from tests.support.harness import Harness, world
 from tests.support.virtual_time import run
@@ -171,3 +172,25 @@ def test_a_user_whose_calls_have_ended_is_confirmed_while_another_of_its_group_h
             assert claim is None
 
     run(main())
+
+
+async def test_a_user_that_was_taken_over_starts_over_after_the_others_were_confirmed() -> None:
+    """Its calls may take as long as the others' claims last."""
+    async with world(ALICE, BOB) as w:
+        w.state.rivals = [{}, {ALICE: UserState(display_name="Rival", profile_at=EPOCH)}]
+        hangs, go_on = asyncio.Event(), asyncio.Event()
+
+        async def before(_method: str, path: str) -> None:
+            if ALICE in path and w.state.conflicts:
+                hangs.set()
+                await go_on.wait()
+
+        w.homeserver.before = before
+        batch = asyncio.create_task(w.process(profile(ALICE, 1), profile(BOB, 1)))
+        await hangs.wait()
+        for _ in range(500):
+            await asyncio.sleep(0)
+        claim = w.state.record(BOB).claim
+        go_on.set()
+        await batch
+        assert claim is None
