@@ -238,35 +238,38 @@ class Updater:
     async def _confirm(self, jobs: Sequence[Job], until: datetime, found: Mapping[str, Versioned | TryAgain]) -> None:
         claim = Claim(self._process, until)
         own: list[tuple[Job, Versioned]] = []
+        lost: list[Job] = []
         for job in jobs:
             stored = found.get(job.user_id) or (await self._etags([job])).get(job.user_id)
             if not isinstance(stored, Versioned):
                 _fail([job], stored or TryAgain(Reason.STATE_UNAVAILABLE, "not confirmed"))
             elif stored.state.claim != claim and not self._users.read_only:
-                await self._taken_over(job)
+                lost.append(job)
             else:
                 own.append((job, stored))
         try:
-            kept = await self._remembered([job for job, _ in own], self._given_up(job for job, _ in own))
-            own = [(job, stored) for job, stored in own if job in kept]
-            if own:
-                states = {job.user_id: replace(one, state=job.result.state) for job, one in own if job.result}
-                await self._users.write(states)
+            await self._write_confirmed(own)
         except TryAgain as failure:
             _fail([job for job, _ in own], failure)
-            return
-        except ValueError as error:  # what Synapse answered about one of them can't be written
-            if len(own) == 1:
+        except (
+            Conflict,
+            ValueError,
+        ) as error:  # a ValueError: what Synapse answered about one of them can't be written
+            if len(own) > 1:
+                await asyncio.gather(*(self._confirm([job], until, {}) for job, _ in own))
+            elif isinstance(error, Conflict):
+                lost.append(own[0][0])
+            else:
                 _fail([own[0][0]], _unexpected(error))
-                return
-            for job, _ in own:
-                await self._confirm([job], until, {})
-            return
-        except Conflict:
-            for job, _ in own:
-                await (self._confirm([job], until, {}) if len(own) > 1 else self._taken_over(job))
-            return
-        for job, _ in own:
+        await asyncio.gather(*(self._taken_over(job) for job in lost))  # the others don't wait for their calls
+
+    async def _write_confirmed(self, own: Sequence[tuple[Job, Versioned]]) -> None:
+        kept = await self._remembered([job for job, _ in own], self._given_up(job for job, _ in own))
+        confirmed = [(job, stored) for job, stored in own if job in kept]
+        states = {job.user_id: replace(one, state=job.result.state) for job, one in confirmed if job.result}
+        if states:
+            await self._users.write(states)
+        for job in kept:
             job.failure = job.result.failure if job.result else job.failure
 
     def _given_up(self, jobs: Iterable[Job]) -> dict[str, datetime]:
