@@ -74,6 +74,7 @@ class Job:
     rejected: Rejected | None = None
     failure: TryAgain | None = None
     attempts: int = 0
+    queued: bool = False  # a recheck of the queue, which repeats it if anything was wrong
     called: bool = False  # a call may have been made
 
     def traced(self) -> AbstractContextManager[object]:
@@ -200,7 +201,7 @@ class Updater:
             state = job.decision.state
             times = [state.doubt_until] if state.doubt_until and state.doubt_until > now else []
             recent = state.written_at is not None and now - state.written_at < RECENT
-            if state.status is not Status.ACTIVE and recent and not job.recheck:  # which is that later look
+            if state.status is not Status.ACTIVE and recent and not job.queued:  # which is that later look
                 times.append(now + CHECK_AFTER)
             if times:
                 due[job.user_id] = max(times)

@@ -73,7 +73,7 @@ class BatchProcessor:
         """
         if self._health.failure:
             raise self._health.failure
-        job = Job(user_id, (), recheck=True)
+        job = Job(user_id, (), recheck=True, queued=True)
         async with self._user_locks.acquire({user_id}):
             await self._updater.load([job])
             if job.decision is not None and job.stored.etag:
