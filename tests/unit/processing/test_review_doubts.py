@@ -16,6 +16,7 @@ from function.homeserver.account import Account
 from function.outcomes import Outcome
 from function.processing.deletion_counts import load, taken
 from function.processing.deletion_limit import KEY
+from function.processing.recheck_queue import MAX_ATTEMPTS, RecheckQueue
 from tests.support.events import ALICE, EPOCH, deletion, profile
 from tests.support.harness import Harness, world
 
@@ -181,3 +182,22 @@ async def test_an_image_of_a_claim_that_was_not_confirmed_goes_with_the_erasure(
         await taken_over(w)
         assert await w.process(deletion(second=2, soft=False)) == [Outcome.APPLIED]
         assert w.homeserver.media == {}
+
+
+async def test_a_deactivation_that_never_ends_is_not_repeated_for_ever() -> None:
+    """Each recheck adds itself anew, with no attempts: the queue would never give it up."""
+    async with world(ALICE) as w:
+        w.rechecks = queue = RecheckQueue(w.state, w.clock)  # type: ignore[assignment]
+        w.restart()
+        await w.process(deletion(second=1))
+        w.account()["deactivated"] = False
+        w.homeserver.intercepts = lambda _, path: Response("<html>", 504) if "/deactivate/" in path else None
+        await queue.add({ALICE: w.clock.now})
+        for _ in range(MAX_ATTEMPTS):
+            w.clock.now += timedelta(hours=1)
+            (one,) = await queue.due()
+            assert await queue.take(one)
+            assert not await w.processor.recheck(ALICE)
+            await queue.again(one, CHECK_AFTER)
+        w.clock.now += timedelta(hours=1)
+        assert await queue.due() == []
