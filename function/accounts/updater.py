@@ -197,11 +197,13 @@ class Updater:
         now = self._clock()
         due: dict[str, datetime] = {}
         for job in jobs:
+            if job.queued and job.stored.state.claim is None:  # it is that later look, and has a number of attempts
+                continue
             assert job.decision is not None
             state = job.decision.state
             times = [state.doubt_until] if state.doubt_until and state.doubt_until > now else []
             recent = state.written_at is not None and now - state.written_at < RECENT
-            if state.status is not Status.ACTIVE and recent and not job.queued:  # which is that later look
+            if state.status is not Status.ACTIVE and recent:
                 times.append(now + CHECK_AFTER)
             if times:
                 due[job.user_id] = max(times)
@@ -278,7 +280,9 @@ class Updater:
         given_up = {
             job.user_id
             for job in jobs
-            if job.result and any(isinstance(step, Deactivate) and r.in_doubt for step, r in job.result.refused)
+            if not job.queued
+            and job.result
+            and any(isinstance(step, Deactivate) and r.in_doubt for step, r in job.result.refused)
         }
         return dict.fromkeys(given_up, self._clock() + CHECK_AFTER)
 
