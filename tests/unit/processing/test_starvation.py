@@ -1,4 +1,4 @@
-"""Review (each fails until its fault is mended): one user that is slow, or can't be handled, delays no other user for longer than its own calls take."""
+"""A user that is slow, or can't be processed, delays no other user for longer than its own calls take."""
 
 import asyncio
 import uuid

