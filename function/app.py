@@ -12,6 +12,9 @@ import httpx
 from fastapi import FastAPI
 
 from function import __version__
+from function.accounts.departures import Departures
+from function.accounts.recheck_loop import RecheckLoop
+from function.accounts.recheck_queue import RecheckQueue
 from function.accounts.reconcile import Reconciler
 from function.accounts.updater import Updater
 from function.accounts.user_store import UserStore
@@ -28,9 +31,6 @@ from function.homeserver.transport import HttpClient, SingleTry
 from function.outcomes import Reason, TryAgain
 from function.processing.batch import BatchProcessor
 from function.processing.deletion_limit import DeletionLimit
-from function.processing.departures import Departures
-from function.processing.recheck_loop import RecheckLoop
-from function.processing.recheck_queue import RecheckQueue
 from function.routes import mount
 from function.settings import Settings
 from function.telemetry.logs import log, log_failure

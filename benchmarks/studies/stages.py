@@ -13,9 +13,10 @@ from dapr.proto import api_v1, common_v1
 
 from benchmarks.report import tables
 from benchmarks.workloads import Event, Maker
+from function.accounts.job import Job
 from function.accounts.plan import ReconcileResult, decide
 from function.accounts.reconcile import Reconciler
-from function.accounts.updater import Job, Updater
+from function.accounts.updater import Updater
 from function.accounts.user_state import UserState
 from function.accounts.user_store import UserStore, dump, load
 from function.clock import utc_now

@@ -14,18 +14,16 @@ An unclaimed state is trusted. A claim of another process makes the user's event
 import asyncio
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Protocol
 
+from function.accounts.job import Decide, Job, Rechecks
 from function.accounts.plan import PROFILE_STEPS, Deactivate, Decision, ReconcileResult, decide
 from function.accounts.reconcile import RECENT, Reconciler, result_without_calls
 from function.accounts.user_state import Claim, Status, UserState, doubted, taken_over
 from function.accounts.user_store import UserStore, Versioned
 from function.clock import Clock, utc_now
 from function.dapr.state_store import Conflict
-from function.events.types import Event
 from function.outcomes import Reason, Rejected, TryAgain
 from function.telemetry.logs import log_failure
 
@@ -34,59 +32,6 @@ SKEW = timedelta(minutes=1)  # between replicas' clocks; a claim that lasts long
 CONFIRM_SECONDS = 3.0  # those that have ended wait no longer for the others that began with them
 ATTEMPTS = 3  # against other writers of the same user
 CHECK_AFTER = timedelta(seconds=60)  # Synapse answers a deactivation before the user has left the rooms
-
-
-class Decide(Protocol):
-    """Says what to do for a user's events; `plan.decide` is used."""
-
-    def __call__(self, before: UserState, events: Sequence[Event], now: datetime, *, look: bool) -> Decision: ...
-
-
-class Rechecks(Protocol):
-    """Remembers users that have to be looked at later."""
-
-    async def add(self, users: Mapping[str, datetime]) -> None: ...
-
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """One user's events, and what became of them.
-
-    Attributes:
-        user_id: a lower-case UUID.
-        events: in the order of their arrival; none for a recheck.
-        recheck: whether the account is read whatever is known, with its rooms after a deletion.
-        renew_avatar: whether a copied avatar is uploaded again: its image is gone.
-        stored: the state that `decision` rests on.
-        decision: what to do.
-        result: what was done and saved; None if nothing could be.
-        rejected: why nothing of it can succeed: not even reading the account does.
-        failure: why the events have to wait.
-    """
-
-    user_id: str
-    events: Sequence[Event]
-    recheck: bool = False
-    renew_avatar: bool = False
-    stored: Versioned = field(default_factory=lambda: Versioned(UserState()))
-    decision: Decision | None = None
-    result: ReconcileResult | None = None
-    rejected: Rejected | None = None
-    failure: TryAgain | None = None
-    attempts: int = 0
-    queued: bool = False  # a recheck of the queue, which repeats it if anything was wrong
-    called: bool = False  # a call may have been made
-
-    def traced(self) -> AbstractContextManager[object]:
-        """Opens the span around the user's calls."""
-        return nullcontext()
-
-    def calls_ended(self) -> None:
-        """Told when the user's calls have ended; more may follow after a conflict."""
-
-    @property
-    def needs_calls(self) -> bool:
-        return self.decision is not None and self.decision.needs_calls
 
 
 class Updater:
@@ -149,9 +94,7 @@ class Updater:
         except Conflict:
             await self._after_conflict(jobs)
             return
-        except (
-            ValueError
-        ) as error:  # a state that can't be written; it is not among the others when they are written alone
+        except ValueError as error:  # one of the states can't be written
             await self._one_by_one(jobs) if len(jobs) > 1 else _fail(jobs, _unexpected(error))
             return
         except TryAgain as failure:
@@ -254,10 +197,7 @@ class Updater:
             await self._write_confirmed(own)
         except TryAgain as failure:
             _fail([job for job, _ in own], failure)
-        except (
-            Conflict,
-            ValueError,
-        ) as error:  # a ValueError: what Synapse answered about one of them can't be written
+        except (Conflict, ValueError) as error:  # a ValueError: what Synapse said of one of them can't be written
             if len(own) > 1:
                 await asyncio.gather(*(self._confirm([job], until, {}) for job, _ in own))
             elif isinstance(error, Conflict):
@@ -307,7 +247,7 @@ class Updater:
             await asyncio.gather(etags, *calls, return_exceptions=True)
 
     async def _after_conflict(self, jobs: Sequence[Job]) -> None:
-        """Updates together those whom nobody else changed; beside them, each of the others starts over."""
+        """Updates together the users whom no other writer changed; at the same time each of the others starts over."""
         try:
             found = await self._users.read_each([job.user_id for job in jobs])
         except TryAgain as failure:

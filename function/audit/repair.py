@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from aiolimiter import AsyncLimiter
 
+from function.accounts.job import Job
 from function.accounts.plan import CopyAvatar
-from function.accounts.updater import Job, Updater
+from function.accounts.updater import Updater
 from function.audit.drift import Kind, drift_of
 from function.homeserver.synapse import Synapse
 from function.outcomes import Reason, Rejected

@@ -9,8 +9,9 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
+from function.accounts.job import Job
 from function.accounts.plan import Deactivate, ReconcileResult
-from function.accounts.updater import Job, Updater
+from function.accounts.updater import Updater
 from function.clock import Clock, utc_now
 from function.dapr.bulk_envelope import KafkaRecord
 from function.dead_letters.publish import DeadLetters
@@ -18,17 +19,15 @@ from function.events.decode import FUTURE_BOUND, decode
 from function.events.types import Cause, Ignored, UserCreated
 from function.health import Health
 from function.outcomes import EventResult, Outcome, Reason, Rejected, TryAgain
-from function.processing.admission import Admission, Priority
 from function.processing.deletion_limit import DeletionLimit
 from function.processing.event_log import log_batch
+from function.processing.groups import Groups, written_at
 from function.processing.letters import publish_letters
-from function.processing.user import Item, UserJob, pass_deletion_limit, settle_permit
+from function.processing.user import Item, UserJob
 from function.processing.user_locks import UserLocks
 from function.slices import map_in_slices
 from function.telemetry.logs import log, log_failure
 from function.telemetry.tracing import OFF, Traces
-
-BEGIN_SECONDS = 30.0  # a batch's users that did not begin by then wait for its next delivery
 
 
 class BatchProcessor:
@@ -51,7 +50,7 @@ class BatchProcessor:
         self._updater, self._dead_letters, self._health = updater, dead_letters, health
         self._deletion_limit, self._precreate, self._traces = deletion_limit, precreate, traces
         self._clock = clock
-        self._user_locks, self._admission = UserLocks(), Admission()
+        self._user_locks, self._groups = UserLocks(), Groups(updater, deletion_limit, clock)
 
     @property
     def deletions_exhausted(self) -> bool:
@@ -142,7 +141,7 @@ class BatchProcessor:
             await publish_letters(items, jobs.values(), self._dead_letters)
 
     def _decoded(self, record: KafkaRecord) -> Item:
-        latest = max(self._clock(), datetime.fromtimestamp(_written(record), UTC)) + FUTURE_BOUND
+        latest = max(self._clock(), datetime.fromtimestamp(written_at(record), UTC)) + FUTURE_BOUND
         return Item(record, decode(record.value, record.headers, latest=latest))
 
     def _by_user(self, items: Iterable[Item]) -> dict[str, UserJob]:
@@ -170,7 +169,7 @@ class BatchProcessor:
         calling = sorted((job for job in decided if job.needs_calls), key=lambda job: job.rank)
         others = [job for job in decided if not job.needs_calls]
         if calling:
-            await self._begin(calling, others)
+            await self._groups.run(calling, others)
         else:
             await self._updater.update(others)
         for job in jobs:
@@ -182,80 +181,6 @@ class BatchProcessor:
                 job.settle()
             if job.failure:
                 self._health.report(job.failure)
-
-    async def _begin(self, jobs: list[UserJob], others: Sequence[UserJob]) -> None:
-        """Lets the users begin in groups, as their turn comes. The others are saved with the first group."""
-        oldest = min((_written(item.record) for job in jobs for item in job.items), default=0.0)
-        loop = asyncio.get_running_loop()
-        async with asyncio.TaskGroup() as group:
-            try:
-                async with asyncio.timeout_at(loop.time() + BEGIN_SECONDS):
-                    while jobs:
-                        priority: Priority = (float(jobs[0].rank > 0), oldest)
-                        begun = await self._admission.enter(len(jobs), priority)
-                        group.create_task(self._run(jobs[:begun], others))
-                        jobs, others = jobs[begun:], []
-            except TimeoutError:
-                for job in jobs:
-                    job.failure = TryAgain(Reason.TOO_SLOW, f"not begun within {BEGIN_SECONDS:.0f} s")
-        if others:
-            await self._updater.update(others)
-
-    async def _run(self, jobs: Sequence[UserJob], others: Sequence[UserJob]) -> None:
-        """Updates users that begin together. Deletions that the limit can't decide yet follow when the first have ended."""
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        for job in jobs:
-            job.on_ended = lambda: self._admission.leave(loop.time() - began)
-        try:
-            undecided = await self._update(jobs, others)
-            while undecided:
-                left = await self._update(undecided)
-                if len(left) == len(undecided):  # those of other groups hold the rest of the limit
-                    left = left[1:]
-                    await self._update(undecided[:1], wait=True)
-                undecided = left
-        finally:
-            for job in jobs:  # those that made no call
-                job.calls_ended()
-
-    async def _update(
-        self, jobs: Sequence[UserJob], others: Sequence[UserJob] = (), *, wait: bool = False
-    ) -> list[UserJob]:
-        """Updates the users whom the deletion limit lets pass; returns those about whom it can't decide."""
-        verdicts: list[tuple[UserJob, bool | None]] = []
-        for job in jobs:
-            verdicts.append((job, await self._passes_limit(job, wait=wait)))
-            if job.failure and job.failure.reason.dependency:  # asking for each of the others takes its time each
-                for other in jobs[len(verdicts) :]:
-                    other.failure = job.failure
-                break
-        passed = [job for job, passes in verdicts if passes]
-        try:
-            if passed or others:
-                await self._updater.update([*passed, *others])
-        finally:
-            for job in passed:
-                settle_permit(job, self._deletion_limit)
-        return [job for job, passes in verdicts if passes is None]
-
-    async def _passes_limit(self, job: UserJob, *, wait: bool) -> bool | None:
-        """Returns whether anything is left to do of a job; None if the deletion limit can't decide yet."""
-        try:
-            passes = await pass_deletion_limit(job, self._deletion_limit, wait=wait)
-        except TryAgain as failure:
-            job.failure = failure
-            return False
-        if passes is False:
-            self._updater.decide(job, job.stored, self._clock())
-            return bool(job.events) and job.decision is not None
-        return passes
-
-
-def _written(record: KafkaRecord) -> float:
-    """Returns the record's timestamp in Unix time, as the producer or Kafka set it; 0 if there is none."""
-    text = record.dapr_metadata("timestamp")
-    return int(text) / 1000 if text.isdecimal() and len(text) < 15 else 0.0
 
 
 def _hold_back_later_events(jobs: Iterable[UserJob]) -> None:

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
+from function.accounts.job import Job
 from function.accounts.plan import CopyAvatar
-from function.accounts.updater import Job
 from function.accounts.user_state import Status
 from function.dapr.bulk_envelope import KafkaRecord
 from function.events.types import Decoded, Event, UserDeleted

@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from function.accounts.departures import KEY, Departures
+from function.accounts.recheck_queue import KEYS, MAX_DUE, Recheck, RecheckQueue
 from function.clock import utc_now
 from function.dapr.state_store import StateStore
-from function.processing.departures import KEY, Departures
-from function.processing.recheck_queue import KEYS, MAX_DUE, Recheck, RecheckQueue
 
 pytestmark = pytest.mark.anyio
 

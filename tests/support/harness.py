@@ -5,9 +5,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from function.accounts.job import Decide
 from function.accounts.plan import decide
 from function.accounts.reconcile import Reconciler
-from function.accounts.updater import Decide, Updater
+from function.accounts.updater import Updater
 from function.accounts.user_store import UserStore
 from function.dapr.bulk_envelope import KafkaRecord
 from function.health import Health

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 
-from function.processing.departures import Departures
-from function.processing.recheck_loop import RecheckLoop
-from function.processing.recheck_queue import RecheckQueue
+from function.accounts.departures import Departures
+from function.accounts.recheck_loop import RecheckLoop
+from function.accounts.recheck_queue import RecheckQueue
 from tests.support.fake_dapr import FakeStateStore
 from tests.support.harness import Clock
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 import pytest
 
+from function.accounts.departures import KEY
 from function.dapr.state_store import Value
-from function.processing.departures import KEY
 from tests.support.events import ALICE, BOB, CAROL
 from tests.support.fake_dapr import FakeStateStore
 from tests.support.rechecks import Pod

@@ -7,13 +7,13 @@ from datetime import timedelta
 import pytest
 from starlette.responses import Response
 
+from function.accounts.recheck_queue import MAX_ATTEMPTS, RecheckQueue
 from function.accounts.updater import CHECK_AFTER, CLAIM
 from function.accounts.user_state import LATE_EFFECT, UserState
 from function.accounts.user_store import Versioned
 from function.outcomes import Outcome
 from function.processing.deletion_counts import load, taken
 from function.processing.deletion_limit import KEY
-from function.processing.recheck_queue import MAX_ATTEMPTS, RecheckQueue
 from tests.support.events import ALICE, EPOCH, deletion, profile
 from tests.support.harness import Harness, world
 
@@ -39,7 +39,7 @@ async def test_a_first_try_that_may_still_be_carried_out_is_doubted_though_the_s
         assert await w.process(profile(ALICE, 1, display_name="Old")) == [Outcome.APPLIED]
         assert await w.process(profile(ALICE, 2, display_name="New")) == [Outcome.APPLIED]
         w.account()["displayname"] = "Old"  # the first try, late
-        assert w.rechecks.due, "nobody will look again"
+        assert w.rechecks.due, "no one will look again"
         w.clock.now += LATE_EFFECT
         await w.processor.recheck(ALICE)
         assert w.account()["displayname"] == "New"
@@ -130,7 +130,7 @@ async def test_an_account_seen_by_a_clock_that_was_ahead_is_read_before_an_image
 
 
 async def test_a_deactivation_that_never_ends_is_not_repeated_for_ever() -> None:
-    """Each recheck adds itself anew, with no attempts: the queue would never give it up."""
+    """Each recheck adds itself again, with no attempts: the queue would never give it up."""
     async with world(ALICE) as w:
         w.rechecks = queue = RecheckQueue(w.state, w.clock)  # type: ignore[assignment]
         w.restart()

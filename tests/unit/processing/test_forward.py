@@ -10,7 +10,7 @@ import pytest
 from function.accounts.updater import CLAIM
 from function.outcomes import EventResult, Outcome, Reason
 from function.processing.admission import FIRST, LATE, LEAST, MOST, Admission
-from function.processing.batch import BEGIN_SECONDS
+from function.processing.groups import BEGIN_SECONDS
 from tests.support.events import ALICE, BOB, EPOCH, deletion, profile
 from tests.support.harness import Clock, Harness, world
 from tests.support.virtual_time import VIRTUAL_TIME

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 import pytest
 from starlette.responses import Response
 
+from function.accounts.recheck_queue import RecheckQueue, key_of
 from function.accounts.user_state import UserState
 from function.dapr.state_store import Value
 from function.outcomes import Outcome, Reason, TryAgain
 from function.processing.admission import FIRST
 from function.processing.deletion_limit import KEY
-from function.processing.recheck_queue import RecheckQueue, key_of
 from tests.support.events import ALICE, BOB, EPOCH, deletion, profile
 from tests.support.fake_dapr import FakeStateStore
 from tests.support.harness import Harness, world
@@ -24,7 +24,7 @@ OTHERS = [str(uuid.UUID(int=number, version=4)) for number in range(1, FIRST)]
 
 
 def hanging(w: Harness, user_id: str) -> tuple[asyncio.Event, asyncio.Event]:
-    """Lets each call about the user hang; returns an event that says so, and one that ends it."""
+    """Lets each call about the user hang; returns an event that says so, and another that ends the hanging."""
     hangs, go_on = asyncio.Event(), asyncio.Event()
 
     async def before(_method: str, path: str) -> None:

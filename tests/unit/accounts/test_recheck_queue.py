@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from function.accounts.recheck_queue import KEYS, LEASE, MAX_ATTEMPTS, MAX_DUE, Recheck, RecheckQueue, key_of
 from function.dapr.state_store import Value
 from function.outcomes import Reason, TryAgain
-from function.processing.recheck_queue import KEYS, LEASE, MAX_ATTEMPTS, MAX_DUE, Recheck, RecheckQueue, key_of
 from tests.support.events import ALICE, BOB, CAROL
 from tests.support.fake_dapr import FakeStateStore
 from tests.support.harness import Clock

@@ -6,9 +6,9 @@ During a rolling update its pods still add to that key. This file can go once no
 import json
 from datetime import UTC, datetime, timedelta
 
+from function.accounts.recheck_queue import RecheckQueue
 from function.dapr.state_store import StateStore
 from function.outcomes import Reason, TryAgain
-from function.processing.recheck_queue import RecheckQueue
 
 KEY = "departures"
 CHECK_AFTER = timedelta(seconds=60)  # the last check of the previous release

@@ -7,9 +7,9 @@ from datetime import timedelta
 
 import pytest
 
+from function.accounts.recheck_loop import CONCURRENCY, IDLE, OUTAGE
+from function.accounts.recheck_queue import LEASE, MAX_ATTEMPTS
 from function.outcomes import Reason, Rejected, TryAgain
-from function.processing.recheck_loop import CONCURRENCY, IDLE, OUTAGE
-from function.processing.recheck_queue import LEASE, MAX_ATTEMPTS
 from tests.support.events import ALICE, BOB, CAROL
 from tests.support.rechecks import Pod
 

@@ -9,10 +9,10 @@ import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
+from function.accounts.departures import Departures
+from function.accounts.recheck_queue import MAX_ATTEMPTS, Recheck, RecheckQueue
 from function.clock import Clock
 from function.outcomes import Reason, Rejected, TryAgain
-from function.processing.departures import Departures
-from function.processing.recheck_queue import MAX_ATTEMPTS, Recheck, RecheckQueue
 from function.telemetry.logs import log, log_failure
 
 POLL_SECONDS = 2.0  # costs nothing while this process knows of no user that is due

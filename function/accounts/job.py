@@ -1,0 +1,66 @@
+"""One user's work: events, the decision that rests on them, and what became of it."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from function.accounts.plan import Decision, ReconcileResult
+from function.accounts.user_state import UserState
+from function.accounts.user_store import Versioned
+from function.events.types import Event
+from function.outcomes import Rejected, TryAgain
+
+
+class Decide(Protocol):
+    """Says what to do for a user's events; `plan.decide` is used."""
+
+    def __call__(self, before: UserState, events: Sequence[Event], now: datetime, *, look: bool) -> Decision: ...
+
+
+class Rechecks(Protocol):
+    """Remembers users that have to be looked at later."""
+
+    async def add(self, users: Mapping[str, datetime]) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One user's events, and what became of them.
+
+    Attributes:
+        user_id: a lower-case UUID.
+        events: in the order of their arrival; none for a recheck.
+        recheck: whether the account is read whatever is known, with its rooms after a deletion.
+        renew_avatar: whether a copied avatar is uploaded again: its image is gone.
+        stored: the state that `decision` rests on.
+        decision: what to do.
+        result: what was done and saved; None if nothing could be.
+        rejected: why nothing of it can succeed: not even reading the account does.
+        failure: why the events have to wait.
+    """
+
+    user_id: str
+    events: Sequence[Event]
+    recheck: bool = False
+    renew_avatar: bool = False
+    stored: Versioned = field(default_factory=lambda: Versioned(UserState()))
+    decision: Decision | None = None
+    result: ReconcileResult | None = None
+    rejected: Rejected | None = None
+    failure: TryAgain | None = None
+    attempts: int = 0
+    queued: bool = False  # a recheck of the queue, which repeats it if anything was wrong
+    called: bool = False  # a call may have been made
+
+    def traced(self) -> AbstractContextManager[object]:
+        """Opens the span around the user's calls."""
+        return nullcontext()
+
+    def calls_ended(self) -> None:
+        """Told when the user's calls have ended; more may follow after a conflict."""
+
+    @property
+    def needs_calls(self) -> bool:
+        return self.decision is not None and self.decision.needs_calls
