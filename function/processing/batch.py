@@ -16,7 +16,7 @@ from function.clock import Clock, utc_now
 from function.dapr.bulk_envelope import KafkaRecord
 from function.dead_letters.publish import DeadLetters
 from function.events.decode import FUTURE_BOUND, decode
-from function.events.types import Cause, Ignored, UserCreated
+from function.events.types import Cause, Event, Ignored, UserCreated
 from function.health import Health
 from function.outcomes import EventResult, Outcome, Reason, Rejected, TryAgain
 from function.processing.deletion_limit import DeletionLimit
@@ -146,7 +146,7 @@ class BatchProcessor:
 
     def _by_user(self, items: Iterable[Item]) -> dict[str, UserJob]:
         """Returns a job for each user; sets the result of the items that concern none."""
-        jobs: dict[str, UserJob] = {}
+        of_users: dict[str, tuple[list[Event], list[Item]]] = {}
         for item in items:
             event = item.event
             if isinstance(event, Ignored):
@@ -156,11 +156,13 @@ class BatchProcessor:
             elif isinstance(event, Rejected):
                 item.result = EventResult(Outcome.DEAD_LETTER, event)
             else:
-                if (job := jobs.get(event.user_id)) is None:
-                    job = jobs[event.user_id] = UserJob(event.user_id, [], traces=self._traces)
-                job.items.append(item)
-                job.events = [*job.events, event]
-        return jobs
+                events, own = of_users.setdefault(event.user_id, ([], []))
+                events.append(event)
+                own.append(item)
+        return {
+            user_id: UserJob(user_id, events, items=own, traces=self._traces)
+            for user_id, (events, own) in of_users.items()
+        }
 
     async def _process_users(self, jobs: Sequence[UserJob]) -> None:
         """Makes Synapse match what the users' events ask for, and sets the results of the users' items."""
