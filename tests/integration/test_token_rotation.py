@@ -38,8 +38,10 @@ def test_a_token_that_is_rotated_while_running_loses_nothing(world: StackUnderTe
         assert world.account(user)["displayname"] == "second"  # type: ignore[index]
 
 
-@pytest.mark.parametrize("how", ["no admin", "locked"])
-def test_a_token_without_admin_rights_stops_the_flow(world: StackUnderTest, tmp_path: Path, how: str) -> None:
+@pytest.mark.parametrize(("how", "reason"), [("no admin", "token_refused"), ("locked", "admin_suspended")])
+def test_a_token_without_admin_rights_stops_the_flow(
+    world: StackUnderTest, tmp_path: Path, how: str, reason: str
+) -> None:
     """Not ready, nothing dead-lettered, `check` says why; on again by itself."""
     admin = Admin(world)
     token = admin.token()
@@ -52,13 +54,13 @@ def test_a_token_without_admin_rights_stops_the_flow(world: StackUnderTest, tmp_
         event = profile(user, "waited", 1)
         other.world.send(event)
         body = other.world.function.ready_body()
-        wait_until(lambda: other.world.function.ready_body().get("reason") == "token_refused", f"refused, not {body}")
+        wait_until(lambda: other.world.function.ready_body().get("reason") == reason, f"refused, not {body}")
         checked = subprocess.run(
             [sys.executable, "-m", "function", "check"], env=_environment(other.world), cwd=ROOT,
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert checked.returncode == 1
-        assert "token_refused" in checked.stdout
+        assert reason in checked.stdout
         assert other.world.lag() == 1
         admin.put(right)
         other.world.settle()
