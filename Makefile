@@ -1,6 +1,6 @@
 # Targets for people; `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup up down demo demo-picture dead-letters replay test unit replay-drill k8s-test alerts-test dashboard dashboard-picture bench bench-more bench-profile fuzz vulnerabilities docs check lock clean
+.PHONY: help setup up down demo demo-picture dead-letters replay test unit replay-drill k8s-test alerts-test dashboard dashboard-picture bench bench-more bench-profile fuzz simulate vulnerabilities docs check lock clean
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
@@ -42,7 +42,7 @@ test: setup ## Set up and run all tests, on real servers
 	@$(RUN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 unit: setup ## Run the tests that need no servers, on all cores
-	@$(RUN)/python -m pytest tests/unit tests/docs tests/benchmarks tests/manifests -n auto --dist loadfile --no-loadscope-reorder
+	@$(RUN)/python -m pytest tests/unit tests/docs tests/benchmarks tests/manifests tests/simulation -n auto --dist loadfile --no-loadscope-reorder
 
 bench: setup ## Measure against peers and limits; QUICK=1: two minutes, correctness only; ARGS="--only noise --runs 1"
 	@$(RUN)/python -m dev tools
@@ -77,6 +77,10 @@ dashboard-picture: setup ## Draw the dashboard from two minutes of a real run (b
 
 fuzz: setup ## Feed the decoder garbage for ten minutes; ARGS="--minutes 1"
 	@$(RUN)/python -m tests.fuzz $(ARGS)
+
+SEEDS ?= 200000
+simulate: setup ## Run pods, Kafka and Synapse in virtual time with faults; SEEDS=200000, ARGS="--seed 17" shrinks one
+	@$(RUN)/python -m tests.simulation --seeds $(SEEDS) --jobs 2 $(ARGS)
 
 vulnerabilities: setup ## Look up known vulnerabilities of the image's locked dependencies (needs a database on the network)
 	@$(RUN)/python -m pip_audit --require-hashes --disable-pip -r requirements.txt -r requirements-build.txt $(ARGS)

@@ -1,7 +1,6 @@
 """Runs long computations in slices, so that the event loop serves other tasks in between. Knows nothing of what is computed."""
 
 import asyncio
-import time
 from collections.abc import Callable, Generator, Iterable
 from typing import TypeVar
 
@@ -19,16 +18,17 @@ async def run_in_slices(steps: Generator[None, None, Result], seconds: float = S
         steps: yields where it can be interrupted; what it raises passes through.
         seconds: of computing before other tasks run.
     """
-    began = time.monotonic()
+    now = asyncio.get_running_loop().time
+    began = now()
     while True:
         try:
             next(steps)
         except StopIteration as ended:
             result: Result = ended.value
             return result
-        if time.monotonic() - began >= seconds:
+        if now() - began >= seconds:
             await asyncio.sleep(0)
-            began = time.monotonic()
+            began = now()
 
 
 async def map_in_slices(
@@ -43,14 +43,15 @@ async def map_in_slices(
         size: the item's size in bytes.
         large: the size from which an item is large.
     """
-    results, began = list[Result](), time.monotonic()
+    now = asyncio.get_running_loop().time
+    results, began = list[Result](), now()
     for item in items:
         if size(item) >= large:
             results.append(await asyncio.to_thread(work, item))
-            began = time.monotonic()
+            began = now()
             continue
         results.append(work(item))
-        if time.monotonic() - began >= SLICE_SECONDS:
+        if now() - began >= SLICE_SECONDS:
             await asyncio.sleep(0)
-            began = time.monotonic()
+            began = now()
     return results
