@@ -60,7 +60,7 @@ class _Owed:
 
     def _deleted(self, deletions: list[Entry]) -> Iterator[Complaint]:
         """A deletion is terminal. After another client activated the account, it is owed again from the next deletion on
-        (not from a redelivery of one that was carried out), and from the next event at which the account is looked at."""
+        (not from a redelivery of a deletion that was carried out), and from the next event at which the account is looked at."""
         assert self.account
         up = self._last(Deed.REACTIVATE, Deed.LOGIN)
         again = any(self._carried_out(entry.event.says) > up for entry in deletions)
