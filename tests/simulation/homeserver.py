@@ -68,11 +68,14 @@ def _named(query: str) -> int | None:
 
 
 class Homeserver(FakeSynapse):
-    """The fake Synapse with queued work on rooms. `ended` has when we first deactivated each user's account."""
+    """The fake Synapse with queued work on rooms. `ended` has when we first deactivated each user's account,
+    `deactivations` every such call with its user and time.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, chance: Chance) -> None:
         super().__init__()
         self.ended: dict[int, float] = {}
+        self.deactivations: list[tuple[int, float]] = []
         self._loop, self._chance = loop, chance
         self._joins: dict[str, asyncio.TimerHandle] = {}
         self._queued = 0
@@ -93,6 +96,8 @@ class Homeserver(FakeSynapse):
                 joined, active = self.rooms.get(mxid, 0), not self.accounts.get(mxid, {}).get("deactivated", True)
                 self.requests.append((call.method, call.path))  # the fake names media by their number
                 response = handler(self, mxid, words, self.service_user)
+                if call.verb is Verb.DEACTIVATE and call.user is not None:
+                    self.deactivations.append((call.user, self._loop.time()))
                 if active and self.accounts[mxid]["deactivated"] and call.user is not None:
                     self.ended.setdefault(call.user, self._loop.time())
                 self._queue(call, mxid, joined)

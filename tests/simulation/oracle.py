@@ -85,7 +85,7 @@ class _Owed:
                 yield self._says("written_after_erasure", f"erased, and has {' and '.join(left)} again")
 
     def _carried_out(self, says: tuple[object, ...]) -> float:
-        """Returns when the delivery began that first carried out a deletion, or when it was produced if that was later."""
+        """Returns when a deletion was first carried out: a call since it was produced, or the begin of a delivery that said so."""
         same = [entry for entry in self.entries if entry.event.says == says]
         begun = [
             self._world.kafka.deliveries[call].begun
@@ -93,7 +93,9 @@ class _Owed:
             for call, _, one, _ in entry.results
             if one.outcome not in {Outcome.RETRY, Outcome.DEAD_LETTER}
         ]
-        return min(begun, default=min(entry.produced for entry in same))
+        produced = min(entry.produced for entry in same)
+        calls = [when for user, when in self.homeserver.deactivations if user == self.user and when >= produced]
+        return min([*begun, *calls], default=produced)
 
     def _active(self, account: dict[str, Any]) -> Iterator[Complaint]:
         ended, up = self._last(Deed.DEACTIVATE, Deed.ERASE), self._last(Deed.REACTIVATE)
