@@ -174,7 +174,9 @@ def _typed(kind: EventType, event: BaseCloudEvent, latest: datetime | None) -> D
         return read(event, payload.model_validate(event.get_data()), latest)
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, e['loc']))}: {e['type']}" for e in error.errors(include_input=False)]
-        raise Rejected(Reason.INVALID_PAYLOAD, "; ".join(problems)) from None
+    # Raised here, without a context: pydantic's error holds the validator's, with its frames, where the garbage collector
+    # can't see it. What is returned from here would keep the whole batch in memory.
+    raise Rejected(Reason.INVALID_PAYLOAD, "; ".join(problems))
 
 
 def _deleted(event: BaseCloudEvent, body: _Deleted, latest: datetime | None) -> UserDeleted:
