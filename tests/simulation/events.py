@@ -70,7 +70,7 @@ class Event:
             case Kind.PASSWORD:
                 return password_payload(user_id, moment(at)), PASSWORD_CHANGED
             case Kind.BROKEN:
-                return {"user_id": "no-uuid"}, DELETED
+                return {"user_id": user_id}, DELETED
             case Kind.OTHER:
                 return {"user_id": user_id}, "identity.user.followed"
 
