@@ -18,7 +18,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from function.accounts.job import Decide, Job, Rechecks
-from function.accounts.plan import PROFILE_STEPS, Deactivate, Decision, ReconcileResult, decide
+from function.accounts.plan import Deactivate, Decision, ReconcileResult, decide
 from function.accounts.reconcile import RECENT, Reconciler, result_without_calls
 from function.accounts.user_state import Claim, Status, UserState, doubted, taken_over
 from function.accounts.user_store import UserStore, Versioned
@@ -27,6 +27,7 @@ from function.dapr.state_store import Conflict
 from function.outcomes import Reason, Rejected, TryAgain
 from function.telemetry.logs import log_failure
 
+Claims = Mapping[str, tuple[Claim | None, str]]  # claim and ETag by user id
 CLAIM = timedelta(seconds=30)  # as long a user waits for a process that died
 SKEW = timedelta(minutes=1)  # between replicas' clocks; a claim that lasts longer is not believed
 CONFIRM_SECONDS = 3.0  # those that have ended wait no longer for the others that began with them
@@ -132,8 +133,9 @@ class Updater:
             await self._users.write(changed)
 
     def _claimed(self, decision: Decision, until: datetime) -> UserState:
-        state = replace(decision.state, claim=Claim(self._process, until))
-        return replace(state, written_at=until - CLAIM) if state.status is Status.ACTIVE else state
+        state = decision.state
+        written = until - CLAIM if state.status is Status.ACTIVE else state.written_at
+        return replace(state, claim=Claim(self._process, until), written_at=written)
 
     def _to_recheck(self, jobs: Iterable[Job]) -> dict[str, datetime]:
         """Returns when to look at which users again: those that a late request or a queued join may change afterwards."""
@@ -154,7 +156,6 @@ class Updater:
 
     async def _call(self, job: Job, until: datetime) -> None:
         assert job.decision is not None
-        state = replace(job.decision.state, claim=None)
         job.called = True
         try:
             with job.traced():
@@ -162,37 +163,34 @@ class Updater:
                 job.result = await self._reconciler.reconcile(job.user_id, job.decision, until, check_rooms=rooms)
         except Rejected as rejected:
             job.rejected = rejected
-            job.result = ReconcileResult(state)
+            job.result = ReconcileResult(replace(job.decision.state, claim=None))
         except Exception as error:
-            job.result = ReconcileResult(doubted(state, self._clock()), failure=_unexpected(error))
+            job.result = ReconcileResult(doubted(job.decision.state, self._clock()), failure=_unexpected(error))
         finally:
             job.calls_ended()
-        wrote = any(isinstance(step, PROFILE_STEPS) for step in (*job.result.done, *(s for s, _ in job.result.refused)))
-        if wrote and job.result.state.status is Status.ACTIVE:
-            written = replace(job.result.state, written_at=until - CLAIM)
-            job.result = replace(job.result, state=written)
 
-    async def _etags(self, jobs: Iterable[Job]) -> dict[str, Versioned | TryAgain]:
-        """Returns the claimed states with their ETags, which a transaction does not return; {} if they can't be read."""
-        if self._users.read_only:
-            return {job.user_id: job.stored for job in jobs}
+    async def _claims(self, jobs: Iterable[Job]) -> Claims:
+        """Returns the claims and their ETags, which a transaction does not return; {} if they can't be read."""
         try:
-            return await self._users.read_each([job.user_id for job in jobs])
+            return await self._users.read_claims([job.user_id for job in jobs])
         except TryAgain:
             return {}
 
-    async def _confirm(self, jobs: Sequence[Job], until: datetime, found: Mapping[str, Versioned | TryAgain]) -> None:
+    async def _confirm(self, jobs: Sequence[Job], until: datetime, found: Claims) -> None:
         claim = Claim(self._process, until)
-        own: list[tuple[Job, Versioned]] = []
+        own: list[tuple[Job, str]] = []
         lost: list[Job] = []
         for job in jobs:
-            stored = found.get(job.user_id) or (await self._etags([job])).get(job.user_id)
-            if not isinstance(stored, Versioned):
-                _fail([job], stored or TryAgain(Reason.STATE_UNAVAILABLE, "not confirmed"))
-            elif stored.state.claim != claim and not self._users.read_only:
+            if self._users.read_only:  # nothing was claimed
+                own.append((job, job.stored.etag))
+                continue
+            stored = found.get(job.user_id) or (await self._claims([job])).get(job.user_id)
+            if stored is None:
+                _fail([job], TryAgain(Reason.STATE_UNAVAILABLE, "not confirmed"))
+            elif stored[0] != claim:
                 lost.append(job)
             else:
-                own.append((job, stored))
+                own.append((job, stored[1]))
         try:
             await self._write_confirmed(own)
         except TryAgain as failure:
@@ -206,10 +204,13 @@ class Updater:
                 _fail([own[0][0]], _unexpected(error))
         await asyncio.gather(*(self._taken_over(job) for job in lost))  # the others don't wait for their calls
 
-    async def _write_confirmed(self, own: Sequence[tuple[Job, Versioned]]) -> None:
+    async def _write_confirmed(self, own: Sequence[tuple[Job, str]]) -> None:
         kept = await self._remembered([job for job, _ in own], self._given_up(job for job, _ in own))
-        confirmed = [(job, stored) for job, stored in own if job in kept]
-        states = {job.user_id: replace(one, state=job.result.state) for job, one in confirmed if job.result}
+        states = {
+            job.user_id: Versioned(job.result.state, etag, job.stored.unknown)
+            for job, etag in own
+            if job.result and job in kept
+        }
         if states:
             await self._users.write(states)
         for job in kept:
@@ -233,7 +234,7 @@ class Updater:
 
     async def _carry_out(self, jobs: Sequence[Job], until: datetime) -> None:
         """Calls Synapse for the users and confirms those that have ended, every few seconds while others go on."""
-        etags = asyncio.ensure_future(self._etags(jobs))  # a transaction does not return them
+        etags = asyncio.ensure_future(self._claims(jobs))
         calls: dict[asyncio.Future[None], Job] = {asyncio.ensure_future(self._call(job, until)): job for job in jobs}
         try:
             while calls:

@@ -7,6 +7,7 @@ have died between a call and its save.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -65,6 +66,11 @@ class UserStore:
         values = await self._store.read_values(user_ids)
         return {user_id: _versioned(value, etag) for user_id, (value, etag) in values.items()}
 
+    async def read_claims(self, user_ids: Iterable[str]) -> dict[str, tuple[Claim | None, str]]:
+        """Returns each user's claim and ETag, without the cost of the whole state. Raises TryAgain."""
+        values = await self._store.read_values(user_ids)
+        return {user_id: (_claim(value), etag) for user_id, (value, etag) in values.items()}
+
     async def write(self, states: Mapping[str, Versioned]) -> None:
         """Writes all of the states or none of them, each only over the ETag that it was read with.
 
@@ -85,6 +91,14 @@ def _versioned(value: bytes, etag: str) -> Versioned | TryAgain:
     except TryAgain as failure:
         return failure
     return Versioned(state, etag, unknown)
+
+
+def _claim(value: bytes) -> Claim | None:
+    try:
+        claim = from_json(value)["claim"]
+        return Claim(claim["by"], datetime.fromisoformat(claim["until"]))
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def dump(state: UserState, unknown: Unknown | None = None) -> bytes:
