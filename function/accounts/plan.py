@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from function.accounts.user_state import Status, UserState, digest, fold, without_future
-from function.events.types import Event, PasswordChanged, UserCreated, UserDeleted
+from function.events.types import Event, PasswordChanged, ProfileUpdated, UserCreated, UserDeleted
 from function.homeserver.account import Account
 from function.outcomes import Rejected, TryAgain
 
@@ -160,10 +160,14 @@ def decide(before: UserState, events: Sequence[Event], now: datetime, *, look: b
 
 def known_account(state: UserState) -> Account:
     """Returns the account that the state knows of; ABSENT if it knows nothing."""
-    return replace(state.known, linked=state.linked) if state.known else ABSENT
+    if state.known is None:
+        return ABSENT
+    return state.known if state.linked is None else replace(state.known, linked=state.linked)
 
 
 def _asked(before: UserState, state: UserState, events: Sequence[Event]) -> Asked:
+    if all(isinstance(event, ProfileUpdated) for event in events):  # most are
+        return NOTHING
     deletions = tuple(
         one
         for one in (digest(e) for e in events if isinstance(e, UserDeleted))

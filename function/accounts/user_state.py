@@ -126,9 +126,12 @@ def carried_out(state: UserState, deletions: tuple[str, ...]) -> UserState:
 def without_future(state: UserState, now: datetime) -> UserState:
     """Returns the state without times that are over FUTURE ahead, which earlier releases stored; they count as unset."""
     bound = now + FUTURE
+    newest = (state.profile_at, state.avatar_at, state.created_at, state.sessions_at, state.seen_at, state.written_at)
+    if all(at is None or at <= bound for at in (*newest, state.doubt_until)):  # nearly always
+        return state
     names = ("profile_at", "avatar_at", "created_at", "sessions_at", "seen_at", "written_at", "doubt_until")
     wrong: dict[str, Any] = {n: None for n in names if (at := getattr(state, n)) is not None and at > bound}
-    return replace(state, **wrong) if wrong else state
+    return replace(state, **wrong)
 
 
 def fold(state: UserState, event: Event) -> UserState:

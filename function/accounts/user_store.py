@@ -135,8 +135,8 @@ def load(value: bytes | str) -> tuple[UserState, Unknown]:
 
 
 def _unknown(body: Mapping[str, Any]) -> Unknown:
-    found = {name: body[name] for name in body.keys() - _FIELDS}
+    found = {} if body.keys() <= _FIELDS else {name: body[name] for name in body.keys() - _FIELDS}
     for name, fields in _NESTED.items():
-        if more := {key: part for key, part in (body.get(name) or {}).items() if key not in fields}:
-            found[name] = more
+        if (nested := body.get(name)) and not nested.keys() <= fields:
+            found[name] = {key: nested[key] for key in nested.keys() - fields}
     return found
