@@ -119,7 +119,7 @@ def steps() -> Iterator[Step]:
     )
     yield Step("carol", "deleted, hard", "headers, old spelling", "applied",
                *_headers("UserDeletedEvent", deleted("carol", soft=False)))  # fmt: skip
-    yield Step("carol", "deleted again", "CloudEvent, structured", "unchanged",
+    yield Step("carol", "deleted again, by another event", "CloudEvent, structured", "applied",
                _cloud_event("UserDeletedEvent", deleted("carol", soft=False)))  # fmt: skip
     yield Step("carol", "a profile after the erasure", "headers", "stale",
                *_headers("UserProfileUpdatedEvent", profile("carol", "Carol", 59)))  # fmt: skip
