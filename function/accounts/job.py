@@ -52,6 +52,7 @@ class Job:
     failure: TryAgain | None = None
     attempts: int = 0
     queued: bool = False  # a recheck of the queue, which repeats it if anything was wrong
+    claimed: bool = False  # the claim may have been saved: the store did not say that it was not
     called: bool = False  # a call may have been made
 
     def traced(self) -> AbstractContextManager[object]:

@@ -119,7 +119,7 @@ class Updater:
             return [job for job in jobs if job.user_id not in due]
         return jobs
 
-    async def _claim(self, jobs: Iterable[Job], until: datetime) -> None:
+    async def _claim(self, jobs: Sequence[Job], until: datetime) -> None:
         changed: dict[str, Versioned] = {}
         for job in jobs:
             assert job.decision is not None
@@ -129,8 +129,16 @@ class Updater:
             job.result = result_without_calls(job.decision)
             if job.result.state != job.stored.state:
                 changed[job.user_id] = replace(job.stored, state=job.result.state)
-        if changed:
+        if not changed:
+            return
+        for job in jobs:
+            job.claimed = job.needs_calls
+        try:
             await self._users.write(changed)
+        except (Conflict, ValueError):
+            for job in jobs:
+                job.claimed = False
+            raise
 
     def _claimed(self, decision: Decision, until: datetime) -> UserState:
         state = decision.state

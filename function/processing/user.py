@@ -119,7 +119,8 @@ def settle_permit(job: UserJob, limit: DeletionLimit) -> None:
     if not job.permit:
         return
     job.permit = False
-    if job.called and (job.failure or job.result is None or may_have_deactivated(job.result)):  # None: it was cut off
+    began = job.claimed or job.called  # a claim whose answer was lost may stand: its redelivery asks for no permit
+    if began and (job.failure or job.result is None or may_have_deactivated(job.result)):  # None: it was cut off
         limit.confirm()
     else:
         limit.release()

@@ -138,9 +138,10 @@ class _Owed:
         looked = max(self._last(Deed.REACTIVATE) + KNOWN_FOR, self._last(Deed.LOGIN))
         if max(touched, self._last(Deed.REACTIVATE), self._last(Deed.LOGIN)) < 0:
             return True
-        changes = all(
-            getattr(entry.event, field) != value for entry in profiles if entry.event.says != newest.event.says
-        )
+        others = [entry for entry in profiles if entry.event.says != newest.event.says]
+        if field == "name":  # an account is created with its username as the name
+            others += [entry for entry in self.entries if entry.event.kind is Kind.CREATED]
+        changes = all(getattr(entry.event, field) != value for entry in others)
         return changes and newest.produced > max(touched, looked)
 
     def _shows(self, address: str, wanted: str) -> bool:
