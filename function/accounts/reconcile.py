@@ -35,8 +35,8 @@ from function.homeserver.synapse import Synapse
 from function.outcomes import Reason, Rejected, TryAgain
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
-# After a step was rejected so late, the next ones are not tried: each may hang as long, and the user's claim would end first.
 MEDIA_STEPS = (DeleteMedia, DeleteOwnAvatar)  # they do not change the account
+# After a step was rejected so late, the next ones are not tried: each may hang as long, and the user's claim would end first.
 PATIENCE_SECONDS = 10.0
 RECENT = timedelta(minutes=5)  # how long after a profile write its joins may still be queued; 21 s were seen
 ROOM_WORK_LOOKS, ROOM_WORK_PAUSE = 10, 0.5  # seconds
