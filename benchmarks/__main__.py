@@ -73,7 +73,7 @@ def main(
 ) -> None:
     """Measure, print, and unless --quick write benchmarks/results/latest.json and docs/performance.md. Exit code 1: the function
     lost an event or left an account wrong."""
-    began, dapr_metadata = time.monotonic(), machine()
+    began, about = time.monotonic(), machine()
     wanted = [name.strip() for name in only.split(",") if name.strip()] or [part.name for part in PARTS]
     if unknown := set(wanted) - {part.name for part in PARTS}:
         raise typer.BadParameter(
@@ -89,12 +89,12 @@ def main(
             place = folder or Path(until_done.enter_context(tempfile.TemporaryDirectory()))
             at = until_done.enter_context(bench(place / ("real" if real else "stub"), real=real))
             if not real:
-                dapr_metadata |= ceiling(at, 500 if quick else 5_000)
+                about |= ceiling(at, 500 if quick else 5_000)
             for part in parts:
                 results[part.name] = run_part(at, part, 1 if quick else repeats, quick=quick)
                 if not quick:
-                    keep(results, dapr_metadata)
-    print(f"\n{dapr_metadata}\n\n{tables.results_table(results)}\n")
+                    keep(results, about)
+    print(f"\n{about}\n\n{tables.results_table(results)}\n")
     if not quick:
         print(tables.goals_table(tables.load()) + "\n")
     print(f"{time.monotonic() - began:.0f} s")
@@ -103,12 +103,12 @@ def main(
         raise typer.Exit(1)
 
 
-def keep(results: Results, dapr_metadata: dict[str, object]) -> None:
+def keep(results: Results, about: dict[str, object]) -> None:
     """Writes the figures; workloads that were not run keep their old ones."""
     known = tables.load() | results
     ordered = {part.name: known[part.name] for part in PARTS if part.name in known}
     tables.LATEST.write_text(json.dumps(ordered, indent=1) + "\n")
-    tables.MADE.write_text(json.dumps(dapr_metadata, indent=1) + "\n")
+    tables.MADE.write_text(json.dumps(about, indent=1) + "\n")
     tables.write_pages(ordered)
 
 

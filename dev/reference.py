@@ -14,7 +14,7 @@ from function.cli import cli
 from function.events.decode import PAYLOADS
 from function.events.types import EventType
 from function.reasons import Reason
-from function.settings import Settings, SidecarSettings
+from function.settings import Settings, ToolSettings
 from function.telemetry.logs import EVENTS, FIELDS
 from function.telemetry.metrics import METRICS
 
@@ -61,8 +61,8 @@ def _default(name: str) -> str:
 
 
 def tool_settings() -> str:
-    """Returns the names of the settings that `dead-letters` and `replay` read."""
-    return _code(name.upper() for name in SidecarSettings.model_fields) + "."
+    """Returns the names of the settings that `dead-letters`, `replay` and `discard` read."""
+    return _code(name.upper() for name in ToolSettings.model_fields) + "."
 
 
 def rejections() -> str:

@@ -364,6 +364,12 @@ class Reason(StrEnum):
         "Does the topic `<topic>.matrix.dead` exist, and may daprd write to it?",
         _RETRIED,
     )
+    KAFKA_UNAVAILABLE = (
+        "kafka_unavailable",
+        "Kafka does not answer its own client, which asks for lag and dead letters, or refuses it; the detail has the error's name.",
+        "Check KAFKA_BROKERS and KAFKA_CLIENT_CONFIG; with an AUTHORIZATION error, the rights of the client's user. Events are not affected.",
+        _RETRIED,
+    )
     TOO_SLOW = (
         "too_slow",
         "The calls for one user took over 30 s, or the batch's users did not all get their turn in that time.",

@@ -8,10 +8,11 @@ from typing import Any
 from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse
 
-from function.dapr.bulk_envelope import Body, KafkaRecord, answer, reading
+from function.dapr.bulk_envelope import Body, answer, reading
 from function.dapr.subscription import Subscriptions, mount_bulk
 from function.events.decode import type_of
 from function.health import Health
+from function.kafka.record import KafkaRecord
 from function.outcomes import EventResult, Outcome, Reason, TryAgain
 from function.processing.batch import BatchProcessor
 from function.settings import Settings
@@ -94,10 +95,10 @@ def _type(record: KafkaRecord) -> str:
 
 
 def _received(record: KafkaRecord) -> Received:
-    return Received(record.topic, record.dapr_metadata("partition"), _written(record))
+    return Received(record.topic, record.kafka_field("partition"), _written(record))
 
 
 def _written(record: KafkaRecord) -> float | None:
     """Returns the record's timestamp in Unix time; None if daprd gave none."""
-    milliseconds = record.dapr_metadata("timestamp")
+    milliseconds = record.kafka_field("timestamp")
     return int(milliseconds) / 1000 if milliseconds.isdecimal() and len(milliseconds) < 15 else None

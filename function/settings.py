@@ -26,25 +26,36 @@ _OURS = re.compile(r"(MATRIX|KAFKA|SECRET|STATE_STORE|PUBSUB|DEAD_LETTERS|AVATAR
 _NAME = re.compile(r"[A-Za-z0-9.\-\[\]:]{1,255}")
 
 
-class SidecarSettings(BaseSettings):
-    """The settings that the tools need too; each field is the environment variable of the same name in capitals."""
+class CommonSettings(BaseSettings):
+    """The settings that function and tools share; each field is the environment variable of the same name in capitals."""
 
     model_config = SettingsConfigDict(frozen=True, case_sensitive=False, extra="ignore")
 
+    kafka_brokers: str = Field(
+        "",
+        description="read by daprd's pub/sub component; also where function and tools ask Kafka for lag and dead letters; "
+        "empty: the function does not ask",
+    )
+    kafka_client_config: str = Field(
+        "",
+        description="file with further properties of Kafka's own client, as librdkafka and kcat know them, such as "
+        "`security.protocol=SSL`; empty: none",
+    )
+    kafka_consumer_group_id: str = Field("", description="the group of daprd's pub/sub component; its lag is shown")
     kafka_identity_events_topic: str = Field(
         "nova.identity.events",
         min_length=1,
         description="the topic of the identity service; `.matrix.dead` and `.matrix.replay` are appended for the other two",
     )
-    state_store_name: str = Field("statestore", description="name of the Dapr state store component")
-    dead_letters_pubsub_name: str = Field(
-        "pubsub-dead-letters", description="name of the Dapr pub/sub component of `dead-letters` and `replay`"
+    pubsub_name: str = Field(
+        "pubsub",
+        description="name of the first Dapr pub/sub component; dead letters and replays go through it",
     )
-    app_host: str = Field("127.0.0.1", description="address to listen on; `0.0.0.0` where kubelet probes the pod")
-    app_port: int = Field(18080, ge=1, le=65535, description="port to listen on; `dapr run` sets it")
-    app_api_token: SecretStr = Field(
-        min_length=8,
-        description="the token that daprd sends as `dapr-api-token` with each request; at least 8 characters",
+    state_store_name: str = Field("statestore", description="name of the Dapr state store component")
+    matrix_max_deletions_per_hour: int = Field(
+        500,
+        ge=0,
+        description="limit over all pods; deletions over it are dead-lettered as `deletion_limit`; `0` for no limit",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="`DEBUG` adds a line for every event, `INFO` for every change; also `WARNING`, `ERROR`"
@@ -59,12 +70,22 @@ class SidecarSettings(BaseSettings):
         return self.kafka_identity_events_topic + REPLAY_SUFFIX
 
 
-class Settings(SidecarSettings):
+class ToolSettings(CommonSettings):
+    """The settings of the tools that look at Kafka: `dead-letters`, `replay` and `discard`."""
+
+    kafka_brokers: str = Field(min_length=1, description="addresses of Kafka's brokers, separated by commas")
+
+
+class Settings(CommonSettings):
     """The function's settings."""
 
+    app_host: str = Field("127.0.0.1", description="address to listen on; `0.0.0.0` where kubelet probes the pod")
+    app_port: int = Field(18080, ge=1, le=65535, description="port to listen on; `dapr run` sets it")
+    app_api_token: SecretStr = Field(
+        min_length=8,
+        description="the token that daprd sends as `dapr-api-token` with each request; at least 8 characters",
+    )
     kafka_enabled: bool = Field(True, description="`false`: subscribe to nothing; offsets stay, `true` resumes there")
-    kafka_brokers: str = Field("", description="read by daprd's pub/sub component, not by the function")
-    kafka_consumer_group_id: str = Field("", description="read by daprd's pub/sub component, not by the function")
     matrix_enabled: bool = Field(True, description="`false`: the same as `KAFKA_ENABLED=false`")
     matrix_homeserver_url: HttpUrl = Field(description="base URL of Synapse's client and admin APIs")
     matrix_server_name: str = Field(description="the part after the colon of a Matrix id")
@@ -75,20 +96,12 @@ class Settings(SidecarSettings):
     matrix_oidc_provider: str = Field(
         "oidc-nova", description="Synapse's auth provider id of the identity service: `oidc-` followed by its `idp_id`"
     )
-    matrix_max_deletions_per_hour: int = Field(
-        500,
-        ge=0,
-        description="limit over all pods; deletions over it are dead-lettered as `deletion_limit`; `0` for no limit",
-    )
     matrix_dry_run: bool = Field(
         False,
         description="`true`: log the calls instead of making them; needs its own consumer group, whose name ends with `-dry-run`",
     )
     avatar_allowed_hosts: str = Field(
         "", description="comma-separated hosts from which `https://` avatars may be copied; empty: none"
-    )
-    pubsub_name: str = Field(
-        "pubsub", description="name of the first Dapr pub/sub component; dead letters go through it"
     )
     pubsub_components: int = Field(
         6, ge=1, le=16,
@@ -161,7 +174,7 @@ class WrongSettings(Exception):
         self.problems = problems
 
 
-Kind = TypeVar("Kind", bound=SidecarSettings)
+Kind = TypeVar("Kind", bound=CommonSettings)
 
 
 def load(kind: type[Kind]) -> Kind:

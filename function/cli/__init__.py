@@ -5,11 +5,11 @@ from typing import Annotated
 import typer
 
 from function import __version__
-from function.cli import audit, check, dead_letters, replay, serve
+from function.cli import audit, check, serve
 
 cli = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     help="Keeps Matrix accounts in step with an identity service. Settings are environment variables; see the README.",
 )
@@ -38,5 +38,3 @@ def options(
 cli.command("serve")(serve.command)
 cli.command("check")(check.command)
 cli.command("audit")(audit.command)
-cli.command("dead-letters")(dead_letters.command)
-cli.command("replay")(replay.command)

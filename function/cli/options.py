@@ -1,22 +1,21 @@
 """Options, prompts and exit codes that several commands share."""
 
 import asyncio
-import contextlib
 import re
 import sys
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Coroutine, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 import typer
 
-from function.dapr.client import shut_down
-from function.dead_letters.checkpoint import Busy
+from function.cli.exit_codes import ExitCode
 from function.dead_letters.filter import DeadLetterFilter
+from function.kafka.reader import CutShort
 from function.outcomes import Reason, Rejected, TryAgain
-from function.settings import SidecarSettings, WrongSettings, load
+from function.settings import CommonSettings, ToolSettings, WrongSettings, load
 from function.telemetry import logs
 
 _AGO = re.compile(r"(\d+)([smhd])")
@@ -86,23 +85,23 @@ Until = Annotated[
         parser=_parse_time, metavar="TIME", help="Before this time: 2026-01-31T03:00:00Z, or an age: 90m, 12h, 7d."
     ),
 ]
-Quiet = Annotated[
-    float,
-    typer.Option(min=1, metavar="SECONDS", help="The topic counts as read after this time without a new record."),
+
+
+class Output(StrEnum):
+    """How a command prints its result."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+OutputOption = Annotated[
+    Output,
+    typer.Option(
+        "--output", "-o", help="table: for a person. json: one JSON object per line; the last one is the summary."
+    ),
 ]
-EndSidecar = Annotated[
-    bool, typer.Option("--end-sidecar", help="Shut down the sidecar at the end, so that a Kubernetes Job completes.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line; the last one is the summary.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Short for --output json.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
-
-
-@dataclass(frozen=True, slots=True)
-class ReadOptions:
-    """How to read a topic: the end is `quiet` seconds without a new record; `end_sidecar` shuts the sidecar down."""
-
-    quiet: float
-    end_sidecar: bool
 
 
 def letter_filter(
@@ -113,7 +112,7 @@ def letter_filter(
     return DeadLetterFilter(frozenset(reasons or ()), frozenset(types or ()), user, since, until, offsets or {})
 
 
-Kind = TypeVar("Kind", bound=SidecarSettings)
+Kind = TypeVar("Kind", bound=CommonSettings)
 
 
 def settings_or_exit(kind: type[Kind]) -> Kind:
@@ -121,15 +120,20 @@ def settings_or_exit(kind: type[Kind]) -> Kind:
     try:
         return load(kind)
     except WrongSettings as wrong:
-        for problem in wrong.problems:
-            print(f"matrix-account-sync: {problem}", file=sys.stderr)
-        raise typer.Exit(2) from None
+        raise typer.Exit(print_problems(wrong)) from None
 
 
-def sidecar_settings() -> SidecarSettings:
-    """Returns the settings of a command that needs only the sidecar, or ends the process with exit code 2."""
+def print_problems(wrong: WrongSettings) -> ExitCode:
+    """Prints a line for each setting that is invalid; returns the exit code."""
+    for problem in wrong.problems:
+        print(f"matrix-account-sync: {problem}", file=sys.stderr)
+    return ExitCode.INVALID
+
+
+def tool_settings() -> ToolSettings:
+    """Returns the settings of a tool that looks at Kafka, or ends the process with exit code 2."""
     logs.configure("ERROR")
-    return settings_or_exit(SidecarSettings)
+    return settings_or_exit(ToolSettings)
 
 
 def confirm(question: str) -> None:
@@ -144,32 +148,18 @@ def print_failure(failure: TryAgain | Rejected) -> None:
     print(f"matrix-account-sync: {failure.reason}: {failure.detail}. {failure.reason.todo}", file=sys.stderr)
 
 
-def print_empty_topic(topic: str) -> None:
-    """Prints a hint, since an empty topic and a topic that daprd may not or can't read give the same result."""
-    hint = "if there should be records, look for `Failed to start subscription` in the sidecar's log"
-    print(f"nothing was read from {topic}: {hint}", file=sys.stderr)
-
-
-def run_and_exit(job: Coroutine[Any, Any, bool]) -> None:
-    """Runs the job and ends the process: exit code 0 if it returned True, 3 if another replay is running, otherwise 1."""
+def run_and_exit(job: Coroutine[Any, Any, ExitCode]) -> None:
+    """Runs the job and ends the process with its exit code, or with that of the failure, which is printed."""
     try:
-        succeeded = asyncio.run(job)
-    except Busy as busy:
-        until = busy.until.isoformat(timespec="seconds")
-        print(f"matrix-account-sync: another replay is at work; if it was killed, try again after {until}",
-              file=sys.stderr)  # fmt: skip
-        raise typer.Exit(3) from None
+        code = asyncio.run(job)
+    except WrongSettings as wrong:
+        code = print_problems(wrong)
     except TryAgain as failure:
         print_failure(failure)
-        raise typer.Exit(1) from None
-    raise typer.Exit(0 if succeeded else 1)
-
-
-@contextlib.asynccontextmanager
-async def shutting_down_sidecar(read_options: ReadOptions) -> AsyncIterator[None]:
-    """Shuts the sidecar down at the end if the options say so."""
-    try:
-        yield
-    finally:
-        if read_options.end_sidecar:
-            await shut_down()
+        code = ExitCode.UNAVAILABLE
+    except CutShort as cut:
+        print(f"matrix-account-sync: incomplete: {cut}", file=sys.stderr)
+        code = ExitCode.CUT_SHORT
+    except KeyboardInterrupt:
+        code = ExitCode.INTERRUPTED
+    raise typer.Exit(code)

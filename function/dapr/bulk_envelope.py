@@ -11,40 +11,12 @@ import logging
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, cast
 
 from function.dapr.json_members import members
+from function.kafka.record import KafkaRecord
 from function.telemetry.logs import log
 from function.telemetry.metrics import CountRefusal, uncounted
-
-
-@dataclass(frozen=True)
-class KafkaRecord:
-    """A Kafka record as daprd delivered it.
-
-    `metadata` holds the record's headers and, with two underscores in front, daprd's own fields
-    (`__key`, `__topic`, `__partition`, `__offset`, `__timestamp` in milliseconds). A producer's header of such a name
-    replaces daprd's, unless the component excludes such headers: good for telling a person, never for order or
-    identity.
-    """
-
-    value: bytes
-    topic: str
-    metadata: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def size(self) -> int:
-        """The length of the value in bytes."""
-        return len(self.value)
-
-    @cached_property
-    def headers(self) -> Mapping[str, str]:
-        return {name.lower(): text for name, text in self.metadata.items() if not name.startswith("__")}
-
-    def dapr_metadata(self, name: str) -> str:
-        return self.metadata.get(f"__{name}", "")
 
 
 class Body:

@@ -66,13 +66,3 @@ async def _answers() -> bool:
             return (await http.get(f"{get_api_url()}/healthz/outbound")).is_success
     except httpx.HTTPError:
         return False
-
-
-async def shut_down() -> None:
-    """Shuts the sidecar down: a Kubernetes Job ends only when all of its containers have. Raises TryAgain."""
-    headers = {"dapr-api-token": dapr_settings.DAPR_API_TOKEN or ""}
-    try:
-        async with httpx.AsyncClient(timeout=5.0, headers=headers) as http:
-            (await http.post(f"{get_api_url()}/shutdown")).raise_for_status()
-    except httpx.HTTPError as error:
-        raise TryAgain(Reason.STARTING, f"the sidecar can't be shut down: {type(error).__name__}") from None

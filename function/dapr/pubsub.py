@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dapr.aio.clients import DaprClient
 from grpc import RpcError, StatusCode
 
-from function.dapr.bulk_envelope import KafkaRecord
+from function.kafka.record import KafkaRecord
 from function.outcomes import Reason, TryAgain
 from function.telemetry.logs import log
 
@@ -46,7 +46,7 @@ class Publisher:
             log(logging.INFO, "dry_run", operation="publish", topic=topic)
             return
         metadata = dict(headers) | {"rawPayload": "true"}
-        if key := record.dapr_metadata("key"):
+        if key := record.kafka_field("key"):
             metadata["partitionKey"] = key
         try:
             if not partition.isdecimal() or not await self._took(topic, record, metadata, partition):

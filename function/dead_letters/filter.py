@@ -5,9 +5,9 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from function.dapr.bulk_envelope import KafkaRecord
 from function.dead_letters.letter import DeadLetter
 from function.events.decode import user_of
+from function.kafka.record import KafkaRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,8 @@ class DeadLetterFilter:
         return not self.user or self._of_user(letter.record)
 
     def _at_or_after_offset(self, record: KafkaRecord) -> bool:
-        first = self.offsets.get(record.dapr_metadata("partition"))
-        return first is not None and int(record.dapr_metadata("offset")) >= first
+        first = self.offsets.get(record.kafka_field("partition"))
+        return first is not None and int(record.kafka_field("offset")) >= first
 
     def _of_user(self, record: KafkaRecord) -> bool:
-        return self.user in {record.dapr_metadata("key").lower(), user_of(record.value, record.headers)}
+        return self.user in {record.kafka_field("key").lower(), user_of(record.value, record.headers)}

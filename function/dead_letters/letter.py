@@ -6,9 +6,9 @@ Also reads records of the main topic, for `replay --from events`; those have no 
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from function.dapr.bulk_envelope import KafkaRecord
 from function.dead_letters.publish import DETAIL, EVENT_ID, OFFSET, PARTITION, REASON, REPLAYS, TIME, TOPIC, VERSION
 from function.events.decode import type_of
+from function.kafka.record import KafkaRecord
 from function.outcomes import Reason
 from function.settings import DEAD_SUFFIX
 from function.telemetry.logs import plain
@@ -44,7 +44,7 @@ def read_letter(record: KafkaRecord) -> DeadLetter:
     origin = ":".join(plain(headers[name]) for name in (TOPIC, PARTITION, OFFSET) if name in headers)
     return DeadLetter(
         record=record,
-        place=f"{record.dapr_metadata('partition')}:{record.dapr_metadata('offset')}",
+        place=f"{record.kafka_field('partition')}:{record.kafka_field('offset')}",
         reason=plain(headers.get(REASON, by_daprd)),
         detail=headers.get(DETAIL, ""),
         event_type=plain(type_of(record.value, headers)),
@@ -60,5 +60,5 @@ def _time(record: KafkaRecord, written: str) -> datetime:
     try:
         return datetime.fromisoformat(written).astimezone(UTC)
     except (ValueError, OverflowError):
-        milliseconds = record.dapr_metadata("timestamp")
+        milliseconds = record.kafka_field("timestamp")
         return datetime.fromtimestamp(int(milliseconds) / 1000 if milliseconds.isdecimal() else 0, UTC)

@@ -4,8 +4,8 @@ from datetime import datetime
 
 from function import __version__
 from function.clock import utc_now
-from function.dapr.bulk_envelope import KafkaRecord
 from function.dapr.pubsub import Publisher, headers_of
+from function.kafka.record import KafkaRecord
 from function.outcomes import Rejected
 from function.settings import REPLAY_SUFFIX
 
@@ -56,7 +56,5 @@ def letter_headers(record: KafkaRecord, rejected: Rejected, event_id: str, now: 
 
 def origin(record: KafkaRecord) -> dict[str, str]:
     """Returns the headers of a record that was never replayed: topic, partition, offset, timestamp, replay count 0."""
-    places = {
-        PREFIX + n: record.dapr_metadata(n) for n in ("partition", "offset", "timestamp") if record.dapr_metadata(n)
-    }
+    places = {PREFIX + n: record.kafka_field(n) for n in ("partition", "offset", "timestamp") if record.kafka_field(n)}
     return {REPLAYS: "0", TOPIC: record.topic} | places

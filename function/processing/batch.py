@@ -13,11 +13,11 @@ from function.accounts.job import Job
 from function.accounts.plan import Deactivate, ReconcileResult
 from function.accounts.updater import Updater
 from function.clock import Clock, utc_now
-from function.dapr.bulk_envelope import KafkaRecord
 from function.dead_letters.publish import DeadLetters
 from function.events.decode import FUTURE_BOUND, decode
 from function.events.types import Cause, Event, Ignored, UserCreated
 from function.health import Health
+from function.kafka.record import KafkaRecord
 from function.outcomes import EventResult, Outcome, Reason, Rejected, TryAgain
 from function.processing.deletion_limit import DeletionLimit
 from function.processing.event_log import log_batch

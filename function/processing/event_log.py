@@ -43,7 +43,7 @@ def _log_event(item: Item) -> None:
         event_type=type(item.event).__name__,
         event_id=event_id_of(item),
         topic=item.record.topic,
-        partition=plain(item.record.dapr_metadata("partition")),
-        offset=plain(item.record.dapr_metadata("offset")),
+        partition=plain(item.record.kafka_field("partition")),
+        offset=plain(item.record.kafka_field("offset")),
         **({"reason": failure.reason.value, "detail": failure.detail} if failure else {}),
     )

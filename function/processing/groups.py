@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from function.accounts.updater import Updater
 from function.clock import Clock
-from function.dapr.bulk_envelope import KafkaRecord
+from function.kafka.record import KafkaRecord
 from function.outcomes import Reason, TryAgain
 from function.processing.admission import Admission, Priority
 from function.processing.deletion_limit import DeletionLimit
@@ -98,5 +98,5 @@ class Groups:
 
 def written_at(record: KafkaRecord) -> float:
     """Returns the record's timestamp in Unix time, as the producer or Kafka set it; 0 if there is none."""
-    text = record.dapr_metadata("timestamp")
+    text = record.kafka_field("timestamp")
     return int(text) / 1000 if text.isdecimal() and len(text) < 15 else 0.0

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from function.accounts.job import Job
 from function.accounts.plan import CopyAvatar
 from function.accounts.user_state import Status
-from function.dapr.bulk_envelope import KafkaRecord
 from function.events.types import Decoded, Event, UserDeleted
+from function.kafka.record import KafkaRecord
 from function.outcomes import EventResult, Outcome, Reason, Rejected, TryAgain
 from function.processing.deletion_limit import DeletionLimit
 from function.processing.results import event_results, may_have_deactivated

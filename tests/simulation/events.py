@@ -7,7 +7,7 @@ from typing import Any
 
 from dev.identity_events import CREATED, DELETED, PASSWORD_CHANGED, PROFILE_UPDATED, created_payload
 from dev.identity_events import password_changed_payload as password_payload
-from function.dapr.bulk_envelope import KafkaRecord
+from function.kafka.record import KafkaRecord
 from tests.support.events import EPOCH, deleted_payload, delivered, moment, profile_payload
 
 FACES = {"https://cdn.example/one.png": b"one", "https://cdn.example/two.png": b"two"}

@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from function.dapr.bulk_envelope import KafkaRecord
+from function.kafka.record import KafkaRecord
 from function.outcomes import EventResult, Outcome
 from tests.simulation.chance import Chance
 from tests.simulation.events import Event

@@ -4,8 +4,8 @@ import asyncio
 from contextvars import Context
 from dataclasses import dataclass
 
-from function.dapr.bulk_envelope import KafkaRecord
 from function.dead_letters.publish import DeadLetters
+from function.kafka.record import KafkaRecord
 from function.outcomes import Reason, Rejected, TryAgain
 from tests.simulation.chance import Chance
 from tests.simulation.loop import Process

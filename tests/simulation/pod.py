@@ -13,10 +13,10 @@ from function.accounts.recheck_queue import KEYS, RecheckQueue
 from function.accounts.reconcile import Reconciler
 from function.accounts.updater import Updater
 from function.accounts.user_store import UserStore
-from function.dapr.bulk_envelope import KafkaRecord
 from function.health import PROBE_INTERVAL_FAILING, Health
 from function.homeserver.synapse import Synapse
 from function.homeserver.transport import HttpClient
+from function.kafka.record import KafkaRecord
 from function.outcomes import EventResult, TryAgain
 from function.processing.batch import BatchProcessor
 from function.processing.deletion_limit import DeletionLimit

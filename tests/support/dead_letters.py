@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from function.dapr.bulk_envelope import KafkaRecord
 from function.dead_letters.letter import DeadLetter, read_letter
 from function.dead_letters.publish import DETAIL, EVENT_ID, OFFSET, PARTITION, REASON, REPLAYS, TIME, TOPIC, VERSION
+from function.kafka.record import KafkaRecord
 from tests.support.events import ALICE
 
 DEAD = "nova.identity.events.matrix.dead"

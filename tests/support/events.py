@@ -6,7 +6,7 @@ from typing import Any
 from dev import identity_events
 from dev.identity_events import DELETED, PROFILE_UPDATED, encode
 from dev.servers.kafka import TOPIC
-from function.dapr.bulk_envelope import KafkaRecord
+from function.kafka.record import KafkaRecord
 
 ALICE = "0b5e1f9c-7d43-4c52-9f0e-2a6d1c8b7e10"
 BOB = "5f2b8c1a-3e64-4d7b-8a90-6c1d2e3f4a5b"
@@ -31,9 +31,9 @@ def delivered(payload: object, kind: str = "", *, offset: int = 0, **headers: st
     """Returns a bare payload typed by a header, which is what is produced today, as daprd hands it over."""
     user_id = payload.get("user_id", "") if isinstance(payload, dict) else ""
     value = payload if isinstance(payload, bytes) else encode(payload)
-    dapr_metadata = {"__key": str(user_id), "__topic": TOPIC, "__partition": "1", "__offset": str(offset)}
+    kafka_fields = {"__key": str(user_id), "__topic": TOPIC, "__partition": "1", "__offset": str(offset)}
     typed = {"event_type": kind} if kind else {}
-    return KafkaRecord(value, TOPIC, dapr_metadata | typed | {"event_id": f"event-{offset}"} | headers)
+    return KafkaRecord(value, TOPIC, kafka_fields | typed | {"event_id": f"event-{offset}"} | headers)
 
 
 def profile(user_id: str = ALICE, second: float = 0, *, offset: int = 0, **fields: Any) -> KafkaRecord:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from function.accounts.user_state import UserState
 from function.accounts.user_store import dump, load
-from function.dapr.bulk_envelope import KafkaRecord
 from function.dapr.state_store import Conflict, StateStore, Value
 from function.dead_letters.publish import DeadLetters
+from function.kafka.record import KafkaRecord
 from function.outcomes import Reason, Rejected, TryAgain
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from function.dapr.bulk_envelope import KafkaRecord
 from function.dapr.pubsub import Publisher
+from function.kafka.record import KafkaRecord
 from function.outcomes import Reason, TryAgain
 
 
@@ -19,11 +19,11 @@ class FakeTopics(Publisher):
     async def publish(self, topic: str, record: KafkaRecord, headers: Mapping[str, str], partition: str) -> None:
         if topic in self.full:
             raise TryAgain(Reason.PUBLISH_FAILED, topic)
-        self.put(topic, record.value, {**headers, "__key": record.dapr_metadata("key")}, partition or "0")
+        self.put(topic, record.value, {**headers, "__key": record.kafka_field("key")}, partition or "0")
 
     def put(self, topic: str, value: bytes, metadata: Mapping[str, str], partition: str = "0") -> KafkaRecord:
         known = self.records.setdefault(topic, [])
-        offset = sum(record.dapr_metadata("partition") == partition for record in known)
+        offset = sum(record.kafka_field("partition") == partition for record in known)
         self.time += 1
         place = {"__partition": partition, "__offset": str(offset), "__timestamp": str(self.time)}
         known.append(KafkaRecord(value, topic, dict(metadata) | place))

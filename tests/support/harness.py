@@ -10,9 +10,9 @@ from function.accounts.plan import decide
 from function.accounts.reconcile import Reconciler
 from function.accounts.updater import Updater
 from function.accounts.user_store import UserStore
-from function.dapr.bulk_envelope import KafkaRecord
 from function.health import Health
 from function.homeserver.synapse import Synapse
+from function.kafka.record import KafkaRecord
 from function.outcomes import Outcome
 from function.processing.batch import BatchProcessor
 from function.processing.deletion_limit import DeletionLimit

@@ -7,7 +7,7 @@ import httpx
 from fastapi import FastAPI
 
 from dev.servers.kafka import TOPIC
-from function.dapr.bulk_envelope import KafkaRecord
+from function.kafka.record import KafkaRecord
 from function.settings import Settings
 from tests.support.events import BOB, deletion
 

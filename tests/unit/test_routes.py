@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from dev.servers.kafka import TOPIC
 from function.app import Parts, create_app
-from function.dapr.bulk_envelope import KafkaRecord
 from function.dapr.subscription import BATCH_MS, BATCH_SIZE
 from function.health import Health
+from function.kafka.record import KafkaRecord
 from function.outcomes import Reason, TryAgain
 from function.routes import EVENTS_ROUTE, LIVE_ROUTE, READY_ROUTE, mount
 from function.settings import Settings

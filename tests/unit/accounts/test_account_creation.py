@@ -2,7 +2,7 @@
 
 import pytest
 
-from function.dapr.bulk_envelope import KafkaRecord
+from function.kafka.record import KafkaRecord
 from function.outcomes import Outcome, Reason
 from tests.support.events import ALICE, BOB, deletion, delivered, moment, profile
 from tests.support.harness import world

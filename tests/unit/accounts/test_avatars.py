@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from function.dapr.bulk_envelope import KafkaRecord
+from function.kafka.record import KafkaRecord
 from function.outcomes import Outcome, Reason
 from tests.support.events import ALICE, BOB, deletion, profile
 from tests.support.harness import Harness, world

@@ -4,14 +4,14 @@ import pytest
 from typer.testing import CliRunner
 
 from function.cli import cli
-from function.settings import SidecarSettings
+from function.settings import ToolSettings
 
 RUNNER = CliRunner()
 
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in SidecarSettings.model_fields:
+    for name in ToolSettings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setenv("APP_API_TOKEN", "token-of-the-sidecar")
 

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from dapr.aio.clients import DaprClient
 
-from function.dapr.bulk_envelope import KafkaRecord
 from function.dapr.client import open_client
 from function.dapr.pubsub import Publisher
 from function.dapr.secret_store import AdminToken
 from function.dapr.state_store import StateStore
+from function.kafka.record import KafkaRecord
 from function.outcomes import Reason, TryAgain
 from function.telemetry.metrics import Metrics
 

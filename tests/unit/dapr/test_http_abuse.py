@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
@@ -24,11 +24,8 @@ from function.dapr.subscription import (
     Subscriptions,
     mount_bulk,
 )
-from function.dead_letters.reader import ROUTE as RECORDS_ROUTE
-from function.dead_letters.reader import Reader
 from function.health import Health
 from function.routes import EVENTS_ROUTE, LIVE_ROUTE, METRICS_ROUTE, READY_ROUTE, mount
-from function.settings import SidecarSettings
 from function.telemetry.metrics import Metrics
 from tests.support.http import APP_TOKEN, GOOD, envelope, settings_with
 
@@ -44,20 +41,6 @@ def function_app() -> FastAPI:
     app = FastAPI(openapi_url=None)
     mount(app, settings_with(), Health(), Metrics(), lambda: None)
     return app
-
-
-def tools_app() -> FastAPI:
-    """What `dead-letters` and `replay` show to their sidecar."""
-    app = FastAPI(openapi_url=None)
-    settings = SidecarSettings(app_api_token=APP_TOKEN)  # type: ignore[call-arg, arg-type]
-    Reader(0.05, 0).mount(app, settings, "dead")
-    return app
-
-
-BOTH = pytest.mark.parametrize(
-    ("app", "route"), [(function_app, EVENTS_ROUTE), (tools_app, RECORDS_ROUTE)], ids=["function", "tools"]
-)
-App = Callable[[], FastAPI]
 
 
 class Exchange:
@@ -109,7 +92,7 @@ class Exchange:
 
 # --- garbage on every route
 
-ROUTES = [EVENTS_ROUTE, LIVE_ROUTE, READY_ROUTE, METRICS_ROUTE, RECORDS_ROUTE, "/dapr/subscribe", "/dapr/config"]
+ROUTES = [EVENTS_ROUTE, LIVE_ROUTE, READY_ROUTE, METRICS_ROUTE, "/dapr/subscribe", "/dapr/config"]
 NEAR = [EVENTS_ROUTE + "/", EVENTS_ROUTE + "//", "//" + EVENTS_ROUTE, "/events", "/docs", "/openapi.json", "", "*"]
 PATHS = st.sampled_from(ROUTES * 3 + NEAR) | st.text(max_size=20)
 METHODS = st.sampled_from(["POST"] * 3 + ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT"])
@@ -125,19 +108,19 @@ REAL = json.dumps(envelope(GOOD)).encode()
 BODIES = st.lists(st.binary(max_size=60) | st.sampled_from([REAL, REAL[:50], REAL[50:]]), max_size=4)
 
 
-@given(st.sampled_from([function_app, tools_app]), METHODS, PATHS, HEADERS, st.booleans(), BODIES, st.booleans())
+@given(METHODS, PATHS, HEADERS, st.booleans(), BODIES, st.booleans())
 async def test_garbage_is_answered_on_every_route(
-    app: App, method: str, path: str, headers: list[tuple[bytes, bytes]], known: bool, body: list[bytes], hang_up: bool
+    method: str, path: str, headers: list[tuple[bytes, bytes]], known: bool, body: list[bytes], hang_up: bool
 ) -> None:
     """One answer each, an error as JSON, never a crash; on a route of batches never anything that loses records."""
-    exchange = Exchange(app(), body, hang_up=hang_up)
+    exchange = Exchange(function_app(), body, hang_up=hang_up)
     await exchange.send(method, path, [TOKEN, *headers] if known else headers)
     assert exchange.starts == 1
     assert exchange.status < 500 or (exchange.status, path) == (503, READY_ROUTE)
     if exchange.status >= 400 and method != "HEAD":
         assert exchange.headers[b"content-type"] == b"application/json"
         assert json.loads(exchange.content)
-    if path == (EVENTS_ROUTE if app is function_app else RECORDS_ROUTE) and method != "HEAD":
+    if path == EVENTS_ROUTE and method != "HEAD":
         assert exchange.is_retry
     assert APP_TOKEN.encode() not in exchange.content
 
@@ -145,7 +128,6 @@ async def test_garbage_is_answered_on_every_route(
 # --- who may call
 
 
-@BOTH
 @pytest.mark.parametrize(
     "headers",
     [[], [(b"dapr-api-token", b"")], [(b"dapr-api-token", b"wrong")], [(b"dapr-api-token", APP_TOKEN.encode()[:-1])],
@@ -153,11 +135,9 @@ async def test_garbage_is_answered_on_every_route(
      [(b"dapr-api-token", b"\xff\x00")], [(b"authorization", b"Bearer " + APP_TOKEN.encode())]],
     ids=repr,
 )  # fmt: skip
-async def test_without_the_right_token_not_even_the_body_is_read(
-    app: App, route: str, headers: list[tuple[bytes, bytes]]
-) -> None:
+async def test_without_the_right_token_not_even_the_body_is_read(headers: list[tuple[bytes, bytes]]) -> None:
     """Else anybody could fill the memory, and delete accounts."""
-    exchange = await Exchange(app(), [REAL]).send("POST", route, headers)
+    exchange = await Exchange(function_app(), [REAL]).send("POST", EVENTS_ROUTE, headers)
     assert (exchange.status, exchange.read) == (401, 0)
     assert exchange.is_retry
     assert exchange.headers[b"connection"] == b"close"
@@ -265,28 +245,25 @@ async def test_a_full_batch_of_the_largest_usual_records_passes() -> None:
     assert len(json.loads(exchange.content)["statuses"]) == BATCH_SIZE
 
 
-@BOTH
-async def test_a_body_without_end_is_refused_as_soon_as_it_is_too_large(app: App, route: str) -> None:
+async def test_a_body_without_end_is_refused_as_soon_as_it_is_too_large() -> None:
     def endless() -> Iterable[bytes]:
         block = b"A" * MIB
         while True:
             yield block
 
-    exchange = await Exchange(app(), endless()).send("POST", route)
+    exchange = await Exchange(function_app(), endless()).send("POST", EVENTS_ROUTE)
     assert exchange.status == 413
     assert exchange.is_retry
     assert BODY_BYTES < exchange.read <= BODY_BYTES + MIB
 
 
-@BOTH
-async def test_a_body_that_says_it_is_too_large_is_not_read(app: App, route: str) -> None:
+async def test_a_body_that_says_it_is_too_large_is_not_read() -> None:
     headers = [TOKEN, (b"content-length", str(BODY_BYTES + 1).encode())]
-    exchange = await Exchange(app(), [REAL]).send("POST", route, headers)
+    exchange = await Exchange(function_app(), [REAL]).send("POST", EVENTS_ROUTE, headers)
     assert (exchange.status, exchange.read) == (413, 0)
 
 
-@BOTH
-async def test_a_caller_that_hangs_up_is_no_failure(app: App, route: str) -> None:
+async def test_a_caller_that_hangs_up_is_no_failure() -> None:
     """A killed sidecar takes no answer, and nothing is logged as a bug."""
-    exchange = await Exchange(app(), [REAL[:20]], hang_up=True).send("POST", route)
+    exchange = await Exchange(function_app(), [REAL[:20]], hang_up=True).send("POST", EVENTS_ROUTE)
     assert (exchange.status, exchange.is_retry) == (400, True)

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from function.dapr.bulk_envelope import KafkaRecord
 from function.dead_letters.filter import DeadLetterFilter
 from function.dead_letters.letter import read_letter
 from function.dead_letters.publish import REPLAYS
 from function.dead_letters.redaction import content
 from function.dead_letters.summary import Summary, row
+from function.kafka.record import KafkaRecord
 from tests.support.dead_letters import DEAD, HEADERS, POSITION, letter
 from tests.support.events import BOB, profile_payload
 

@@ -8,7 +8,6 @@ import grpc
 import pytest
 
 from function import __version__
-from function.dapr.bulk_envelope import KafkaRecord
 from function.dapr.pubsub import Publisher
 from function.dead_letters.publish import (
     DETAIL,
@@ -24,6 +23,7 @@ from function.dead_letters.publish import (
     DeadLetters,
     letter_headers,
 )
+from function.kafka.record import KafkaRecord
 from function.outcomes import Reason, Rejected, TryAgain
 from tests.support.events import ALICE
 
@@ -210,5 +210,5 @@ def test_header_names_are_lower_case_for_decoding_and_separate_from_daprs_metada
     """The letter keeps the producer's spelling."""
     one = KafkaRecord(b"{}", "t", {"Event_Type": "x", "__key": "k"})
     assert one.headers == {"event_type": "x"}
-    assert (one.dapr_metadata("key"), one.dapr_metadata("offset")) == ("k", "")
+    assert (one.kafka_field("key"), one.kafka_field("offset")) == ("k", "")
     assert written(one)["Event_Type"] == "x"

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from function.accounts.user_store import UserStore, Versioned
-from function.dapr.bulk_envelope import KafkaRecord
 from function.dapr.pubsub import Publisher
 from function.dapr.state_store import StateStore
 from function.homeserver.messages import EMPTY
 from function.homeserver.synapse import Synapse
+from function.kafka.record import KafkaRecord
 from function.operations import Operation
 from tests.support.events import ALICE, BOB, deletion, profile
 from tests.support.fake_dapr import FakeTokens

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from function.dapr.bulk_envelope import KafkaRecord
 from function.events.types import Event, PasswordChanged, ProfileUpdated, UserCreated, UserDeleted
+from function.kafka.record import KafkaRecord
 from function.outcomes import Outcome
 from tests.support.events import (
     ALICE,

@@ -10,9 +10,9 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from function.accounts.plan import Decision, decide
 from function.accounts.user_state import UserState
-from function.dapr.bulk_envelope import KafkaRecord
 from function.events.types import Event, ProfileUpdated
 from function.homeserver.requests import IN_FLIGHT
+from function.kafka.record import KafkaRecord
 from function.outcomes import Outcome, Reason
 from tests.support.events import (
     ALICE,

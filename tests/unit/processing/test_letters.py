@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from function.dapr.bulk_envelope import KafkaRecord
+from function.kafka.record import KafkaRecord
 from function.outcomes import Outcome, Reason, Rejected, TryAgain
 from function.processing.letters import AT_A_TIME
 from tests.support.events import ALICE, BOB, deletion, delivered, profile

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from function import __version__
-from function.dapr.bulk_envelope import KafkaRecord
 from function.dapr.secret_store import AdminToken
 from function.dapr.subscription import BODY_BYTES
 from function.events.decode import type_of
@@ -26,6 +25,7 @@ from function.events.types import TYPES, Cause
 from function.health import Health
 from function.homeserver.synapse import Synapse
 from function.homeserver.transport import HttpClient
+from function.kafka.record import KafkaRecord
 from function.operations import Operation
 from function.outcomes import Outcome, Reason, TryAgain
 from function.routes import EVENTS_ROUTE, METRICS_ROUTE, mount

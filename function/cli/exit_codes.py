@@ -1,0 +1,33 @@
+"""Defines the exit codes of all commands; docs/reference/cli.md has them as a table."""
+
+from enum import IntEnum
+from typing import Self
+
+
+class ExitCode(IntEnum):
+    """How a command ended. `means` is the text of the table."""
+
+    means: str
+
+    def __new__(cls, value: int, means: str) -> Self:
+        """Creates a member that carries its text."""
+        member = int.__new__(cls, value)
+        member._value_ = value
+        member.means = means
+        return member
+
+    DONE = (0, "Everything that was asked for is done, and nothing is wrong.")
+    ATTENTION = (
+        1,
+        "Done as far as it goes, and something needs a person: a failed check, drift, letters that could not be replayed.",
+    )
+    INVALID = (2, "A setting or an option is invalid; nothing was done. The message names it and what it expects.")
+    UNAVAILABLE = (
+        3,
+        "Kafka, the sidecar, the state store or Synapse does not answer or refuses; the message says what to do.",
+    )
+    CUT_SHORT = (
+        4,
+        "A read ended before the end: what was printed is true but incomplete. The message says where it ended.",
+    )
+    INTERRUPTED = (130, "Ctrl-C or SIGTERM; the message says what was done and how to go on.")
