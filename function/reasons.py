@@ -358,6 +358,15 @@ class Reason(StrEnum):
         "Run the version that wrote it, or delete the key: the rechecks in it are then lost.",
         _RETRIED,
     )
+    MARKS_UNREADABLE = (
+        "marks_unreadable",
+        (
+            "A key of the state store that says which dead letters were replayed or discarded holds a value that this "
+            "version can't read. No event is affected."
+        ),
+        "Run the version that wrote it, or delete the key: the letters whose marks it holds are then open again.",
+        _RETRIED,
+    )
     PUBLISH_FAILED = (
         "publish_failed",
         "The dead letter could not be published.",
