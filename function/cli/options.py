@@ -13,7 +13,7 @@ import typer
 
 from function.cli.exit_codes import ExitCode
 from function.dead_letters.filter import DeadLetterFilter
-from function.kafka.reader import CutShort
+from function.kafka.spans import CutShort, NoPartition
 from function.outcomes import Reason, Rejected, TryAgain
 from function.settings import CommonSettings, ToolSettings, WrongSettings, load
 from function.telemetry import logs
@@ -157,6 +157,9 @@ def run_and_exit(job: Coroutine[Any, Any, ExitCode]) -> None:
     except TryAgain as failure:
         print_failure(failure)
         code = ExitCode.UNAVAILABLE
+    except NoPartition as wrong:
+        print(f"matrix-account-sync: {wrong}", file=sys.stderr)
+        code = ExitCode.INVALID
     except CutShort as cut:
         print(f"matrix-account-sync: incomplete: {cut}", file=sys.stderr)
         code = ExitCode.CUT_SHORT

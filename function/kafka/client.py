@@ -17,7 +17,8 @@ from function.settings import CommonSettings, WrongSettings
 # Properties that decide what the client does to the cluster; a properties file can't change them.
 _FIXED = {"enable.auto.commit": "false", "allow.auto.create.topics": "false", "auto.offset.reset": "error"}
 # Kept small: a tool runs beside the function in one container.
-_DEFAULTS = {"socket.timeout.ms": "10000", "queued.max.messages.kbytes": "16384", "client.id": "matrix-account-sync"}
+_MEMORY = {"queued.max.messages.kbytes": "16384", "fetch.max.bytes": "8388608"}
+_DEFAULTS = {"socket.timeout.ms": "10000", "client.id": "matrix-account-sync"} | _MEMORY
 _REFUSED = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED,
     KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._AUTHENTICATION,  # noqa: SLF001 - the library's own names
@@ -41,7 +42,7 @@ def client_config(settings: CommonSettings) -> dict[str, str]:
     try:
         AdminClient(_for_admin(config), logger=SILENT)
     except KafkaException as refused:
-        raise WrongSettings([f"KAFKA_CLIENT_CONFIG: {_said(refused)}"]) from None
+        raise WrongSettings([f"KAFKA_CLIENT_CONFIG: {said(refused)}"]) from None
     return config
 
 
@@ -89,11 +90,11 @@ def is_refusal(error: KafkaError) -> bool:
 
 def _for_admin(config: ClientConfig) -> dict[str, str | int | float | bool]:
     """Returns the properties without those of a consumer, which librdkafka would warn about."""
-    consumer = {"enable.auto.commit", "auto.offset.reset", "queued.max.messages.kbytes"}
+    consumer = {"enable.auto.commit", "auto.offset.reset", *_MEMORY}
     return {name: value for name, value in config.items() if name not in consumer}
 
 
-def _said(refused: KafkaException) -> str:
+def said(refused: KafkaException) -> str:
     """Returns librdkafka's text without the value that it refuses, which can be a password."""
     text = str(refused.args[0].str())
     head, _, tail = text.partition('Invalid value "')

@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from dev.processes import free_port
+from dev.servers.kafka import Kafka
 from dev.servers.postgres import Postgres
 from dev.servers.synapse import ADMIN_ID, Synapse
 from function.dapr.state_store import StateStore
 from tests.contract.servers import homeservers, stores
 from tests.contract.servers.homeservers import Homeserver
+from tests.contract.servers.secure_kafka import SecureKafka
 
 REAL = pytest.mark.real
 
@@ -39,6 +41,26 @@ def running_sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[
             yield ports
     finally:
         postgres.remove()
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    broker = Kafka(tmp_path_factory.mktemp("kafka"), free_port(), free_port(), 2)
+    try:
+        broker.start()
+        yield broker
+    finally:
+        broker.stop()
+
+
+@pytest.fixture(scope="session")
+def secure_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
+    broker = SecureKafka(tmp_path_factory.mktemp("secure-kafka"))
+    try:
+        broker.start()
+        yield broker
+    finally:
+        broker.stop()
 
 
 @pytest.fixture(params=["fake", pytest.param("real", marks=REAL)])

@@ -7,10 +7,10 @@ import pytest
 
 from dev.identity_events import new_user, profile
 from dev.stack import Stack
+from tests.contract.servers.secure_kafka import PASSWORD, USER, SecureKafka
 from tests.integration.stack import wait_until
 from tests.k8s.events import Events
 from tests.k8s.namespace import Namespace, settings_for
-from tests.k8s.secure_kafka import PASSWORD, USER, SecureKafka
 from tests.manifests.rules.names import APP
 
 

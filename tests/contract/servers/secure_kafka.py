@@ -20,6 +20,9 @@ listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_SSL
 sasl.enabled.mechanisms=SCRAM-SHA-512
 listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 listener.name.ssl.ssl.client.auth=required
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
+allow.everyone.if.no.acl.found=true
 ssl.keystore.type=PEM
 ssl.keystore.location={both}
 ssl.truststore.type=PEM
@@ -46,6 +49,19 @@ class SecureKafka(Kafka):
         client = AdminClient({"bootstrap.servers": self.brokers, "log_level": 0})
         for future in client.alter_user_scram_credentials([wanted]).values():
             future.result(30)
+
+    def properties(self, folder: Path, *lines: str, door: str = "") -> Path:
+        """Writes a file for KAFKA_CLIENT_CONFIG with the properties of a door, "sasl" or "mtls", and the given lines."""
+        doors = {
+            "": [],
+            "sasl": ["security.protocol=SASL_SSL", "sasl.mechanism=SCRAM-SHA-512", f"sasl.username={USER}",
+                     f"sasl.password={PASSWORD}", f"ssl.ca.location={self.certificate}"],
+            "mtls": ["security.protocol=SSL", f"ssl.ca.location={self.certificate}",
+                     f"ssl.certificate.location={self.certificate}", f"ssl.key.location={self.key}"],
+        }  # fmt: skip
+        path = folder / "kafka.properties"
+        path.write_text("\n".join([*doors[door], *lines]))
+        return path
 
     def _format(self) -> Path:
         properties = super()._format()

@@ -1,0 +1,66 @@
+"""Makes, fills and changes topics of a real broker."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from dev.processes import wait_until
+from dev.servers.kafka import Kafka
+
+
+class Topic:
+    """A topic of its own on a broker.
+
+    Args:
+        kafka: the broker.
+        partitions: how many.
+        config: of the topic.
+    """
+
+    def __init__(self, kafka: Kafka, partitions: int = 1, config: Mapping[str, str] | None = None) -> None:
+        self.name = f"topic-{uuid.uuid4()}"
+        self.kafka, self._partitions, self._config = kafka, partitions, dict(config or {})
+        self.admin = AdminClient({"bootstrap.servers": kafka.brokers, "log_level": 0})
+        self.make()
+
+    def make(self) -> None:
+        new = NewTopic(self.name, self._partitions, 1, config=self._config)
+        self.admin.create_topics([new])[self.name].result(30)
+        assert wait_until(self._leads, 30)
+
+    def delete(self) -> None:
+        self.admin.delete_topics([self.name])[self.name].result(30)
+        assert wait_until(lambda: self.name not in self.admin.list_topics(timeout=10).topics, 30)
+
+    def put(
+        self, *values: bytes | None, partition: int = 0, key: bytes = b"key", time: int = 0, **headers: bytes
+    ) -> None:
+        """Produces values; returns once Kafka has taken them all."""
+        producer = self.producer()
+        self.produce(producer, values, partition, key, time, headers)
+        assert producer.flush(60) == 0
+
+    def producer(self, **more: str) -> Producer:
+        roomy = {"message.max.bytes": "4000000", "linger.ms": "5", "log_level": "0"}
+        return Producer({"bootstrap.servers": self.kafka.brokers, **roomy, **more})
+
+    def produce(
+        self, producer: Producer, values: Sequence[bytes | None], partition: int = 0, key: bytes = b"key", time: int = 0,
+        headers: Mapping[str, bytes] | None = None,
+    ) -> None:  # fmt: skip
+        """Hands the values to the producer."""
+        for value in values:
+            producer.produce(self.name, value, key, partition, timestamp=time, headers=dict(headers or {}))
+            producer.poll(0)
+
+    def delete_records(self, before: int, partition: int = 0) -> None:
+        """Deletes the records before an offset, as the end of their retention does."""
+        place = TopicPartition(self.name, partition, before)
+        [future] = self.admin.delete_records([place]).values()
+        future.result(30)
+
+    def _leads(self) -> bool:
+        found = self.admin.list_topics(self.name, timeout=10).topics[self.name]
+        return len(found.partitions) == self._partitions and all(one.leader >= 0 for one in found.partitions.values())
