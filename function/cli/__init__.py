@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from function import __version__
-from function.cli import audit, check, serve
+from function.cli import audit, check, discard, replay, serve
 
 cli = typer.Typer(
     no_args_is_help=True,
@@ -38,3 +38,5 @@ def options(
 cli.command("serve")(serve.command)
 cli.command("check")(check.command)
 cli.command("audit")(audit.command)
+cli.command("replay")(replay.command)
+cli.command("discard")(discard.command)

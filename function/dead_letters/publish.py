@@ -1,12 +1,13 @@
 """Publishes rejected records to the dead-letter topic, unchanged, with the reason in the headers."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from function import __version__
 from function.clock import utc_now
 from function.dapr.pubsub import Publisher, headers_of
 from function.kafka.record import KafkaRecord
-from function.outcomes import Rejected
+from function.outcomes import Reason, Rejected
 from function.settings import REPLAY_SUFFIX
 
 PREFIX = "x-dead-letter-"
@@ -36,8 +37,8 @@ class DeadLetters:
 def letter_headers(record: KafkaRecord, rejected: Rejected, event_id: str, now: datetime) -> dict[str, str]:
     """Returns the dead letter's headers.
 
-    A replayed record that fails again keeps its first origin and its replay count. On any other record the producer
-    wrote these headers: they are dropped.
+    A replayed record that fails again keeps its first origin and its replay count; if the deletion limit held it back, the
+    replay did not fail and does not count. On any other record the producer wrote these headers: they are dropped.
     """
     kept = {name: text for name, text in headers_of(record).items() if name != IDS}
     if not record.topic.endswith(REPLAY_SUFFIX):
@@ -49,9 +50,17 @@ def letter_headers(record: KafkaRecord, rejected: Rejected, event_id: str, now: 
         EVENT_ID: event_id,
         VERSION: __version__,
     }
+    if rejected.reason is Reason.DELETION_LIMIT:
+        own[REPLAYS] = str(max(0, replays(kept) - 1))
     if rejected.ids:
         own[IDS] = rejected.ids
     return origin(record) | kept | own
+
+
+def replays(headers: Mapping[str, str]) -> int:
+    """Returns the replay count in the headers; 0 if it is missing or no count."""
+    count = headers.get(REPLAYS, "")
+    return int(count) if count.isdecimal() and len(count) < 10 else 0
 
 
 def origin(record: KafkaRecord) -> dict[str, str]:
