@@ -41,6 +41,9 @@ class CommonSettings(BaseSettings):
         description="file with further properties of Kafka's own client, as librdkafka and kcat know them, such as "
         "`security.protocol=SSL`; empty: none",
     )
+    kafka_client_id: str = Field(
+        "", description="the `clientId` of daprd's pub/sub components: by it the function recognises its members of the group"
+    )
     kafka_consumer_group_id: str = Field("", description="the group of daprd's pub/sub component; its lag is shown")
     kafka_identity_events_topic: str = Field(
         "nova.identity.events",
