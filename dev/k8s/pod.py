@@ -91,12 +91,12 @@ class Pod:
         return found
 
     def in_function(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Does what `kubectl exec -c function -- matrix-account-sync ...` would."""
-        command = [sys.executable, "-m", "function", *arguments]
-        environment = self._function_environment()
+        """Does what `kubectl exec -c function -- matrix-account-sync ...` would, without a terminal."""
+        command, environment = self._function_command(*arguments), self._function_environment()
         return subprocess.run(
-            command, env=environment, capture_output=True, text=True, cwd=DEV.parent, timeout=120, check=False
-        )
+            command, env=environment, capture_output=True, text=True, cwd=DEV.parent, timeout=120, check=False,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
 
     def arguments(self) -> list[str]:
         """Returns the arguments of the function's container."""
@@ -112,8 +112,16 @@ class Pod:
         moved = {"APP_HOST": "127.0.0.1"} | {name: str(port) for name, port in ports.items()}
         return _inherited() | self.environment(self._function_container()) | moved
 
+    def _function_command(self, *arguments: str) -> list[str]:
+        """Returns the command line that runs the function where its container's files are."""
+        command = [sys.executable, "-m", "function", *arguments]
+        if not (files := self._volumes(self._function_container())):
+            return command
+        room = mount_namespace.write_files(self._folder / "function-room", files)
+        return mount_namespace.command_in(room, command)
+
     def _start_function(self) -> None:
-        command = [sys.executable, "-m", "function", *self._function_container()["args"]]
+        command = self._function_command(*self.arguments())
         self.function.start(command, env=self._function_environment(), cwd=DEV.parent)
         self.function.wait_ready(lambda: bool(self.ready()), 60)
 
@@ -124,17 +132,19 @@ class Pod:
             ("dapr-listen-addresses", "dapr-internal-grpc-listen-address", "dapr-public-listen-address",
              "metrics-listen-address"), "127.0.0.1",
         )  # fmt: skip
-        moved = loopback | {
+        given = flags(container)
+        # A Job's daprd has no app port.
+        app = {"app-port": str(self.app_port)} if "app-port" in given else {}
+        moved = loopback | app | {
             "control-plane-address": f"127.0.0.1:{self._control_plane.operator_port}",
             "sentry-address": f"127.0.0.1:{self._control_plane.sentry_port}",
-            "app-port": str(self.app_port),
             "dapr-http-port": str(self.http_port),
             "dapr-grpc-port": str(self.grpc_port),
             "dapr-internal-grpc-port": str(free_port()),
             "dapr-public-port": str(free_port()),
             "metrics-port": str(free_port()),
         }
-        arguments = [f"--{name}={value}" for name, value in (flags(container) | moved).items()]
+        arguments = [f"--{name}={value}" for name, value in (given | moved).items()]
         # Kubelet sets the first two in every container.
         own = {
             "KUBERNETES_SERVICE_HOST": "127.0.0.1",
@@ -159,6 +169,9 @@ class Pod:
         if token := source.get("serviceAccountToken"):
             audience = [f"--audience={token['audience']}"] if "audience" in token else []
             return {token["path"]: self._token(audience)}
+        if secret := source.get("secret"):
+            data = self._cluster.get("secret", secret["name"], self.namespace)["data"]
+            return {item["path"]: base64.b64decode(data[item["key"]]).decode() for item in secret["items"]}
         if config := source.get("configMap"):
             data = self._cluster.get("configmap", config["name"], self.namespace)["data"]
             return {item["path"]: data[item["key"]] for item in config["items"]}

@@ -15,7 +15,6 @@ from typing import Any
 import yaml
 
 from dev import toolchain
-from dev.servers.daprd import TOOLS
 
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / "k8s"
@@ -24,7 +23,7 @@ COMPONENTS = sorted(file.parent.relative_to(K8S / "components").as_posix()
                     for file in (K8S / "components").rglob("kustomization.yaml"))  # fmt: skip
 # Of these an overlay has one at most.
 INSTEAD_OF = {"kafka-mtls": "kafka-sasl"}
-COMMANDS = sorted(TOOLS)  # of the Jobs in k8s/jobs
+COMMANDS = ["dead-letters", "replay"]  # that have a Job in every overlay
 
 
 def components_of(overlay: str) -> set[str]:
@@ -37,7 +36,6 @@ def components_of(overlay: str) -> set[str]:
 VARIANTS = [*OVERLAYS, *(f"{overlay}+{component}" for overlay in OVERLAYS for component in COMPONENTS
                          if component not in components_of(overlay))]  # fmt: skip
 
-TOOLS_PUBSUB = "pubsub-dead-letters"
 FURTHER_PUBSUB = re.compile(r"pubsub-\d+")  # more members of the consumer group
 
 Document = dict[str, Any]
@@ -123,13 +121,11 @@ class Manifests:
         return {str(document["metadata"].get("name")) for document in self.of(kind)}
 
     def component(self, building_block: str) -> Document:
-        """The one Dapr component of a building block, such as `pubsub`, that is neither the tools' alone nor one more
-        member of the consumer group."""
+        """The one Dapr component of a building block, such as `pubsub`, that is not one more member of the consumer group."""
         found = [
             c
             for c in self.of("Component")
             if str(dig(c, "spec", "type")).startswith(f"{building_block}.")
-            and dig(c, "metadata", "name") != TOOLS_PUBSUB
             and not FURTHER_PUBSUB.fullmatch(str(dig(c, "metadata", "name")))
         ]
         return found[0] if len(found) == 1 else {}
@@ -153,6 +149,10 @@ class Manifests:
     @property
     def settings(self) -> Mapping[str, str]:
         return dig(self.one("ConfigMap", "matrix-account-sync-config"), "data") or {}
+
+    def job(self, command: str) -> Document:
+        """The CronJob that the Jobs of a command are made from."""
+        return self.one("CronJob", f"matrix-account-sync-{command}")
 
     def pods(self) -> Iterator[tuple[str, Document]]:
         """Every pod template, with a name for messages."""
@@ -192,8 +192,3 @@ def leaves(document: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tu
             yield from leaves(value, (*path, index))
     else:
         yield path, document
-
-
-def job(command: str) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load(kustomize(K8S / "jobs" / command))
-    return found

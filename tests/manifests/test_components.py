@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import yaml
 
-from dev.servers.daprd import TOOLS
 from function.routes import READY_ROUTE
 from function.settings import DEAD_SUFFIX, REPLAY_SUFFIX, SECRET_KEY, Settings
 
@@ -30,13 +29,13 @@ def default(setting: str) -> Any:
     return Settings.model_fields[setting].default
 
 
-def component(kind: str, app: str = APP["appID"]) -> dict[str, Any]:
-    """The one component of a building block that an app uses; of the pub/sub components, the first."""
+def component(kind: str) -> dict[str, Any]:
+    """The one component of a building block; of the pub/sub components, the first."""
     found: dict[str, Any]
     (found,) = [
         c
         for c in COMPONENTS
-        if c["spec"]["type"].startswith(f"{kind}.") and app in c["scopes"] and c["metadata"]["name"] not in FURTHER
+        if c["spec"]["type"].startswith(f"{kind}.") and c["metadata"]["name"] not in FURTHER
     ]
     return found
 
@@ -69,8 +68,7 @@ USED_BY = {
     **{name: {APP["appID"]} for name in ("pubsub", *FURTHER)},
     "resiliency": {APP["appID"]},
     "secretstore": {APP["appID"]},
-    "statestore": {APP["appID"], *TOOLS.values()},
-    "pubsub-dead-letters": set(TOOLS.values()),
+    "statestore": {APP["appID"]},
 }
 
 
@@ -154,66 +152,20 @@ def test_the_function_accepts_the_environment_of_dapr_yaml(monkeypatch: pytest.M
     assert SECRET_KEY not in APP["env"]
 
 
-# --- the tools for dead letters
+def test_the_app_publishes_and_reads_what_it_must_and_no_more() -> None:
+    """The function publishes dead letters, and the tools, through the same sidecar, replays. Nobody forges an event."""
+    main = default("kafka_identity_events_topic")
+    dead, replay = main + DEAD_SUFFIX, main + REPLAY_SUFFIX
+    assert scopes("publishingScopes") == {APP["appID"]: {dead, replay}}
+    assert scopes("subscriptionScopes") == {APP["appID"]: {main, replay}}
 
-TOOL = component("pubsub", TOOLS["replay"])
-MAIN = default("kafka_identity_events_topic")
-DEAD, REPLAY = MAIN + DEAD_SUFFIX, MAIN + REPLAY_SUFFIX
 
-
-def scopes(found: dict[str, Any], which: str) -> dict[str, set[str]]:
+def scopes(which: str) -> dict[str, set[str]]:
     """Topics by app id, as daprd reads them."""
-    apps = (app.partition("=") for app in metadata(found)[which].split(";"))
+    apps = (app.partition("=") for app in metadata(component("pubsub"))[which].split(";"))
     return {app: set(topics.split(",")) - {""} for app, _, topics in apps}
 
 
-def test_the_tools_component_has_the_name_that_they_ask_for() -> None:
-    assert TOOL["metadata"]["name"] == default("dead_letters_pubsub_name")
-
-
-def test_the_tools_read_from_the_start_and_leave_nothing_behind() -> None:
-    """A group of a new name, never committed: that takes a component without retries, from both places."""
-    values = metadata(TOOL)
-    assert (values["initialOffset"], values["consumeRetryEnabled"]) == ("oldest", "false")
-    assert "{uuid}" in values["consumerGroup"]
-    assert TOOL["metadata"]["name"] not in resiliency()["targets"]["components"]
-
-
-def test_a_letter_of_daprds_own_does_not_hide_its_place_in_the_dead_letters() -> None:
-    pattern = re.compile(metadata(TOOL)["excludeHeaderMetaRegex"])
-    assert all(pattern.match(f"__{name}") for name in ("partition", "offset", "timestamp", "topic", "key"))
-    assert not pattern.match("event_type")
-
-
-def test_each_app_publishes_and_reads_what_it_must_and_no_more() -> None:
-    function, look, replay = APP["appID"], TOOLS["dead-letters"], TOOLS["replay"]
-    assert scopes(component("pubsub"), "publishingScopes") == {function: {DEAD}}
-    assert scopes(component("pubsub"), "subscriptionScopes") == {function: {MAIN, REPLAY}}
-    assert scopes(TOOL, "publishingScopes") == {look: set(), replay: {REPLAY, DEAD}}
-    assert scopes(TOOL, "subscriptionScopes") == {look: {DEAD}, replay: {DEAD, MAIN}}
-
-
-def test_the_tools_read_no_secret_and_can_end_their_sidecar() -> None:
-    spec = yaml.safe_load((ROOT / "components/config/dead-letters.yaml").read_text())["spec"]
-    [scope] = spec["secrets"]["scopes"]
-    assert (scope["defaultAccess"], scope.get("allowedSecrets")) == ("deny", None)
-    allowed = {(api["name"], api["protocol"]) for api in spec["api"]["allowed"]}
-    assert allowed == {("state", "grpc"), ("publish", "grpc"), ("healthz", "http"), ("shutdown", "http")}
-
-
-@pytest.mark.parametrize("word", ["maxMessageBytes", "version", "authType"])
-def test_both_components_speak_to_kafka_in_the_same_way(word: str) -> None:
-    assert metadata(TOOL)[word] == metadata(component("pubsub"))[word]
-
-
-def test_the_template_of_the_tools_agrees_with_the_functions() -> None:
-    """Same folders, same variables; the configuration is the tools' own."""
-    template = yaml.safe_load((ROOT / "dev/replay.yaml").read_text())
-    [app] = template["apps"]
-    assert app["appID"] == TOOLS["replay"]
-    assert app["env"].items() <= APP["env"].items() | {("APP_PORT", str(app["appPort"]))}
-    for key, value in template["common"].items():
-        ours = RUN["common"][key]
-        if key == "configFilePath":
-            ours = ours.replace("config.yaml", "dead-letters.yaml")
-        assert value == (f"../{ours}" if key.endswith("Path") else ours), key
+def test_the_function_recognises_its_members_of_the_group_by_the_name_that_they_have() -> None:
+    assert metadata(component("pubsub"))["clientId"] == "KAFKA_CLIENT_ID"
+    assert "kafka_client_id" in Settings.model_fields

@@ -8,7 +8,7 @@ import yaml
 
 from dev.toolchain import DEV, OLDEST_KUBECTL, OLDEST_KUSTOMIZE
 from tests.manifests.deploy_page import PAGE, scripts
-from tests.manifests.rendering import K8S, OVERLAYS, VARIANTS, kustomize, render
+from tests.manifests.rendering import OVERLAYS, VARIANTS, kustomize, render
 from tests.manifests.rules.monitoring import adapted
 
 # Selects by a regular expression, which kustomize understands as one from 5.8 on, and before as a name.
@@ -30,12 +30,6 @@ PODS = """
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_oldest_kubectl_renders_a_variant_as_the_newest_does(variant: str) -> None:
     assert render(variant, oldest=True).documents == render(variant).documents
-
-
-@pytest.mark.parametrize("job", sorted(folder.name for folder in (K8S / "jobs").iterdir()))
-def test_the_oldest_kubectl_renders_a_job_as_the_newest_does(job: str) -> None:
-    old, new = (kustomize(K8S / "jobs" / job, oldest=oldest) for oldest in (True, False))
-    assert yaml.safe_load(old) == yaml.safe_load(new)
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

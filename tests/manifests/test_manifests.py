@@ -12,10 +12,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.manifests.rendering import COMPONENTS, K8S, OVERLAYS, VARIANTS, Manifests, dig, leaves, render
-from tests.manifests.rules import monitoring, names, optional, sidecar, workload
+from tests.manifests.rules import jobs, kafka_client, monitoring, names, optional, sidecar, workload
 
 Rule = Callable[[Manifests], Iterator[str]]
-RULES: tuple[Rule, ...] = (*workload.RULES, *names.RULES, *sidecar.RULES, *optional.RULES, *monitoring.RULES)
+RULES: tuple[Rule, ...] = (*workload.RULES, *names.RULES, *sidecar.RULES, *optional.RULES, *monitoring.RULES, *jobs.RULES,
+                           *kafka_client.RULES)  # fmt: skip
 Path = tuple[str | int, ...]
 annotation_names = st.sampled_from([f"dapr.io/{name}" for name in sidecar.ANNOTATIONS])
 

@@ -8,20 +8,23 @@ from collections.abc import Iterator
 from pydantic import ValidationError
 
 from function.settings import SECRET_KEY, Settings
-from tests.manifests.rendering import TOOLS_PUBSUB, Manifests, dig, leaves
+from tests.manifests.rendering import COMMANDS, Manifests, dig, leaves
 
 NAMESPACE = "infrastructure"  # of the staging environment that this service was made for
 APP = "matrix-account-sync"
 CONFIG_MAP = f"{APP}-config"
 DASHBOARD = f"{APP}-dashboard"
+KAFKA_SECRET = f"{APP}-kafka"
+KAFKA_CLIENT = f"{APP}-kafka-client"  # the ConfigMap with the properties of Kafka's own client, with kafka-mtls
 LABELS = {"app.kubernetes.io/name": APP, "app.kubernetes.io/part-of": "matrix"}
+JOB_LABELS = LABELS | {"app.kubernetes.io/name": f"{APP}-job"}
 SEED = {
     "KAFKA_ENABLED", "KAFKA_BROKERS", "KAFKA_IDENTITY_EVENTS_TOPIC", "KAFKA_CONSUMER_GROUP_ID", "MATRIX_ENABLED",
     "MATRIX_HOMESERVER_URL", "MATRIX_SERVER_NAME", "MATRIX_SERVICE_USER",
 }  # fmt: skip
 # Every kind that is rendered, and in which API: what is not here has no rules, so it is refused.
 KINDS = {
-    "ServiceAccount": "v1", "ConfigMap": "v1", "Deployment": "apps/v1", "PodDisruptionBudget": "policy/v1",
+    "ServiceAccount": "v1", "ConfigMap": "v1", "Deployment": "apps/v1", "CronJob": "batch/v1", "PodDisruptionBudget": "policy/v1",
     "Role": "rbac.authorization.k8s.io/v1", "RoleBinding": "rbac.authorization.k8s.io/v1",
     "Component": "dapr.io/v1alpha1", "Configuration": "dapr.io/v1alpha1", "Resiliency": "dapr.io/v1alpha1",
     "NetworkPolicy": "networking.k8s.io/v1", "ScaledObject": "keda.sh/v1alpha1",
@@ -58,6 +61,10 @@ def secrets_of(manifests: Manifests) -> set[tuple[str, str]]:
         for item in dig(component, "spec", "metadata") or []:
             if reference := item.get("secretKeyRef"):
                 found.add((str(reference.get("name")), str(reference.get("key"))))
+    for volume in dig(manifests.pod, "spec", "volumes") or []:
+        for source in dig(volume, "projected", "sources") or []:
+            items = dig(source, "secret", "items") or []
+            found |= {(str(source["secret"].get("name")), str(item.get("key"))) for item in items}
     tokens = {manifests.annotations.get(f"dapr.io/{side}-token-secret") for side in ("app", "api")}
     return found | {(str(name), "token") for name in tokens}
 
@@ -77,9 +84,10 @@ def every_document_is_known_and_in_its_place(manifests: Manifests) -> Iterator[s
     settings = settings_of(manifests)
     pubsubs = settings.pubsub_names if settings else []
     for kind, wanted in (
-        ("Component", {*pubsubs, "statestore", "secretstore", TOOLS_PUBSUB}), ("Configuration", {APP, f"{APP}-dead-letters"}), ("ConfigMap", {CONFIG_MAP}), ("Resiliency", {"resiliency"}),
+        ("Component", {*pubsubs, "statestore", "secretstore"}), ("Configuration", {APP}), ("ConfigMap", {CONFIG_MAP}),
+        ("Resiliency", {"resiliency"}), ("CronJob", {f"{APP}-{command}" for command in COMMANDS}),
     ):  # fmt: skip
-        found = manifests.names(kind) - {DASHBOARD}
+        found = manifests.names(kind) - {DASHBOARD, KAFKA_CLIENT}
         if found != wanted:
             yield f"{kind}: missing {sorted(wanted - found)}, unknown {sorted(found - wanted)}"
     for kind in ("ServiceAccount", "Role", "RoleBinding", "Deployment", "PodDisruptionBudget",
@@ -94,9 +102,11 @@ def the_controller_finds_its_pods(manifests: Manifests) -> Iterator[str]:
     selected = {"matchLabels": {"app.kubernetes.io/name": APP}}
     if dig(manifests.function, "spec", "selector") != selected:
         yield "the Deployment selects other pods"
+    # Neither it nor the disruption budget nor `kubectl exec deployment/...` may take a Job's pod for one of the function.
+    both = {"key": "app.kubernetes.io/name", "operator": "In", "values": [APP, f"{APP}-job"]}
     for policy in manifests.of("NetworkPolicy"):
-        if dig(policy, "spec", "podSelector") != selected:
-            yield "the NetworkPolicy selects other pods"
+        if dig(policy, "spec", "podSelector") != {"matchExpressions": [both]}:
+            yield "the NetworkPolicy selects other pods than the function's and the Jobs'"
 
 
 def the_account_may_read_one_secret(manifests: Manifests) -> Iterator[str]:
@@ -158,7 +168,11 @@ def the_container_serves_with_the_settings_and_tokens(manifests: Manifests) -> I
         for side, word in (("APP", "app"), ("DAPR", "api"))
     ]  # fmt: skip
     # 0.0.0.0: kubelet's probes come from outside the pod.
-    if manifests.container.get("env") != [{"name": "APP_HOST", "value": "0.0.0.0"}, *tokens]:
+    # The pod's name is the clientId of its members of the group.
+    pod = {"name": "KAFKA_CLIENT_ID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
+    wanted = [{"name": "APP_HOST", "value": "0.0.0.0"}, pod, *tokens]
+    env = [variable for variable in manifests.container.get("env", []) if variable.get("name") != "KAFKA_CLIENT_CONFIG"]
+    if env != wanted:
         yield "the function and daprd do not read the same tokens, or kubelet can't reach the function"
 
 
@@ -167,7 +181,7 @@ def secrets_are_only_the_known_ones(manifests: Manifests) -> Iterator[str]:
         ("realtime-chat-service-secret", SECRET_KEY), (f"{APP}-app-token", "token"), (f"{APP}-api-token", "token"),
         (f"{APP}-statestore", "connectionString"),
     }  # fmt: skip
-    kafka = {name: key for name, key in secrets_of(manifests) - known if name == f"{APP}-kafka"}
+    kafka = {name: key for name, key in secrets_of(manifests) - known if name == KAFKA_SECRET}
     if unknown := {(name, key) for name, key in secrets_of(manifests) - known if name not in kafka}:
         yield f"unknown Secrets: {sorted(unknown)}"
     if absent := known - secrets_of(manifests):

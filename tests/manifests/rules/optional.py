@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tests.manifests.rendering import Document, Manifests
-from tests.manifests.rules.names import APP, secrets_of, settings_of
+from tests.manifests.rules.names import APP, KAFKA_SECRET, secrets_of, settings_of
 
 PRIVATE = {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"}
 
@@ -113,7 +113,7 @@ def the_vault_fills_every_secret(manifests: Manifests) -> Iterator[str]:
             }:  # fmt: skip
                 yield f"{name} asks the vault for {entry}"
     # The operators of Kafka bring its credentials: docs/deploy.md says so.
-    wanted = {(name, key) for name, key in secrets_of(manifests) if name != f"{APP}-kafka"}
+    wanted = {(name, key) for name, key in secrets_of(manifests) if name != KAFKA_SECRET}
     if manifests.of("ExternalSecret") and found != wanted:
         yield f"{sorted(found ^ wanted, key=str)} are not both filled and used"
 

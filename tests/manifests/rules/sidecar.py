@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import yaml
 
 from function.routes import READY_ROUTE
-from tests.manifests.rendering import ROOT, TOOLS_PUBSUB, Document, Manifests, dig, metadata
+from tests.manifests.rendering import ROOT, Document, Manifests, dig, metadata
 from tests.manifests.rules.names import APP, settings_of
 from tests.manifests.rules.workload import TOKEN_FOLDER, bounds
 
@@ -43,11 +43,11 @@ ANNOTATIONS = {
     "env": r"GOMEMLIMIT=\d+MiB",
     "sidecar-seccomp-profile-type": "RuntimeDefault",
 }
-TOOL_IDS = [f"{APP}-dead-letters", f"{APP}-replay"]
 NAMED = r"[\w.,=-]+"
 _PUBSUB = {
     "brokers": r"[\w.-]+:\d+(,[\w.-]+:\d+)*",
     "consumerGroup": r"[\w.-]+",
+    "clientId": r"\{podName\}",
     "initialOffset": "oldest",
     "version": "2.8.0",
     "consumerGroupRebalanceStrategy": "range",
@@ -115,9 +115,8 @@ def resources_are_for_this_app_only(manifests: Manifests) -> Iterator[str]:
     for kind in ("Component", "Resiliency"):
         for document in manifests.of(kind):
             name, own = document["metadata"].get("name"), [manifests.annotations.get("dapr.io/app-id")]
-            wanted = {TOOLS_PUBSUB: TOOL_IDS, "statestore": own + TOOL_IDS}.get(name, own)
-            if document.get("scopes") != wanted:
-                yield f"{kind} {document['metadata'].get('name')} is for {document.get('scopes')}"
+            if document.get("scopes") != own:
+                yield f"{kind} {name} is for {document.get('scopes')}"
 
 
 def components_have_the_names_that_the_function_asks_for(manifests: Manifests) -> Iterator[str]:
@@ -151,7 +150,7 @@ def kafka_is_read_as_the_function_expects(manifests: Manifests) -> Iterator[str]
         "brokers": settings.kafka_brokers,
         "consumerGroup": settings.kafka_consumer_group_id,
         "allowedTopics": f"{main},{dead},{replay}",
-        "publishingScopes": f"{APP}={dead}",
+        "publishingScopes": f"{APP}={dead},{replay}",
         "subscriptionScopes": f"{APP}={main},{replay}",
     }.items():
         if values.get(name) != wanted:
@@ -194,25 +193,6 @@ def policies_are_those_of_the_local_stack(manifests: Manifests) -> Iterator[str]
         yield f"pubsub differs from components/pubsub.yaml in {differing}"
 
 
-def the_tools_read_and_write_as_on_the_local_stack(manifests: Manifests) -> Iterator[str]:
-    local = metadata(_local("dead-letters.yaml"))
-    component = manifests.one("Component", TOOLS_PUBSUB)
-    function, values = metadata(manifests.component("pubsub")), metadata(component)
-    if (dig(component, "spec", "type"), dig(component, "spec", "version")) != ("pubsub.kafka", "v1"):
-        yield f"{TOOLS_PUBSUB} is no Kafka component"
-    auth = {name: value for name, value in function.items() if name not in _PUBSUB}
-    shared = {name: function.get(name) for name in ("brokers", "allowedTopics")}
-    wanted_values = local | shared | auth
-    if values != wanted_values:
-        differing = {name for name in values | wanted_values if values.get(name) != wanted_values.get(name)}
-        yield f"{TOOLS_PUBSUB} differs from components/dead-letters.yaml in {sorted(differing, key=str)}"
-    spec = dict(manifests.one("Configuration", f"{APP}-dead-letters").get("spec") or {})
-    wanted = _local("config/dead-letters.yaml")["spec"]
-    closed = {"scopes": [*wanted["secrets"]["scopes"], {"storeName": "kubernetes", "defaultAccess": "deny"}]}
-    if spec != wanted | {"secrets": closed}:
-        yield "the tools' Configuration differs from components/config/dead-letters.yaml"
-
-
 @functools.cache
 def _local(name: str) -> Document:
     document: Document = yaml.safe_load((ROOT / "components" / name).read_text())
@@ -231,5 +211,5 @@ RULES = (
     annotations_are_known_and_readable, the_sidecar_has_resources, the_sidecar_calls_the_function,
     resources_are_for_this_app_only, components_have_the_names_that_the_function_asks_for,
     kafka_is_read_as_the_function_expects, every_member_of_the_group_is_the_same, state_is_kept_where_all_pods_see_it,
-    the_tools_read_and_write_as_on_the_local_stack, policies_are_those_of_the_local_stack,
+    policies_are_those_of_the_local_stack,
 )  # fmt: skip

@@ -43,27 +43,27 @@ def pods_are_confined(manifests: Manifests) -> Iterator[str]:
             })  # fmt: skip
 
 
-def volumes_hold_nothing_but_the_token_for_daprd(manifests: Manifests) -> Iterator[str]:
+def the_accounts_token_is_for_daprd_only(manifests: Manifests) -> Iterator[str]:
+    wanted = {
+        "name": "kube-api-access",
+        "projected": {
+            "sources": [
+                {"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}},
+                {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+                {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}]}},
+            ],
+        },
+    }
     for name, template in manifests.pods():
-        wanted = {
-            "name": "kube-api-access",
-            "projected": {
-                "sources": [
-                    {"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}},
-                    {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
-                    {
-                        "downwardAPI": {
-                            "items": [{"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}]
-                        }
-                    },
-                ],
-            },
-        }
-        if template["spec"].get("volumes") != [wanted]:
-            yield f"{name}: volumes are not the projected token alone"
+        volumes = template["spec"].get("volumes") or [{}]
+        if volumes[0] != wanted:
+            yield f"{name}: the first volume is not the projected token"
+        # The rules about Kafka's client say what `kafka` holds.
+        if others := [volume.get("name") for volume in volumes[1:] if volume.get("name") != "kafka"]:
+            yield f"{name}: unknown volumes {others}"
         for container in template["spec"].get("containers", []):
-            if container.get("volumeMounts"):
-                yield f"{name}/{container.get('name')}: mounts something; only daprd has a use for the token"
+            if any(mount.get("name") != "kafka" for mount in container.get("volumeMounts", [])):
+                yield f"{name}/{container.get('name')}: mounts what it has no use for"
         if dig(template, "metadata", "annotations", "dapr.io/volume-mounts") != f"kube-api-access:{TOKEN_FOLDER}":
             yield f"{name}: daprd does not find the account's token where client libraries look for it"
 
@@ -154,7 +154,7 @@ def _differs(what: str, found: Any, wanted: Document) -> Iterator[str]:
 
 
 RULES = (
-    pods_are_confined, volumes_hold_nothing_but_the_token_for_daprd, containers_ask_for_what_they_need,
+    pods_are_confined, the_accounts_token_is_for_daprd_only, containers_ask_for_what_they_need,
     probes_ask_the_right_question, an_update_keeps_a_consumer_up, shutdown_leaves_time_for_a_batch,
     pods_are_spread_and_protected,
 )  # fmt: skip
