@@ -97,6 +97,21 @@ class Namespace:
         scope = ["-n", self.name, "--subresource=status", "--type=merge", "-p", status]
         self.cluster.kubectl("patch", "pod", manifest["metadata"]["name"], *scope)
 
+    def report_ended(self, manifest: dict[str, Any], code: int) -> None:
+        """Sets the pod's status as kubelet would after its function ended with a code, and its sidecar after that."""
+
+        def terminated(name: str, exit_code: int) -> dict[str, Any]:
+            state = {"terminated": {"exitCode": exit_code, "reason": "Error" if exit_code else "Completed"}}
+            return {"name": name, "image": "", "imageID": "", "ready": False, "restartCount": 0, "state": state}
+
+        status = json.dumps({"status": {
+            "phase": "Failed" if code else "Succeeded",
+            "containerStatuses": [terminated("function", code)],
+            "initContainerStatuses": [terminated("daprd", 0)],
+        }})  # fmt: skip
+        scope = ["-n", self.name, "--subresource=status", "--type=merge", "-p", status]
+        self.cluster.kubectl("patch", "pod", manifest["metadata"]["name"], *scope)
+
     def wait_for_pods(self, count: int) -> list[dict[str, Any]]:
         """Waits for that number of pods and returns them; fails with the events, which give the reason for missing pods."""
         assert wait_until(lambda: len(self.pods()) == count, 60), self.cluster.kubectl("get", "events", "-n", self.name)

@@ -1,21 +1,31 @@
-"""The Jobs for dead letters on a real API server: the resulting pods, and that a replay runs and completes as a Job."""
+"""The Jobs for dead letters on a real API server: made with the commands of the deploy page, run with the pod's own identity,
+and ended by the real Job controller as soon as the tool has ended. There is no kubelet: the tests report what it would."""
 
 import json
+import uuid
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
 
 from dev.identity_events import new_user, profile
 from dev.k8s.cluster import Cluster
 from dev.k8s.control_plane import ControlPlane
 from dev.k8s.pod import Pod, daprd_of, flags
 from dev.processes import listens
-from dev.servers.daprd import TOOLS
 from dev.stack import Stack
-from tests.integration.stack import StackUnderTest, wait_until
+from tests.integration.stack import DEAD_TOPIC, wait_until
+from tests.k8s.events import Events
 from tests.k8s.namespace import Namespace, Warnings, settings_for
-from tests.manifests.rendering import COMMANDS, job
+from tests.manifests.deploy_page import scripts
+from tests.manifests.rendering import COMMANDS
+from tests.manifests.rules.names import APP, CONFIG_MAP
+
+GROUP = "realtime-chat-service"
+OPTIONS = '"--yes", "--reason=synapse_error"'  # of the page's replay
+Tell = Callable[[str], None]
 
 
 @pytest.fixture(scope="module")
@@ -29,48 +39,135 @@ def deployed(
         yield made
 
 
-def created(namespace: Namespace, command: str, *options: str) -> Pod:
-    """Returns the pod of a new Job, run with further options; it is admitted and has its sidecar."""
-    wanted = job(command)
-    container = wanted["spec"]["template"]["spec"]["containers"][0]
-    container["args"] = [*(word for word in container["args"] if word != "--dry-run"), *options]
-    done = namespace.cluster.run("replace", "--force", "--validate=strict", "-f", "-", text=json.dumps(wanted))
-    assert done.returncode == 0, done.stderr
-    uid = namespace.cluster.get("job", wanted["metadata"]["name"], namespace.name)["metadata"]["uid"]
-    selector = f"batch.kubernetes.io/controller-uid={uid}"
-    wait_until(lambda: bool(namespace.cluster.listed("pods", namespace.name, selector)), f"a pod of {command}", 60)
-    return namespace.prepare(namespace.cluster.listed("pods", namespace.name, selector)[0])
+def make_job(namespace: Namespace, command: str, *options: str, deadline: int = 0) -> str:
+    """Makes a Job with the page's command and other options, but does not follow its log; returns its name."""
+    name = f"{command}-{uuid.uuid4().hex[:8]}"
+    script = scripts("Jobs")[1 + COMMANDS.index(command)].partition("\nkubectl logs")[0]
+    assert OPTIONS in script or command == "dead-letters"
+    script = script.replace(f"{command}-$(date +%s)", name).replace(OPTIONS, ", ".join(map(json.dumps, options)))
+    if deadline:
+        script = script.replace("sed '", f"sed 's/\"activeDeadlineSeconds\": [0-9]*/\"activeDeadlineSeconds\": {deadline}/;")
+    namespace.cluster.script(script, {})
+    return name
+
+
+def job_pod(namespace: Namespace, job: str) -> Pod:
+    """Returns the Job's pod; it is admitted and has its sidecar."""
+    wait_until(lambda: bool(pods_of(namespace, job)), f"a pod of {job}")
+    return namespace.prepare(pods_of(namespace, job)[0])
+
+
+def pods_of(namespace: Namespace, job: str) -> list[dict[str, Any]]:
+    return namespace.cluster.listed("pods", namespace.name, f"batch.kubernetes.io/job-name={job}")
+
+
+def ended(namespace: Namespace, job: str) -> dict[str, str]:
+    """Returns the type and reason of the condition with which the controller ended the Job; empty while it runs."""
+    status = namespace.cluster.get("job", job, namespace.name)["status"]
+    for condition in status.get("conditions", []):
+        if condition["type"] in ("Complete", "Failed") and condition["status"] == "True":
+            return {"type": condition["type"], "reason": condition.get("reason", "")}
+    return {}
+
+
+def members(stack: Stack) -> list[str]:
+    """Returns the client id of each member of the function's group; none before Kafka knows the group."""
+    admin = AdminClient({"bootstrap.servers": stack.kafka.brokers, "log_level": 0})
+    try:
+        return [member.client_id for member in admin.describe_consumer_groups([GROUP])[GROUP].result(10).members]
+    except KafkaException as error:
+        assert error.args[0].code() in (KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE)
+        return []
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_pod_comes_out_with_a_sidecar_that_can_end(
+def test_the_pod_comes_out_with_a_sidecar_that_ends_with_the_tool(
     command: str, deployed: Namespace, control_plane: ControlPlane
 ) -> None:
-    """In a namespace that admits only restricted pods. A native sidecar would be restarted."""
+    """In a namespace that admits only restricted pods. Kubelet ends native sidecars after the other containers."""
     warnings = Warnings(control_plane)
-    pod = created(deployed, command)
+    pod = job_pod(deployed, make_job(deployed, command, "--dry-run"))
     daprd = daprd_of(pod.manifest)
-    assert daprd in pod.manifest["spec"]["containers"]
+    assert daprd in pod.manifest["spec"]["initContainers"]
+    assert daprd["restartPolicy"] == "Always"
     found = flags(daprd)
-    assert (found["app-id"], found["config"]) == (TOOLS[command], "matrix-account-sync-dead-letters")
-    assert "enable-app-health-check" not in found
+    assert (found["app-id"], found["config"]) == (APP, APP)
+    assert not {"app-port", "enable-app-health-check"} & found.keys()
+    assert pod.arguments()[0] == command
     assert warnings.new() == []
 
 
-def test_a_replay_runs_and_ends_its_sidecar(
-    deployed: Namespace, stack: Stack, tmp_path: Path, tell: Callable[[str], None]
+def test_a_job_replays_a_letter_and_joins_no_consumer_group(deployed: Namespace, stack: Stack, tell: Tell) -> None:
+    """Its daprd has the function's app id and components. The group has the members of the function's pod only, which
+    processes what the Job publishes."""
+    job = job_pod(deployed, make_job(deployed, "replay", "--dry-run"))
+    job.start_sidecar()
+    wait_until(lambda: listens(job.http_port), "daprd's API")
+    function = deployed.run(deployed.wait_for_pods(2)[0])
+    wait_until(lambda: members(stack) == [function.name] * 6, "the function's six members")
+
+    events, user = Events(stack), new_user()
+    stack.create_account(f"nova-{user}", "before")
+    events.send(profile(user, "replayed by a Job").on(DEAD_TOPIC))
+    wait_until(lambda: function.ready().get("ready") is True, "the function is ready")
+    done = job.in_function("replay", "--yes", "--user", user)
+    tell(f"replay in a Job's pod: exit code {done.returncode}: {done.stdout.strip()}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    events.wait_named(user, "replayed by a Job")
+    assert members(stack) == [function.name] * 6
+
+
+@pytest.mark.parametrize(
+    ("options", "settings", "said"),
+    [
+        (("--reason=synapse_eror",), {}, "--reason"),
+        (("--no-such-option",), {}, "--no-such-option"),
+        (("--reason=synapse_error",), {}, "--yes"),
+        (("--yes",), {"KAFKA_BROKERS": ""}, "KAFKA_BROKERS"),
+        (("--yes",), {"KAFKA_CLIENT_CONFIG": "/no/such/file"}, "KAFKA_CLIENT_CONFIG"),
+        (("--yes",), {"KAFKA_BROKER": "kafka:9092"}, "KAFKA_BROKER"),
+    ],
+    ids=["reason", "option", "no confirmation", "setting missing", "client's file", "setting mistyped"],
+)
+def test_a_mistake_ends_the_tool_with_its_own_code(
+    options: tuple[str, ...], settings: dict[str, str], said: str, deployed: Namespace
 ) -> None:
-    """With the pod's own identity, on the real Kafka: the state store's address, the topics and the scopes match."""
-    world = StackUnderTest(stack, tmp_path)
-    letter = profile(new_user(), "Ada", 1)
-    world.send(letter.on("nova.identity.events.matrix.dead"))
-    pod = created(deployed, "replay", "--yes", "--quiet=2")
-    pod.start_sidecar()
-    wait_until(lambda: listens(pod.http_port), "daprd's API")
-    done = pod.in_function(*pod.arguments())
-    tell(f"replay Job: exit code {done.returncode}: {done.stdout.strip()}")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("1 replayed")
-    wait_until(lambda: not pod.sidecar.running(), "the sidecar ended", 30)
-    again = {record.headers["event_id"].decode() for record in world.records("nova.identity.events.matrix.replay")}
-    assert letter.event_id in again
+    before = deployed.cluster.get("configmap", CONFIG_MAP, deployed.name)["data"]
+    removed = dict.fromkeys(settings.keys() - before.keys())
+    configure(deployed, settings)
+    try:
+        pod = job_pod(deployed, make_job(deployed, "replay", *options))
+        done = pod.in_function(*pod.arguments())
+    finally:
+        configure(deployed, removed | {name: before[name] for name in settings if name in before})
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def configure(namespace: Namespace, settings: dict[str, Any]) -> None:
+    """Changes values of the ConfigMap; None removes one."""
+    scope = ["-n", namespace.name, "--type=merge", "-p", json.dumps({"data": settings})]
+    namespace.cluster.kubectl("patch", "configmap", CONFIG_MAP, *scope)
+
+
+@pytest.mark.parametrize("code", [0, 1, 2, 3, 4, 130, 137], ids=lambda code: f"code {code}")
+def test_a_job_ends_with_its_tool_and_is_not_tried_again(code: int, deployed: Namespace) -> None:
+    """137: the kernel killed it for its memory. The controller sees the phase that kubelet reports, after the sidecar's end."""
+    job = make_job(deployed, "dead-letters")
+    pod = job_pod(deployed, job)
+    deployed.report_ended(pod.manifest, code)
+    wanted = {"type": "Failed", "reason": "BackoffLimitExceeded"} if code else {"type": "Complete"}
+    wait_until(lambda: ended(deployed, job).items() >= wanted.items(), f"{wanted}: {ended(deployed, job)}")
+    assert [found["metadata"]["name"] for found in pods_of(deployed, job)] == [pod.name]
+
+
+def test_a_job_that_hangs_ends_at_its_deadline(deployed: Namespace) -> None:
+    job = make_job(deployed, "replay", "--dry-run", deadline=1)
+    wait_until(lambda: ended(deployed, job).get("reason") == "DeadlineExceeded", f"the deadline of {job}")
+
+
+def test_a_jobs_pod_is_none_of_the_functions(deployed: Namespace) -> None:
+    """`kubectl exec deployment/...` and the disruption budget select by the same label."""
+    pod = job_pod(deployed, make_job(deployed, "dead-letters"))
+    assert pod.name not in {found["metadata"]["name"] for found in deployed.pods()}
