@@ -6,8 +6,10 @@ import typer
 
 from function import __version__
 from function.cli import audit, check, discard, replay, serve
+from function.cli.output import Commands, accept_any_encoding
 
 cli = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
@@ -17,6 +19,7 @@ cli = typer.Typer(
 
 def main() -> None:
     """Runs the console script."""
+    accept_any_encoding()
     cli()
 
 

@@ -28,6 +28,13 @@ class ExitCode(IntEnum):
     )
     CUT_SHORT = (
         4,
-        "A read ended before the end: what was printed is true but incomplete. The message says where it ended.",
+        (
+            "Cut short: a read ended before the end, or whoever read the output closed it, as `head` does. What was printed is "
+            "true but incomplete; the message says where it ended."
+        ),
     )
-    INTERRUPTED = (130, "Ctrl-C or SIGTERM; the message says what was done and how to go on.")
+    INTERRUPTED = (
+        130,
+        "Ctrl-C or SIGTERM; the message says what was done and how to go on. Also the end of a command that follows.",
+    )
+    TERMINATED = (143, "The server was stopped by SIGTERM, after the batches in flight.")

@@ -1,90 +1,42 @@
 """Options, prompts and exit codes that several commands share."""
 
 import asyncio
-import re
 import sys
-from collections.abc import Coroutine, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Coroutine, Sequence
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, TypeVar
-from uuid import UUID
 
 import typer
 
 from function.cli.exit_codes import ExitCode
+from function.cli.output import say
+from function.cli.values import check_reasons, check_types, check_user, complete_reason, complete_type, parse_time
 from function.dead_letters.filter import DeadLetterFilter
 from function.kafka.spans import CutShort, NoPartition
-from function.outcomes import Reason, Rejected, TryAgain
+from function.outcomes import Rejected, TryAgain
 from function.settings import CommonSettings, ToolSettings, WrongSettings, load
 from function.telemetry import logs
-
-_AGO = re.compile(r"(\d+)([smhd])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_POSITION = re.compile(r"\d+:\d+")
-
-
-def _parse_time(text: str | datetime) -> datetime:
-    if isinstance(text, datetime):
-        return text
-    if ago := _AGO.fullmatch(text):
-        return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(
-            f"{text!r} is no time; expected 2026-01-31T03:00:00Z, or an age: 90m, 12h, 7d"
-        ) from None
-    if time.tzinfo is None:
-        raise typer.BadParameter(f"{text!r} has no time zone; add Z for UTC")
-    return time.astimezone(UTC)
-
-
-def _check_user(text: str) -> str:
-    try:
-        return str(UUID(text)) if text else ""
-    except ValueError:
-        raise typer.BadParameter("expected the user's UUID") from None
-
-
-def _check_reasons(names: list[str] | None) -> list[str] | None:
-    for name in names or ():
-        if name not in set(Reason):
-            raise typer.BadParameter(f"{name!r} is no reason; expected one of: {', '.join(sorted(Reason))}")
-    return names
-
-
-def check_position(text: str) -> str:
-    """Validates PARTITION:OFFSET, the form in which the list shows a letter's position."""
-    if text and not _POSITION.fullmatch(text):
-        raise typer.BadParameter("expected a partition and an offset, such as 3:17, as in the list of dead letters")
-    return text
-
 
 Reasons = Annotated[
     list[str] | None,
     typer.Option(
-        "--reason", callback=_check_reasons, metavar="REASON", help="Only letters with this reason; repeatable."
+        "--reason", callback=check_reasons, autocompletion=complete_reason, metavar="REASON",
+        help="Only letters with this reason; repeatable.",
     ),
-]
+]  # fmt: skip
 Types = Annotated[
     list[str] | None,
     typer.Option(
-        "--type", metavar="TYPE", help="Only this event type, such as deleted or identity.user.deleted; repeatable."
+        "--type", callback=check_types, autocompletion=complete_type, metavar="TYPE",
+        help="Only this event type: deleted, identity.user.deleted or UserDeletedEvent; unknown: every type that is not of "
+        "the identity service; =TEXT: exactly this text. Repeatable.",
     ),
-]
-User = Annotated[str, typer.Option(callback=_check_user, metavar="UUID", help="Only events of this user.")]
-Since = Annotated[
-    datetime | None,
-    typer.Option(
-        parser=_parse_time, metavar="TIME", help="From this time on: 2026-01-31T03:00:00Z, or an age: 90m, 12h, 7d."
-    ),
-]
-Until = Annotated[
-    datetime | None,
-    typer.Option(
-        parser=_parse_time, metavar="TIME", help="Before this time: 2026-01-31T03:00:00Z, or an age: 90m, 12h, 7d."
-    ),
-]
+]  # fmt: skip
+User = Annotated[str, typer.Option(callback=check_user, metavar="UUID", help="Only events of this user.")]
+_TIMES = "by Kafka's timestamp: 2026-01-31T03:00:00Z, a date, or an age: 90m, 12h, 7d."
+Since = Annotated[datetime | None, typer.Option(parser=parse_time, metavar="TIME", help=f"From this time on, {_TIMES}")]
+Until = Annotated[datetime | None, typer.Option(parser=parse_time, metavar="TIME", help=f"Before this time, {_TIMES}")]
 
 
 class Output(StrEnum):
@@ -106,10 +58,10 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")
 
 def letter_filter(
     reasons: Sequence[str] | None, types: Sequence[str] | None, user: str, since: datetime | None,
-    until: datetime | None, offsets: Mapping[str, int] | None = None,
+    until: datetime | None,
 ) -> DeadLetterFilter:  # fmt: skip
     """Returns the filter that the options of a command describe."""
-    return DeadLetterFilter(frozenset(reasons or ()), frozenset(types or ()), user, since, until, offsets or {})
+    return DeadLetterFilter(frozenset(reasons or ()), frozenset(types or ()), user, since, until)
 
 
 Kind = TypeVar("Kind", bound=CommonSettings)
@@ -126,7 +78,7 @@ def settings_or_exit(kind: type[Kind]) -> Kind:
 def print_problems(wrong: WrongSettings) -> ExitCode:
     """Prints a line for each setting that is invalid; returns the exit code."""
     for problem in wrong.problems:
-        print(f"matrix-account-sync: {problem}", file=sys.stderr)
+        say(problem)
     return ExitCode.INVALID
 
 
@@ -145,7 +97,7 @@ def confirm(question: str) -> None:
 
 def print_failure(failure: TryAgain | Rejected) -> None:
     """Prints the reason and what to do on standard error."""
-    print(f"matrix-account-sync: {failure.reason}: {failure.detail}. {failure.reason.todo}", file=sys.stderr)
+    say(f"{failure.reason}: {failure.detail}. {failure.reason.todo}")
 
 
 def run_and_exit(job: Coroutine[Any, Any, ExitCode]) -> None:
@@ -158,10 +110,10 @@ def run_and_exit(job: Coroutine[Any, Any, ExitCode]) -> None:
         print_failure(failure)
         code = ExitCode.UNAVAILABLE
     except NoPartition as wrong:
-        print(f"matrix-account-sync: {wrong}", file=sys.stderr)
+        say(str(wrong))
         code = ExitCode.INVALID
     except CutShort as cut:
-        print(f"matrix-account-sync: incomplete: {cut}", file=sys.stderr)
+        say(f"incomplete: {cut}")
         code = ExitCode.CUT_SHORT
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED

@@ -2,9 +2,19 @@
 
 import heapq
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from function.dead_letters.letter import DeadLetter
+from function.dead_letters.marks import Mark
+from function.dead_letters.redaction import shown_detail, shown_event_id
+
+Row = dict[str, str]
+
+TYPES = 1000  # texts of types that are told apart; a producer can write any number of them
+OTHERS = "(others)"
+_DAY = 24 * 60 * 60 * 1000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Summary:
@@ -12,48 +22,97 @@ class Summary:
 
     Args:
         newest: how many of the newest letters to keep for the list.
+        raw: whether types are counted as the records name them; a producer can write a name of a person there.
+
+    Attributes:
+        read: how many letters were read, also those that do not match.
+        matching: how many match the filter.
+        replayed: how many of them were replayed.
+        discarded: how many of them were discarded.
     """
 
-    def __init__(self, newest: int) -> None:
-        self._keep, self._heap, self._order = newest, list[tuple[float, int, DeadLetter]](), 0
+    def __init__(self, newest: int, *, raw: bool = False) -> None:
+        self._keep, self._raw = newest, raw
+        self._heap, self._order = list[tuple[int, int, Row]](), 0
         self.reasons: Counter[str] = Counter()
         self.types: Counter[str] = Counter()
-        self.days: Counter[str] = Counter()
-        self.replayed = 0
+        self._days: Counter[int] = Counter()
+        self.read = self.matching = self.replayed = self.discarded = 0
 
-    def add(self, letter: DeadLetter) -> None:
+    def count(self, mark: Mark | None) -> None:
+        """Counts a letter that matches, shown or not, by what was done about it."""
+        self.matching += 1
+        if mark:
+            self.discarded += mark.discarded
+            self.replayed += not mark.discarded
+
+    def add(self, letter: DeadLetter, mark: Mark | None = None) -> None:
+        """Counts a letter that is shown."""
         self.reasons[letter.reason] += 1
-        self.types[letter.event_type] += 1
-        self.days[letter.at.date().isoformat()] += 1
-        self.replayed += letter.replays > 0
+        self.types[self._type(letter)] += 1
+        at = letter.milliseconds
+        self._days[at // _DAY] += 1
         self._order += 1
-        if self._keep:
-            push = heapq.heappush if len(self._heap) < self._keep else heapq.heappushpop
-            push(self._heap, (letter.at.timestamp(), self._order, letter))
+        if len(self._heap) < self._keep:
+            heapq.heappush(self._heap, (at, self._order, row(letter, mark, raw=self._raw)))
+        elif self._heap and self._heap[0][0] <= at:
+            heapq.heapreplace(self._heap, (at, self._order, row(letter, mark, raw=self._raw)))
+
+    def _type(self, letter: DeadLetter) -> str:
+        if not self._raw:
+            return letter.event_type
+        return letter.type_text if len(self.types) < TYPES or letter.type_text in self.types else OTHERS
 
     @property
-    def total(self) -> int:
+    def shown(self) -> int:
         return self.reasons.total()
 
     @property
-    def newest(self) -> list[DeadLetter]:
-        """The letters kept, newest first."""
-        return [letter for _, _, letter in sorted(self._heap, reverse=True)]
+    def open(self) -> int:
+        return self.matching - self.replayed - self.discarded
+
+    @property
+    def days(self) -> Counter[str]:
+        """The letters by day in UTC, the earliest first."""
+        named = {(_EPOCH + timedelta(days=day)).date().isoformat(): count for day, count in sorted(self._days.items())}
+        return Counter(named)
+
+    @property
+    def newest(self) -> list[Row]:
+        """The rows of the letters kept, newest first."""
+        return [one for _, _, one in sorted(self._heap, key=lambda kept: kept[:2], reverse=True)]
 
     def as_json(self) -> dict[str, Any]:
+        counts = {"read": self.read, "open": self.open, "replayed": self.replayed, "discarded": self.discarded}
         counted = {"reasons": self.reasons, "types": self.types, "days": self.days}
-        return {"letters": self.total, "replayed_before": self.replayed} | {k: dict(v) for k, v in counted.items()}
+        return {"letters": self.shown} | counts | {name: dict(found) for name, found in counted.items()}
 
 
-def row(letter: DeadLetter) -> dict[str, str]:
-    """Returns a letter's columns in the list. None of them identifies the user."""
-    return {
+def row(letter: DeadLetter, mark: Mark | None = None, *, raw: bool = False) -> Row:
+    """Returns a letter's columns in the list. Unless `raw`, none of them identifies the user.
+
+    Args:
+        letter: the letter.
+        mark: what was done about it; its columns are there only if something was.
+        raw: show id, type and detail as the record has them.
+    """
+    columns = {
         "letter": letter.place,
-        "since": letter.at.isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "time": utc_text(letter.at),
         "reason": letter.reason,
-        "detail": letter.detail,
-        "type": letter.event_type,
-        "event_id": letter.event_id,
+        "detail": letter.detail if raw else shown_detail(letter),
+        "type": letter.type_text if raw else letter.event_type,
+        "event_id": letter.event_id if raw else shown_event_id(letter),
         "from": letter.origin,
-        "replays": str(letter.replays),
+        "replays": str(letter.replays + (mark.replays if mark else 0)),
     }
+    if mark:
+        columns["done"] = "discarded" if mark.discarded else "replayed"
+        columns["done_at"] = utc_text(_EPOCH + timedelta(seconds=min(mark.at, 250_000_000_000)))
+        columns["why"] = mark.why
+    return columns
+
+
+def utc_text(time: datetime) -> str:
+    """Returns the time in UTC to the second, such as 2026-01-31T03:00:00Z."""
+    return time.isoformat(timespec="seconds").replace("+00:00", "Z")
