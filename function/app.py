@@ -26,6 +26,7 @@ from function.dapr.secret_store import AdminToken
 from function.dapr.state_store import StateStore
 from function.dead_letters.publish import DeadLetters
 from function.health import PROBE_INTERVAL_FAILING, Health, Probe
+from function.homeserver.requests import IN_FLIGHT
 from function.homeserver.synapse import Synapse
 from function.homeserver.transport import HttpClient, SingleTry
 from function.outcomes import Reason, TryAgain
@@ -80,15 +81,17 @@ def open_avatars(settings: Settings) -> AbstractAsyncContextManager[AvatarSource
 
 @contextlib.asynccontextmanager
 async def open_parts(
-    settings: Settings, health: Health, metrics: Metrics, avatars: OpenAvatars = open_avatars, traces: Traces = OFF
-) -> AsyncIterator[Parts]:
-    """Opens the parts on the real sidecar and the real Synapse. Raises TryAgain if the sidecar does not answer."""
+    settings: Settings, health: Health, metrics: Metrics, avatars: OpenAvatars = open_avatars, traces: Traces = OFF,
+    in_flight: int = IN_FLIGHT,
+) -> AsyncIterator[Parts]:  # fmt: skip
+    """Opens the parts on the real sidecar and the real Synapse, which gets `in_flight` requests at a time at most. Raises
+    TryAgain if the sidecar does not answer."""
     dry_run = settings.matrix_dry_run  # guarded where requests are sent, so that it covers every call
     url = str(settings.matrix_homeserver_url)
     http = HttpClient(SingleTry(), url, AGENT, metrics=metrics, traces=traces, read_only=dry_run)
     async with open_client() as client, http, avatars(settings) as source:
         token = AdminToken(client, settings.secret_store_name, settings.secret_name, metrics)
-        synapse = Synapse(http, token, settings.matrix_server_name)
+        synapse = Synapse(http, token, settings.matrix_server_name, in_flight)
         state = StateStore(client, settings.state_store_name, read_only=dry_run)
         users = UserStore(state)
         publisher = Publisher(client, settings.pubsub_name, read_only=dry_run)

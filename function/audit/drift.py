@@ -26,6 +26,11 @@ class Kind(StrEnum):
         return member
 
     # In the order of the audit's summary: most severe first.
+    MISSING = (
+        "missing",
+        "The record knows an account, or a created event asked for one, and there is none: Synapse was restored or replaced.",
+        "Creates the account if a created event asked for it; otherwise notes that there is none, as before a first login.",
+    )
     ACTIVE = (
         "active",
         "The user was deleted, but the account was never deactivated: the deletion failed, or the account was created later.",
@@ -79,7 +84,7 @@ class Kind(StrEnum):
 
 
 def drift_of(state: UserState, account: Account, rooms: int = 0, *, image_exists: bool = True) -> tuple[Kind, ...]:
-    """Returns the drift of one account, empty if there is none.
+    """Returns the drift of one account, empty if there is none. Of an account that does not exist, only that it is missing.
 
     Args:
         state: the user's.
@@ -87,6 +92,9 @@ def drift_of(state: UserState, account: Account, rooms: int = 0, *, image_exists
         rooms: the number of rooms the account is joined to.
         image_exists: whether the image of the account's avatar exists.
     """
+    if not account.exists:
+        expected = state.username is not None or bool(state.known and state.known.exists)
+        return (Kind.MISSING,) if expected and state.status is Status.ACTIVE else ()
     if state.status is not Status.ACTIVE:
         return tuple(_of_deleted_user(state, account, rooms))
     kinds = tuple(_of_active_user(state, account))

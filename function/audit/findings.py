@@ -1,7 +1,9 @@
-"""Value types of an audit: options, cursor, drift, summary."""
+"""Value types of an audit: options, cursor, drift, verdicts, summary."""
 
+import hashlib
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -12,28 +14,44 @@ from function.outcomes import Reason
 
 
 class Listing(StrEnum):
-    """The two lists that an audit walks, in this order."""
+    """The lists that an audit walks: Synapse's two, in this order, or a list of users that the caller has."""
 
     ACCOUNTS = "accounts"
     MEDIA = "media"
+    USERS = "users"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The last row that is done: when it was created (ms), and a digest of its id, which may be a user's."""
+
+    at: int
+    digest: str
+
+    @classmethod
+    def of(cls, at: int, row_id: str) -> Self:
+        return cls(at, hashlib.sha256(row_id.encode("utf-8", "surrogatepass")).hexdigest()[:8])
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Position of an audit: the list, and how many of its rows are done."""
+    """Position of an audit: the list, how many of its rows are done, and the last of these. Without a mark the rows before
+    it are believed to be the same as before."""
 
     listing: Listing
     offset: int = 0
+    mark: Mark | None = None
 
     def __str__(self) -> str:
-        return f"{self.listing}:{self.offset}"
+        mark = f":{self.mark.at}:{self.mark.digest}" if self.mark else ""
+        return f"{self.listing}:{self.offset}{mark}"
 
     @classmethod
     def read(cls, text: str) -> Self:
         """Parses the text that `str` returns. Raises ValueError."""
-        if not (match := re.fullmatch(r"(\w+):(\d{1,9})", text)):
+        if not (match := re.fullmatch(r"([a-z]+):([0-9]{1,9})(?::([0-9]{1,15}):([0-9a-f]{8}))?", text)):
             raise ValueError(text)
-        return cls(Listing(match[1]), int(match[2]))
+        return cls(Listing(match[1]), int(match[2]), Mark(int(match[3]), match[4]) if match[3] else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +70,36 @@ class Drift:
 
 
 @dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a check of one account or one image found.
+
+    `kinds`: the drift. `detail`: of the drift, as in `Drift`. `unchecked`: why it could not be checked. `no_record`,
+    `deactivated_elsewhere`: as in `AuditSummary`.
+    """
+
+    user_id: str
+    kinds: Sequence[Kind] = ()
+    detail: str = ""
+    unchecked: Reason | None = None
+    no_record: bool = False
+    deactivated_elsewhere: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     """Options of an audit.
 
     Args:
         kinds: kinds of drift to look for.
-        limit: stop after this number of accounts and images; None for all.
+        limit: stop after this number of rows; None for all.
         media_age: minimum age of an orphaned image; the function may be about to set a newer one as an avatar.
+        max_repairs: stop before the repair after this number of accounts and images; None for no limit.
     """
 
     kinds: frozenset[Kind] = frozenset(Kind)
     limit: int | None = None
     media_age: timedelta = timedelta(hours=1)
+    max_repairs: int | None = None
 
     @property
     def start(self) -> Cursor:
@@ -74,8 +110,9 @@ class Options:
 class AuditSummary:
     """Counts of an audit.
 
-    `no_record`: accounts without a record. `deactivated_elsewhere`: accounts that are deactivated although their user was
-    not deleted. `unchecked`: accounts and records that could not be read, by reason.
+    `no_record`: accounts, or users of a given list, without a record. `deactivated_elsewhere`: accounts that are deactivated
+    although their user was not deleted. `unchecked`: accounts and images that could not be checked, by reason.
+    `not_attempted`: accounts and images known to differ that the limit of repairs left.
     """
 
     rows: int = 0
@@ -83,6 +120,7 @@ class AuditSummary:
     media: int = 0
     no_record: int = 0
     deactivated_elsewhere: int = 0
+    not_attempted: int = 0
     unchecked: Counter[Reason] = field(default_factory=Counter)
     found: Counter[Kind] = field(default_factory=Counter)
     repaired: Counter[Kind] = field(default_factory=Counter)
@@ -90,6 +128,17 @@ class AuditSummary:
     @property
     def left(self) -> int:
         return self.found.total() - self.repaired.total()
+
+    def count(self, verdict: Verdict, listing: Listing) -> None:
+        """Counts a check; its drift is counted when it is reported."""
+        if listing is Listing.MEDIA:
+            self.media += 1
+        else:
+            self.accounts += 1
+        self.no_record += verdict.no_record
+        self.deactivated_elsewhere += verdict.deactivated_elsewhere
+        if verdict.unchecked:
+            self.unchecked[verdict.unchecked] += 1
 
     def as_json(self) -> dict[str, Any]:
         """Returns the counts by name; of the kinds only those found."""
@@ -104,4 +153,5 @@ class AuditSummary:
             "unchecked": dict(self.unchecked),
             "drift": drift,
             "left": self.left,
+            "not_attempted": self.not_attempted,
         }

@@ -3,7 +3,6 @@
 The function may process the same user at the same time: the second to claim waits or starts over.
 """
 
-import asyncio
 from dataclasses import dataclass
 
 from aiolimiter import AsyncLimiter
@@ -69,13 +68,7 @@ class Repairer:
             return Unrepaired(frozenset({Kind.ORPHANED_MEDIA}), rejected.reason)
         return Unrepaired()
 
-    async def wait_for_rate(self, stop: asyncio.Event) -> None:
-        """Waits until the rate limit allows the next repair, or until `stop` is set."""
-        if not self._limiter:
-            return
-        waits = [asyncio.create_task(self._limiter.acquire()), asyncio.create_task(stop.wait())]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
+    async def wait_for_rate(self) -> None:
+        """Waits until the rate limit allows the next repair."""
+        if self._limiter:
+            await self._limiter.acquire()

@@ -1,36 +1,35 @@
-"""Walks Synapse's accounts and uploads, compares them with the users' records, and repairs drift if asked to.
+"""Walks Synapse's accounts and uploads, or a list of users, checks each against its record, and repairs drift if asked to.
 
-Holds one page in memory and prints nothing. The function keeps running during an audit, so apparent drift is checked
-again until account and record have been read with no write to the record in between.
+Holds one page in memory and prints nothing. What the walk reads can be abandoned at any moment; a repair is finished.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
 
-from function.accounts.user_state import Status, UserState
-from function.accounts.user_store import UserStore, Versioned
-from function.audit.drift import Kind, drift_of, shows_expected_avatar
-from function.audit.findings import AuditSummary, Cursor, Drift, Listing, Options
+from function.accounts.user_store import UserStore
+from function.audit.checks import Checker
+from function.audit.drift import Kind
+from function.audit.findings import AuditSummary, Cursor, Drift, Listing, Options, Verdict
+from function.audit.pages import Chunk, Pages
 from function.audit.repair import Repairer, Unrepaired
+from function.audit.users import UserList
 from function.clock import Clock, utc_now
 from function.homeserver.account import Account, Media
 from function.homeserver.synapse import Synapse
-from function.outcomes import Reason, Rejected, TryAgain
 
-# Accounts per request. Synapse takes as long for a short page as for a long one; the records of a page are one message of
-# daprd (4 MB).
-PAGE = 1000
-CHECKS = 3
+BLOCK = 1000  # rows that are checked together; their records are one message of daprd (4 MB)
 
 Advance = Callable[[int, int | None], None]
+Item = tuple[str, Account] | Media | str
+Rows = Sequence[tuple[Cursor, Item | None]]
+Result = TypeVar("Result")
 
 
-@dataclass(frozen=True, slots=True)
-class _Suspect:
-    stored: Versioned
-    kinds: Sequence[Kind]
-    rooms: int
+class _StoppedError(Exception):
+    """The audit was told to stop while it was reading or waiting."""
 
 
 class Audit:
@@ -42,19 +41,28 @@ class Audit:
         users: the users' states.
         repairer: repairs the drift; None to only report it.
         options: kinds of drift and limits.
-        report: called with each drift.
+        report: called with each drift; what it raises ends the audit.
         cursor: where to start; None for the beginning.
         clock: returns the time in UTC.
+        user_list: the users to check, instead of Synapse's lists.
     """
 
     def __init__(
         self, synapse: Synapse, admin: str, users: UserStore, repairer: Repairer | None, options: Options,
         report: Callable[[Drift], None], cursor: Cursor | None = None, clock: Clock = utc_now,
+        user_list: UserList | None = None,
     ) -> None:  # fmt: skip
-        self._synapse, self._admin, self._users, self._repairer = synapse, admin, users, repairer
-        self._options, self._report, self._clock = options, report, clock
+        self._repairer, self._options, self._report = repairer, options, report
+        self._checker = Checker(synapse, users, options, clock)
+        self._accounts = Pages(synapse.accounts)
+        self._media = Pages(lambda start, limit: synapse.uploads(admin, start, limit))
+        self._users = user_list
         self._stop = asyncio.Event()
-        self.cursor: Cursor | None = cursor or options.start  # first unchecked row; None at the end
+        self._repairs = 0
+        start = options.start if user_list is None else Cursor(Listing.USERS)
+        self.cursor: Cursor | None = cursor or start  # after the last row that is done; None at the end
+        self.capped = False  # the limit of repairs is reached, and there is more to repair
+        self.repairing = False  # a repair is running
         self.summary = AuditSummary()
 
     @property
@@ -64,131 +72,118 @@ class Audit:
     @property
     def finished(self) -> bool:
         limit = self._options.limit
-        return self.cursor is None or self.stopped or (limit is not None and self.summary.rows >= limit)
+        over = limit is not None and self.summary.rows >= limit
+        return self.cursor is None or self.stopped or self.capped or over
 
     def stop(self) -> None:
-        """Ends the walk after the current repair; `cursor` is where the next audit continues."""
+        """Ends the walk now, or after the repair that is running; `cursor` is where the next audit continues."""
         self._stop.set()
 
     async def walk(self, advance: Advance) -> None:
-        """Walks the current list to its end. Raises TryAgain."""
+        """Walks the current list to its end. Raises TryAgain, and Rejected if Synapse fails on the list only."""
         listing, start = (self.cursor.listing, self.cursor.offset) if self.cursor else (None, 0)
-        step = self._accounts if listing is Listing.ACCOUNTS else self._media
-        while not self.finished and self.cursor and self.cursor.listing is listing:
-            limit = self._options.limit
-            size = PAGE if limit is None else min(PAGE, limit - self.summary.rows)
-            self.cursor, rows, total = await step(self.cursor, size)
-            self.summary.rows += rows
-            advance(rows, total - start)
-
-    async def _accounts(self, cursor: Cursor, size: int) -> tuple[Cursor | None, int, int]:
-        page = await self._synapse.accounts(cursor.offset, size)
-        accounts = dict(page.items)
-        states = await self._load_states(accounts)
-        known = {user_id: stored for user_id, stored in states.items() if stored.etag}
-        self.summary.accounts += len(accounts)
-        self.summary.no_record += len(states) - len(known)
-        self.summary.deactivated_elsewhere += sum(
-            accounts[user_id].deactivated and stored.state.status is Status.ACTIVE for user_id, stored in known.items()
-        )
-        for user_id, seen in (await self._confirmed(known, accounts)).items():
-            if await self._wait_or_stop():
-                return cursor, 0, page.total
-            unrepaired = await self._repairer.account(user_id, frozenset(seen.kinds)) if self._repairer else None
-            for kind in dict.fromkeys((*seen.kinds, *(unrepaired.kinds if unrepaired else ()))):
-                self._add(kind, user_id, f"{seen.rooms} rooms" if kind is Kind.IN_ROOMS else "", unrepaired)
-        if page.following is not None:
-            return replace(cursor, offset=page.following), page.rows, page.total
-        return Cursor(Listing.MEDIA) if Kind.ORPHANED_MEDIA in self._options.kinds else None, page.rows, page.total
-
-    async def _confirmed(self, known: Mapping[str, Versioned], accounts: Mapping[str, Account]) -> dict[str, _Suspect]:
-        """Returns the users whose account differed in two checks, with no write to their record in between."""
-        suspects = await self._check_all(known, accounts)
-        confirmed: dict[str, _Suspect] = {}
-        for _ in range(CHECKS):
-            if not suspects:
-                break
-            again = await self._check_all({user_id: seen.stored for user_id, seen in suspects.items()}, {})
-            now = await self._load_states(again)
-            confirmed |= {u: seen for u, seen in again.items() if u in now and now[u].etag == seen.stored.etag}
-            suspects = {u: replace(again[u], stored=now[u]) for u in now.keys() - confirmed.keys()}
-        return confirmed
-
-    async def _check_all(self, known: Mapping[str, Versioned], accounts: Mapping[str, Account]) -> dict[str, _Suspect]:
-        """Returns those of the users who seem to differ; fetches accounts that are not passed in."""
-        found = await asyncio.gather(
-            *(self._check(user_id, known[user_id], accounts.get(user_id)) for user_id in known)
-        )
-        return {user_id: seen for user_id, seen in zip(known, found, strict=True) if seen}
-
-    async def _check(self, user_id: str, stored: Versioned, account: Account | None) -> _Suspect | None:
-        rooms, image_exists = 0, True
         try:
-            account = account or await self._synapse.account(user_id)
-            if account is None:
-                return None
-            deactivated = account.deactivated and stored.state.status is not Status.ACTIVE
-            if deactivated and Kind.IN_ROOMS in self._options.kinds:
-                rooms = await self._synapse.joined_rooms(user_id)
-            if Kind.AVATAR_GONE in self._options.kinds and shows_expected_avatar(stored.state, account):
-                image_exists = await self._synapse.media_exists(account.avatar)
-        except Rejected as rejected:
-            self.summary.unchecked[rejected.reason] += 1
-            return None
-        found = drift_of(stored.state, account, rooms, image_exists=image_exists)
-        kinds = [kind for kind in found if kind in self._options.kinds]
-        return _Suspect(stored, kinds, rooms) if kinds else None
+            while not self.finished and self.cursor and self.cursor.listing is listing:
+                chunk = await self._unless_stopped(self._next(self.cursor))
+                for rows in _blocks(chunk.rows):
+                    await self._block(self.cursor.listing, rows)
+                    if self.stopped or self.capped:
+                        return
+                    advance(len(rows), chunk.total - start)
+                if chunk.last:
+                    self.cursor = self._after_end(self.cursor)
+        except _StoppedError:
+            return
 
-    async def _load_states(self, user_ids: Collection[str]) -> dict[str, Versioned]:
-        """Returns the users' states, with an empty ETag if there is none; leaves out unreadable states."""
-        found = await self._users.read_each(user_ids) if user_ids else {}
-        states: dict[str, Versioned] = {}
-        for user_id, stored in found.items():
-            if isinstance(stored, TryAgain):
-                self.summary.unchecked[stored.reason] += 1
-            elif stored.state.claim and stored.state.claim.until > self._clock():
-                self.summary.unchecked[Reason.CLAIMED] += 1  # its account is about to change
-            else:
-                states[user_id] = stored
-        return states
+    async def _next(self, cursor: Cursor) -> Chunk[Any]:
+        limit = self._options.limit
+        left = None if limit is None else limit - self.summary.rows
+        if cursor.listing is Listing.ACCOUNTS:
+            return await self._accounts.after(cursor, left)
+        if cursor.listing is Listing.MEDIA:
+            return await self._media.after(cursor, left)
+        users = self._users or UserList(b"")
+        ids = users.part(cursor.offset, BLOCK if left is None else min(BLOCK, left))
+        rows = [(replace(cursor, offset=offset), user) for offset, user in enumerate(ids, cursor.offset + 1)]
+        return Chunk(rows, cursor.offset + len(ids) >= len(users), len(users))
 
-    async def _media(self, cursor: Cursor, size: int) -> tuple[Cursor | None, int, int]:
-        page = await self._synapse.uploads(self._admin, cursor.offset, size)
-        old = [media for media in page.items if self._clock() - media.at >= self._options.media_age]
-        states = await self._load_states({media.user_id for media in old})
-        listed = {mxc for stored in states.values() for mxc in _images_of(stored.state)}
-        suspects = [media for media in old if media.user_id in states and media.mxc not in listed]
-        orphaned = await asyncio.gather(*(self._is_orphaned(media) for media in suspects))
-        self.summary.media += len(page.items)
-        deleted = 0
-        for media in (media for media, is_orphaned in zip(suspects, orphaned, strict=True) if is_orphaned):
-            if await self._wait_or_stop():
-                return cursor, 0, page.total
-            unrepaired = await self._repairer.image(media.mxc) if self._repairer else None
-            deleted += bool(unrepaired and not unrepaired.kinds)
-            self._add(Kind.ORPHANED_MEDIA, media.user_id, media.mxc, unrepaired)
-        following = None if page.following is None else replace(cursor, offset=page.following - deleted)
-        return following, page.rows, page.total
+    def _after_end(self, cursor: Cursor) -> Cursor | None:
+        media = cursor.listing is Listing.ACCOUNTS and Kind.ORPHANED_MEDIA in self._options.kinds
+        return Cursor(Listing.MEDIA) if media else None
 
-    async def _is_orphaned(self, media: Media) -> bool:
-        try:
-            account = await self._synapse.account(media.user_id)
-        except Rejected as rejected:
-            self.summary.unchecked[rejected.reason] += 1
+    async def _block(self, listing: Listing, rows: Rows) -> None:
+        """Checks the rows, and reports and repairs what differs, one after the other."""
+        items = [item for _, item in rows if item is not None]
+        verdicts = deque(await self._unless_stopped(self._checked(listing, items)))
+        for cursor, item in rows:
+            if item is not None:
+                if verdicts[0].kinds and not await self._may_repair():
+                    self.summary.not_attempted = sum(bool(verdict.kinds) for verdict in verdicts)
+                    return
+                verdict = verdicts.popleft()
+                await self._settle(verdict)
+                self.summary.count(verdict, listing)
+            self.summary.rows += 1
+            self.cursor = cursor
+            if self.stopped:
+                return
+
+    async def _checked(self, listing: Listing, items: Sequence[Any]) -> list[Verdict]:
+        """Returns a verdict for each item."""
+        if listing is Listing.MEDIA:
+            return await self._checker.media(items)
+        if listing is Listing.USERS:
+            by_user = await self._checker.users(list(dict.fromkeys(items)))
+            return [by_user[user] for user in items]
+        verdicts = await self._checker.accounts(dict(items))
+        return [verdicts[user] for user, _ in items]
+
+    async def _may_repair(self) -> bool:
+        """Waits until the rate limit allows another repair; False if the limit of repairs is reached."""
+        if self._options.max_repairs is not None and self._repairs >= self._options.max_repairs:
+            self.capped = True
             return False
-        return account is None or account.avatar != media.mxc
-
-    async def _wait_or_stop(self) -> bool:
         if self._repairer:
-            await self._repairer.wait_for_rate(self._stop)
-        return self.stopped
+            await self._unless_stopped(self._repairer.wait_for_rate())
+        return True
 
-    def _add(self, kind: Kind, user_id: str, detail: str, unrepaired: Unrepaired | None) -> None:
-        repaired = None if unrepaired is None else kind not in unrepaired.kinds
-        self.summary.found[kind] += 1
-        self.summary.repaired[kind] += bool(repaired)
-        self._report(Drift(kind, user_id, detail, repaired, None if repaired or unrepaired is None else unrepaired.why))
+    async def _settle(self, verdict: Verdict) -> None:
+        """Repairs the drift of one account or image, if asked to, and reports it."""
+        if not verdict.kinds:
+            return
+        self._repairs += 1
+        unrepaired = await self._repaired(self._repairer, verdict) if self._repairer else None
+        for kind in dict.fromkeys((*verdict.kinds, *(unrepaired.kinds if unrepaired else ()))):
+            detail = verdict.detail if kind in {Kind.IN_ROOMS, Kind.ORPHANED_MEDIA} else ""
+            repaired = None if unrepaired is None else kind not in unrepaired.kinds
+            self.summary.found[kind] += 1
+            self.summary.repaired[kind] += bool(repaired)
+            why = None if repaired or unrepaired is None else unrepaired.why
+            self._report(Drift(kind, verdict.user_id, detail, repaired, why))
+
+    async def _repaired(self, repairer: Repairer, verdict: Verdict) -> Unrepaired:
+        self.repairing = True
+        try:
+            if Kind.ORPHANED_MEDIA in verdict.kinds:
+                return await repairer.image(verdict.detail)
+            return await repairer.account(verdict.user_id, frozenset(verdict.kinds))
+        finally:
+            self.repairing = False
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Returns the result, or abandons the work when the audit is stopped: only for what does not write."""
+        running, stop = asyncio.ensure_future(work), asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait({running, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if stop.done():
+                raise _StoppedError
+            return running.result()
+        finally:
+            running.cancel()
+            stop.cancel()
+            await asyncio.gather(running, stop, return_exceptions=True)
 
 
-def _images_of(state: UserState) -> tuple[str, ...]:
-    return (*state.uploads, state.copy.mxc) if state.copy else state.uploads
+def _blocks(rows: Rows) -> Iterator[Rows]:
+    for start in range(0, len(rows), BLOCK):
+        yield rows[start : start + BLOCK]

@@ -1,24 +1,36 @@
-"""`audit`: compares Synapse with the stored state next to the function, prints the drift and the summary."""
+"""`audit`: compares Synapse with the stored state next to the function; options and exit codes."""
 
 import asyncio
-import json
+import functools
 import signal
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from function.app import OpenParts, open_parts
 from function.audit.drift import Kind
-from function.audit.findings import AuditSummary, Cursor, Drift, Options
+from function.audit.findings import Cursor, Listing, Options
 from function.audit.repair import Repairer
 from function.audit.scan import Audit
-from function.cli.options import AsJson, Yes, confirm, print_failure, settings_or_exit
+from function.audit.users import UserList, WrongLine
+from function.cli.audit_report import Report, give_up_stdout, stopping
+from function.cli.exit_codes import ExitCode
+from function.cli.options import (
+    AsJson,
+    Output,
+    OutputOption,
+    Yes,
+    confirm,
+    print_failure,
+    run_and_exit,
+    settings_or_exit,
+)
 from function.cli.progress import progress
 from function.health import Health
 from function.outcomes import Rejected, TryAgain
@@ -26,17 +38,17 @@ from function.settings import Settings
 from function.telemetry import logs
 from function.telemetry.metrics import Metrics
 
-INTERRUPTED = 130
+IN_FLIGHT = 4  # calls to Synapse, beside the function's 16: they cost it little, and find its limit no sooner
 
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """Whether to repair, how fast, and how to print."""
+    """Whether to repair and how fast, where to start, and whom to check instead of Synapse's lists."""
 
-    repair: bool
-    dry_run: bool
-    rate: float
-    as_json: bool
+    repair: bool = False
+    rate: float = 0
+    cursor: Cursor | None = None
+    users: UserList | None = None
 
 
 def _check_cursor(text: str) -> str:
@@ -68,6 +80,13 @@ def command(
     limit: Annotated[
         int | None, typer.Option(min=1, metavar="COUNT", help="Stop after this number of accounts and images.")
     ] = None,
+    users: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE",
+            help="Check the users of this file, one UUID on each line, instead of Synapse's lists; - for standard input.",
+        ),
+    ] = "",
     begin: Annotated[
         str,
         typer.Option(
@@ -82,9 +101,18 @@ def command(
         bool, typer.Option("--dry-run", help="With --repair: print what it would do; change nothing.")
     ] = False,
     yes: Yes = False,
+    max_repairs: Annotated[
+        int,
+        typer.Option(min=0, metavar="COUNT", help="With --repair: stop after this number of repairs; 0 for no limit."),
+    ] = 100,
     rate: Annotated[
         float, typer.Option(min=0, metavar="PER_SECOND", help="Maximum repairs per second; 0 for no limit.")
     ] = 10,
+    in_flight: Annotated[
+        int,
+        typer.Option(min=1, max=64, metavar="COUNT", help="Calls to Synapse at the same time, beside the function's."),
+    ] = IN_FLIGHT,
+    output: OutputOption = Output.TABLE,
     as_json: AsJson = False,
 ) -> None:
     """Compare every account in Synapse with its user's record; repair with --repair.
@@ -98,13 +126,16 @@ def command(
 
     Exit codes:
     0: no drift, or all of it repaired.
-    1: drift remains, or an account could not be checked.
+    1: drift remains, an account could not be checked, or --max-repairs is reached.
     2: a setting or an option is invalid.
     3: Synapse, the sidecar or the state store is unavailable.
+    4: standard output was closed, as by head; standard error has the --from to continue with.
     130: interrupted; the last line has the --from to continue with.
     """
     if dry_run and not repair:
         raise typer.BadParameter("--dry-run is for --repair; without --repair nothing is changed anyway")
+    cursor = Cursor.read(begin) if begin else None
+    user_list = _read_users(users, kind or [], cursor)
     settings = settings_or_exit(Settings)
     logs.configure("ERROR")
     if settings.matrix_dry_run and repair and not dry_run:
@@ -112,88 +143,101 @@ def command(
     kinds = frozenset(kind or Kind) - (frozenset() if rooms else {Kind.IN_ROOMS})
     if repair and not (yes or dry_run):
         confirm(f"Repair the drift on {settings.matrix_server_name}?")
-    options = Options(kinds, limit, timedelta(minutes=media_age))
-    run_options = RunOptions(repair and not dry_run, dry_run, rate, as_json)
-    raise typer.Exit(asyncio.run(run(settings, options, Cursor.read(begin) if begin else None, run_options)))
+    cap = max_repairs if repair and max_repairs else None
+    run_options = RunOptions(repair and not dry_run, rate, cursor, user_list)
+    report = Report(as_json or output is Output.JSON, dry_run, cap)
+    options = Options(kinds, limit, timedelta(minutes=media_age), cap)
+    parts = functools.partial(open_parts, in_flight=in_flight)
+    run_and_exit(run(settings, options, run_options, report, parts))
+
+
+def _read_users(source: str, kinds: list[Kind], cursor: Cursor | None) -> UserList | None:
+    """Returns the users of the file, None without one. Raises BadParameter if it does not fit the other options."""
+    if cursor and (cursor.listing is Listing.USERS) != bool(source):
+        raise typer.BadParameter(f"--from {cursor}: a cursor such as users:1500 goes with --users, and no other does")
+    if not source:
+        return None
+    if Kind.ORPHANED_MEDIA in kinds:
+        raise typer.BadParameter("--kind orphaned_media is found in Synapse's list of uploads: leave --users out")
+    try:
+        if source == "-":
+            found = UserList.read(sys.stdin.buffer)
+        else:
+            with Path(source).open("rb") as lines:
+                found = UserList.read(lines)
+    except OSError as error:
+        raise typer.BadParameter(f"--users {source}: can't be read: {error.strerror}") from None
+    except WrongLine as wrong:
+        raise typer.BadParameter(f"--users {source}, {wrong}") from None
+    if cursor and cursor.offset > len(found):
+        raise typer.BadParameter(f"--from {cursor}: --users {source} has only {len(found)} lines")
+    return found
 
 
 async def run(
-    settings: Settings, options: Options, cursor: Cursor | None, run_options: RunOptions, parts: OpenParts = open_parts
-) -> int:
+    settings: Settings, options: Options, run_options: RunOptions, report: Report, parts: OpenParts = open_parts
+) -> ExitCode:
     """Runs the audit and prints it; returns the exit code. `parts` is the seam for tests."""
     # Unless it repairs, the audit runs on the parts of a dry run, which can't write.
     settings = settings.model_copy(update={"matrix_dry_run": settings.matrix_dry_run or not run_options.repair})
     audit: Audit | None = None
+    failure: TryAgain | Rejected | None = None
+    closed = False
     try:
         async with parts(settings, Health(), Metrics()) as opened:
-            repairer = Repairer(opened.synapse, opened.updater, run_options.rate)
+            repairer = Repairer(opened.synapse, opened.updater, run_options.rate) if run_options.repair else None
             admin = await opened.synapse.probe()  # with a wrong server name no account would have a record
             audit = Audit(
-                opened.synapse, admin, opened.users, repairer if run_options.repair else None, options,
-                lambda drift: _print_drift(drift, opened.synapse.mxid(drift.user_id), run_options), cursor,
+                opened.synapse, admin, opened.users, repairer, options,
+                lambda drift: report.drift(drift, opened.synapse.mxid), run_options.cursor, user_list=run_options.users,
             )  # fmt: skip
-            await _walk(audit)
-    except (TryAgain, Rejected) as failure:
-        if audit:
-            _print_summary(audit, run_options)
+            with _stopped_by_signals(audit):
+                while not audit.finished and audit.cursor:
+                    with progress(f"{audit.cursor.listing} checked") as advance:
+                        await audit.walk(advance)
+    except (TryAgain, Rejected) as error:
+        failure = error
+    except BrokenPipeError:
+        give_up_stdout()
+        closed = True
+    if audit is None:
+        assert failure
         print_failure(failure)
-        return 3
-    _print_summary(audit, run_options)
+        return ExitCode.UNAVAILABLE
+    code = ExitCode.CUT_SHORT if closed else _exit_code(audit, failure)
+    report.end(audit.summary, audit.cursor, code, failure)
+    if failure:
+        print_failure(failure)
+    return code
+
+
+def _exit_code(audit: Audit, failure: TryAgain | Rejected | None) -> ExitCode:
+    if failure:
+        return ExitCode.UNAVAILABLE
     if audit.stopped and audit.cursor:
-        return INTERRUPTED
-    return 1 if audit.summary.left or audit.summary.unchecked else 0
+        return ExitCode.INTERRUPTED
+    left = audit.summary.left or audit.summary.unchecked or audit.capped
+    return ExitCode.ATTENTION if left else ExitCode.DONE
 
 
-async def _walk(audit: Audit) -> None:
-    """Walks to the end. The first Ctrl-C ends the walk after the current repair, the second ends the process."""
+@contextmanager
+def _stopped_by_signals(audit: Audit) -> Iterator[None]:
+    """Lets the first Ctrl-C or SIGTERM stop the audit, and the second one end the process."""
     loop = asyncio.get_running_loop()
+    signals = (signal.SIGINT, signal.SIGTERM)
 
     def stop() -> None:
         audit.stop()
         for number in signals:
             loop.remove_signal_handler(number)
+            signal.signal(number, signal.default_int_handler)
+        stopping(audit.cursor, repairing=audit.repairing)
 
-    signals = (signal.SIGINT, signal.SIGTERM)
-    with ExitStack() as undo:
+    for number in signals:
+        loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
         for number in signals:
-            loop.add_signal_handler(number, stop)
-            undo.callback(loop.remove_signal_handler, number)
-        while not audit.finished and audit.cursor:
-            with progress(f"{audit.cursor.listing} checked") as advance:
-                await audit.walk(advance)
-
-
-def _print_drift(drift: Drift, mxid: str, run_options: RunOptions) -> None:
-    result = {None: "found", True: "repaired", False: f"left: {drift.why}"}[drift.repaired]
-    if run_options.dry_run:
-        result = f"would: {drift.kind.repair}"
-    if run_options.as_json:
-        body = {"kind": drift.kind, "user": mxid, "detail": drift.detail, "result": result.partition(":")[0]}
-        line = json.dumps({"drift": body | ({"reason": drift.why} if drift.why else {})})
-    else:
-        line = "  ".join(word for word in (f"{drift.kind:14}", mxid, drift.detail, result) if word)
-    print(line, flush=True)  # flushed, so that every repair is on record however the process ends
-
-
-def _print_summary(audit: Audit, run_options: RunOptions) -> None:
-    if run_options.as_json:
-        print(json.dumps({"summary": audit.summary.as_json() | {"next": str(audit.cursor) if audit.cursor else None}}))
-    else:
-        _print_table(audit.summary)
-    if audit.cursor:
-        print(f"matrix-account-sync: not finished; go on with --from {audit.cursor}", file=sys.stderr)
-
-
-def _print_table(summary: AuditSummary) -> None:
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-    counts = {"accounts": summary.accounts, "uploaded images": summary.media, "drift": summary.found.total(),
-              "repaired": summary.repaired.total(), "accounts without a record": summary.no_record,
-              "deactivated by another client": summary.deactivated_elsewhere}  # fmt: skip
-    console.print("; ".join(f"{what}: {count}" for what, count in counts.items()))
-    for reason, count in summary.unchecked.items():
-        console.print(f"{count} could not be checked: {reason}. {reason.todo}")
-    if summary.found:
-        table = Table("drift", "found", "repaired", "what it means", "what --repair does")
-        for kind in (kind for kind in Kind if summary.found[kind]):
-            table.add_row(kind, str(summary.found[kind]), str(summary.repaired[kind]), kind.means, kind.repair)
-        console.print(table)
+            loop.remove_signal_handler(number)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -34,11 +34,23 @@ class Media:
 
 
 @dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    """A part of a list: what is ours in it, how many rows it has, the offset of what follows (None at the end), and how
-    many rows there are in all."""
+class Row(Generic[T]):
+    """A row of a list: when it was created (ms), its id, and what it holds; None if it is not one of this service."""
 
-    items: Sequence[T]
-    rows: int
+    at: int
+    id: str
+    item: T | None
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """A part of a list: its rows, the oldest first, the offset of what follows (None at the end), and how many rows there
+    are in all."""
+
+    rows: Sequence[Row[T]]
     following: int | None
     total: int
+
+    @property
+    def items(self) -> list[T]:
+        return [row.item for row in self.rows if row.item is not None]

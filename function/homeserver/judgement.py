@@ -4,7 +4,7 @@ the probe whose fault an answer in doubt is.
 Statuses and error codes are those of Synapse 1.163; see the Admin API's documentation and `synapse.api.errors`.
 """
 
-from function.homeserver.messages import Answer, Expected, Fields
+from function.homeserver.messages import LISTS, Answer, Expected, Fields
 from function.operations import Operation
 from function.outcomes import Reason, Rejected, TryAgain
 
@@ -65,7 +65,8 @@ def judged(answer: Answer, operation: Operation) -> Rejected | TryAgain | DoubtE
     if answer.errcode in LIMITED_CODES:
         return probe_failure(answer)
     if answer.status >= 500:
-        return DoubtError(str(answer), Reason.SYNAPSE_ERROR, passing=True)
+        late = answer.status == 504 and operation in LISTS  # a proxy's own limit is over; Synapse goes on
+        return DoubtError(str(answer), Reason.SYNAPSE_ERROR, passing=not late, late=late)
     if answer.status >= 400 and answer.errcode:
         reason = Reason.DEACTIVATION_INCOMPLETE if operation in _DEACTIVATIONS else Reason.SYNAPSE_REFUSED
         if answer.status in _REFUSALS and answer.errcode not in _DOUBTFUL_CODES:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from urllib.parse import quote
 
-from function.homeserver.account import Media, Page, T
+from function.homeserver.account import Media, Page, Row, T
 from function.homeserver.messages import Answer, Expected, Fields, having
-from function.homeserver.requests import AdminApi, TokenSource, Upload
+from function.homeserver.requests import IN_FLIGHT, AdminApi, TokenSource, Upload
 from function.homeserver.transport import HttpClient
 from function.operations import Operation
 from function.outcomes import Rejected
@@ -21,18 +21,23 @@ UUID = r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
 class MediaApi(AdminApi):
     """The media store of one homeserver; for the arguments see `AdminApi`."""
 
-    def __init__(self, http: HttpClient, tokens: TokenSource, server_name: str) -> None:
-        super().__init__(http, tokens, server_name)
+    def __init__(self, http: HttpClient, tokens: TokenSource, server_name: str, in_flight: int = IN_FLIGHT) -> None:
+        super().__init__(http, tokens, server_name, in_flight)
         self._missing: set[Operation] = set()  # calls that this version of Synapse does not have; copies share it
 
     async def uploads(self, admin: str, start: int, limit: int) -> Page[Media]:
-        """Lists the users' avatars that the admin (a Matrix id) uploaded, the oldest first.
-        `GET /_synapse/admin/v1/users/{mxid}/media`."""
+        """Lists the users' avatars that the admin (a Matrix id) uploaded, the oldest first. Pages by offset, so a deletion
+        moves every later row to an earlier one. `GET /_synapse/admin/v1/users/{mxid}/media`."""
         path = f"/_synapse/admin/v1/users/{quote(admin, safe='')}/media?from={start}&limit={limit}&order_by=created_ts&dir=f"
         body = (await self._call(Operation.UPLOADS, "GET", path, None, having("media", list))).body
-        rows = body["media"]
-        found = [(re.fullmatch(f"nova-({UUID})", row["upload_name"] or ""), row) for row in rows]
-        return page([_media(self._server_name, match[1], row) for match, row in found if match], len(rows), body)
+        named = [(re.fullmatch(f"nova-({UUID})", row["upload_name"] or ""), row) for row in body["media"]]
+        return page(
+            [
+                Row(row["created_ts"], row["media_id"], _media(self._server_name, match[1], row) if match else None)
+                for match, row in named
+            ],
+            body,
+        )
 
     async def upload(self, content: bytes, content_type: str, user_id: str) -> str:
         """Uploads an image and returns its mxc URI. The file name contains the user id, so that orphaned uploads can be
@@ -89,7 +94,7 @@ def _media(server_name: str, user_id: str, row: Fields) -> Media:
     return Media(mxc, user_id, datetime.fromtimestamp(row["created_ts"] / 1000, UTC))
 
 
-def page(items: Sequence[T], rows: int, body: Fields) -> Page[T]:
+def page(rows: Sequence[Row[T]], body: Fields) -> Page[T]:
     """Returns a page of a list from Synapse's answer."""
     following = body.get("next_token")  # a string in one list, a number in the other
-    return Page(items, rows, None if following is None else int(following), int(body["total"]))
+    return Page(rows, None if following is None else int(following), int(body["total"]))

@@ -10,8 +10,13 @@ import httpx
 from function.operations import Operation
 
 SECONDS = 10.0
-# A deactivation removes each device and rejects each invitation before it answers; an image may have 8 MiB.
-LONGER = {Operation.DEACTIVATE: 40.0, Operation.ERASE: 40.0, Operation.UPLOAD: 30.0, Operation.PROBE: 5.0}
+# A deactivation removes each device and rejects each invitation before it answers; an image may have 8 MiB. For each page of
+# a list Synapse counts all of its rows.
+LONGER = {
+    Operation.DEACTIVATE: 40.0, Operation.ERASE: 40.0, Operation.UPLOAD: 30.0, Operation.PROBE: 5.0,
+    Operation.ACCOUNTS: 300.0, Operation.UPLOADS: 300.0,
+}  # fmt: skip
+LISTS = frozenset({Operation.ACCOUNTS, Operation.UPLOADS})
 CONNECT_SECONDS = 2.0
 READING = "GET"  # any other method writes
 _CODE = re.compile(r"[A-Z][A-Z0-9_.]{1,60}")

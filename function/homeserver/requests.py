@@ -12,7 +12,7 @@ import stamina
 
 from function.clock import Clock
 from function.homeserver.judgement import DoubtError, is_own, judged, may_be_applied
-from function.homeserver.messages import Answer, Body, Expected, Look, Request
+from function.homeserver.messages import LISTS, Answer, Body, Expected, Look, Request
 from function.homeserver.messages import Upload as Upload  # noqa: PLC0414 - a body of the calls is imported with them
 from function.homeserver.probe import AdminProbe
 from function.homeserver.transport import HttpClient, NoAnswerError
@@ -47,11 +47,12 @@ class AdminApi:
         http: sends requests to the homeserver.
         tokens: provides the admin token.
         server_name: the part after the colon of the users' Matrix ids.
+        in_flight: limit of requests at the same time.
     """
 
-    def __init__(self, http: HttpClient, tokens: TokenSource, server_name: str) -> None:
+    def __init__(self, http: HttpClient, tokens: TokenSource, server_name: str, in_flight: int = IN_FLIGHT) -> None:
         self._http, self._tokens, self._server_name = http, tokens, server_name
-        self._in_flight = asyncio.Semaphore(IN_FLIGHT)
+        self._in_flight = asyncio.Semaphore(in_flight)
         self._probe = AdminProbe(self._probed, server_name, read_only=http.read_only)
         self._deadline: tuple[datetime, Clock] | None = None
         self.unfinished = False  # of a copy: an earlier attempt of a request that succeeded may still be carried out
@@ -117,6 +118,8 @@ class AdminApi:
             except DoubtError as doubt:
                 failure = doubt
             await self._check_healthy()
+            if failure.late and request.operation in LISTS:
+                break  # Synapse goes on with the page; the caller asks for a shorter one
             if failure.late and request.look:
                 if found := await request.look():
                     return found

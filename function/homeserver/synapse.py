@@ -5,10 +5,10 @@ import re
 from typing import Any
 from urllib.parse import quote
 
-from function.homeserver.account import Account, Page
+from function.homeserver.account import Account, Page, Row
 from function.homeserver.media import UUID, MediaApi, page
 from function.homeserver.messages import EMPTY, Answer, Expected, Fields, having, named
-from function.homeserver.requests import TokenSource
+from function.homeserver.requests import IN_FLIGHT, TokenSource
 from function.homeserver.transport import HttpClient
 from function.operations import Operation
 from function.outcomes import Reason, Rejected
@@ -24,8 +24,8 @@ OVERRIDE = Expected(lambda fields: set(fields) <= {"messages_per_second", "burst
 class Synapse(MediaApi):
     """One homeserver; for the arguments see `AdminApi`."""
 
-    def __init__(self, http: HttpClient, tokens: TokenSource, server_name: str) -> None:
-        super().__init__(http, tokens, server_name)
+    def __init__(self, http: HttpClient, tokens: TokenSource, server_name: str, in_flight: int = IN_FLIGHT) -> None:
+        super().__init__(http, tokens, server_name, in_flight)
         self._unfinished: dict[str, set[str]] = {}  # user id to the devices whose deletion failed; copies share it
 
     def mxid(self, user_id: str) -> str:
@@ -45,7 +45,8 @@ class Synapse(MediaApi):
         `GET /_synapse/admin/v2/users`.
 
         Synapse pages by offset. The order is that of creation, which never changes: an account that is created between
-        two pages comes last and moves no other one, and Synapse never removes an account.
+        two pages comes last and moves no other one, and Synapse never removes an account. It counts all of them for each
+        page: with a million that takes seconds, however short the page is.
         """
         # user_id matches anywhere in the id. guests=true is refused under Matrix Authentication Service.
         query = "user_id=%40nova-&deactivated=true&locked=true&guests=false&order_by=creation_ts&dir=f"
@@ -53,7 +54,8 @@ class Synapse(MediaApi):
         body = (await self._call(Operation.ACCOUNTS, "GET", path, None, having("users", list))).body
         ours = re.compile(rf"@nova-({UUID}):{re.escape(self._server_name)}")
         found = [(ours.fullmatch(row["name"]), row) for row in body["users"]]
-        return page([(match[1], _account(row)) for match, row in found if match], len(found), body)
+        rows = [Row(r["creation_ts"], r["name"], (match[1], _account(r)) if match else None) for match, r in found]
+        return page(rows, body)
 
     async def deactivate(self, user_id: str, *, erase: bool) -> bool:
         """Deactivates the account; False if there is none. Idempotent. `POST /_synapse/admin/v1/deactivate/{mxid}`.

@@ -74,7 +74,14 @@ async def _upload_that_was_forgotten(w: Harness) -> None:
     w.clock.now += timedelta(hours=2)
 
 
+async def _account_that_was_lost(w: Harness) -> None:
+    w.login(ALICE)
+    await w.process(profile(display_name="Alice"))
+    del w.homeserver.accounts[w.homeserver.mxid(ALICE)]
+
+
 MADE: Mapping[Kind, Callable[[Harness], Awaitable[None]]] = {
+    Kind.MISSING: _account_that_was_lost,
     Kind.ACTIVE: _made_after_the_deletion,
     Kind.REACTIVATED: _reactivated,
     Kind.NOT_ERASED: _erasure_taken_back,

@@ -91,6 +91,7 @@ class FakeSynapse:
             "avatar_url": None,
             "locked": False,
             "suspended": False,
+            "creation_ts": 1000 * len(self.accounts),
         }
         return self.accounts[mxid]
 
@@ -181,12 +182,12 @@ class FakeSynapse:
         return JSONResponse({f"user_{mxid}_suspended": words["body"]["suspend"]})
 
     def _get_users(self, _mxid: str, words: dict[str, Any], _requester: str) -> Response:
-        """Lists users in the order of creation, which is that of the dict; supports only the parameters that the client uses."""
+        """Lists users in the order of creation; supports only the parameters that the client uses."""
         query = words["query"]
         hidden = {name for name in ("deactivated", "locked") if query.get(name) != "true"}
         found = [
             account
-            for mxid, account in self.accounts.items()
+            for mxid, account in sorted(self.accounts.items(), key=lambda one: (one[1]["creation_ts"], one[0]))
             if query.get("user_id", "") in mxid and not any(account[name] for name in hidden)
         ]
         return _listed("users", found, query, str)
@@ -195,6 +196,7 @@ class FakeSynapse:
         if mxid not in self.accounts:
             return _error(404, "M_NOT_FOUND")
         found = [upload for mxc, upload in self.uploads.items() if mxc in self.media and upload["user_id"] == mxid]
+        found.sort(key=lambda upload: (upload["created_ts"], upload["media_id"]))
         return _listed("media", found, words["query"], int)
 
     def _put_user(self, mxid: str, words: dict[str, Any], _requester: str) -> Response:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 
-from function.accounts.plan import CopyAvatar, plan
+from function.accounts.plan import ABSENT, CopyAvatar, plan
 from function.accounts.user_state import Status, UserState
 from function.audit.drift import Kind, drift_of
 from function.homeserver.account import Account
@@ -47,6 +47,12 @@ ENDED, GONE = Account(deactivated=True), Account(deactivated=True, erased=True)
         (ERASED, replace(GONE, display_name="Ann"), 0, [Kind.PERSONAL_DATA]),
         (ERASED, replace(GONE, avatar="mxc://a/b"), 1, [Kind.PERSONAL_DATA, Kind.IN_ROOMS]),
         (replace(ERASED, uploads=(COPY.mxc,)), GONE, 0, [Kind.LEFTOVER_MEDIA]),
+        (replace(ANN, known=Account()), ABSENT, 0, [Kind.MISSING]),
+        (replace(ANN, username="ann"), ABSENT, 0, [Kind.MISSING]),
+        (replace(ANN, known=ABSENT), ABSENT, 0, []),
+        (ANN, ABSENT, 0, []),
+        (replace(DELETED, known=Account()), ABSENT, 0, []),
+        (replace(ERASED, uploads=(COPY.mxc,)), ABSENT, 0, []),
     ],
 )
 def test_each_difference_has_its_kind(record: UserState, account: Account, rooms: int, kinds: list[Kind]) -> None:
