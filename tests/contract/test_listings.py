@@ -9,6 +9,8 @@ import anyio.lowlevel
 import pytest
 
 from dev.processes import wait_until
+from function.audit.findings import Cursor, Listing
+from function.audit.pages import Pages
 from function.homeserver.account import Account, Media
 from tests.contract.servers.homeservers import Homeserver
 from tests.support.images import PNG
@@ -22,7 +24,7 @@ async def every_account(homeserver: Homeserver, size: int = 3) -> list[tuple[str
     start: int | None = 0
     while start is not None:
         page = await homeserver.synapse.accounts(start, size)
-        assert page.rows <= size
+        assert len(page.rows) <= size
         found += page.items
         start = page.following
     return found
@@ -101,7 +103,7 @@ async def test_an_account_that_is_made_during_the_walk_moves_no_other(homeserver
 async def test_behind_the_end_there_is_nothing(homeserver: Homeserver) -> None:
     """A token of yesterday may be too far."""
     page = await homeserver.synapse.accounts(1_000_000, 10)
-    assert (page.items, page.rows, page.following) == ([], 0, None)
+    assert (page.rows, page.following) == ([], None)
 
 
 async def test_uploads_are_listed_with_their_user_and_their_time(homeserver: Homeserver) -> None:
@@ -115,6 +117,40 @@ async def test_uploads_are_listed_with_their_user_and_their_time(homeserver: Hom
     for mxc in addresses:
         await homeserver.synapse.delete_media(mxc)
     assert not addresses.keys() & {media.mxc for media in await every_upload(homeserver)}
+
+
+async def test_rows_are_in_the_order_of_their_time_and_id(homeserver: Homeserver) -> None:
+    """A walk finds the last row of one page at the beginning of the next by it."""
+    for _ in range(4):
+        user = str(uuid.uuid4())
+        await homeserver.create(user)
+        await homeserver.synapse.upload(PNG, "image/png", user)
+    accounts = (await homeserver.synapse.accounts(0, 1_000)).rows
+    uploads = (await homeserver.synapse.uploads(homeserver.service_user, 0, 1_000)).rows
+    for rows in (accounts, uploads):
+        keys = [(row.at, row.id) for row in rows]
+        assert keys == sorted(keys)
+        assert len(set(keys)) == len(keys) >= 4
+
+
+async def test_uploads_that_are_deleted_during_a_walk_hide_no_other(homeserver: Homeserver) -> None:
+    """Synapse pages by offset: each deletion moves the later rows. Every upload that stays is seen, and once."""
+    made: list[str] = []
+    for _ in range(24):
+        made.append(await homeserver.synapse.upload(PNG, "image/png", str(uuid.uuid4())))
+        if homeserver.fake:
+            homeserver.fake.now += timedelta(milliseconds=1)
+    pages = Pages(lambda start, limit: homeserver.synapse.uploads(homeserver.service_user, start, limit))
+    cursor, seen, last, gone = Cursor(Listing.MEDIA), list[str](), False, list[str]()
+    while not last:
+        chunk = await pages.after(Cursor.read(str(cursor)), 4)
+        seen += [media.mxc for _, media in chunk.rows if media and media.mxc in made]
+        cursor, last = chunk.rows[-1][0] if chunk.rows else cursor, chunk.last
+        for mxc in {*seen[:2], *seen[-2:]} - set(gone):  # also the last row, by which the walk goes on
+            await homeserver.synapse.delete_media(mxc)
+            gone.append(mxc)
+    assert seen == made
+    assert len(gone) > 6
 
 
 async def test_other_uploads_are_not_ours(homeserver: Homeserver, user: str) -> None:

@@ -160,6 +160,55 @@ async def test_a_copy_with_a_deadline_shares_the_limit_of_requests_in_flight(
     assert most == IN_FLIGHT
 
 
+async def test_a_client_may_have_fewer_requests_in_flight(homeserver: FakeSynapse) -> None:
+    """The audit's, which runs beside the function's."""
+    now = most = 0
+
+    async def before(_method: str, _path: str) -> None:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(1)
+        now -= 1
+
+    homeserver.before = before
+    async with homeserver.client() as http:
+        synapse = Synapse(http, FakeTokens(ADMIN_TOKEN), homeserver.server_name, in_flight=4)
+        await asyncio.gather(*(synapse.account(ALICE) for _ in range(20)))
+    assert most == 4
+
+
+# --- pages of lists
+
+
+@pytest.mark.parametrize("after", [299, 301])
+async def test_a_page_of_a_list_may_take_minutes_and_is_not_repeated(
+    homeserver: FakeSynapse, synapse: Synapse, after: int
+) -> None:
+    """Synapse counts all rows for it, and goes on when its client has given up."""
+
+    async def slow(_method: str, path: str) -> None:
+        if path.endswith("/v2/users"):
+            await asyncio.sleep(after)
+
+    homeserver.before = slow
+    if after < 300:
+        assert len((await synapse.accounts(0, 10)).rows) == 2
+    else:
+        with pytest.raises(Rejected) as caught:
+            await synapse.accounts(0, 10)
+        assert caught.value.reason is Reason.SYNAPSE_ERROR
+        assert passed() < 302
+
+
+async def test_a_page_that_a_proxy_gave_up_is_not_repeated(homeserver: FakeSynapse, synapse: Synapse) -> None:
+    homeserver.intercepts = lambda _, path: Response(status_code=504) if path.endswith("/v2/users") else None
+    with pytest.raises(Rejected) as caught:
+        await synapse.accounts(0, 10)
+    assert caught.value.reason is Reason.SYNAPSE_ERROR
+    assert [path for _, path in homeserver.requests].count("/_synapse/admin/v2/users") == 1
+
+
 # --- the admin's own account
 
 
