@@ -5,9 +5,9 @@ Holds one page in memory and prints nothing. What the walk reads can be abandone
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 from function.accounts.user_store import UserStore
 from function.audit.checks import Checker
@@ -17,6 +17,7 @@ from function.audit.pages import Chunk, Pages
 from function.audit.repair import Repairer, Unrepaired
 from function.audit.users import UserList
 from function.clock import Clock, utc_now
+from function.dead_letters.stopping import Stopped, unless_stopped
 from function.homeserver.account import Account, Media
 from function.homeserver.synapse import Synapse
 
@@ -25,11 +26,6 @@ BLOCK = 1000  # rows that are checked together; their records are one message of
 Advance = Callable[[int, int | None], None]
 Item = tuple[str, Account] | Media | str
 Rows = Sequence[tuple[Cursor, Item | None]]
-Result = TypeVar("Result")
-
-
-class _StoppedError(Exception):
-    """The audit was told to stop while it was reading or waiting."""
 
 
 class Audit:
@@ -84,7 +80,7 @@ class Audit:
         listing, start = (self.cursor.listing, self.cursor.offset) if self.cursor else (None, 0)
         try:
             while not self.finished and self.cursor and self.cursor.listing is listing:
-                chunk = await self._unless_stopped(self._next(self.cursor))
+                chunk = await unless_stopped(self._stop, self._next(self.cursor))
                 for rows in _blocks(chunk.rows):
                     await self._block(self.cursor.listing, rows)
                     if self.stopped or self.capped:
@@ -92,7 +88,7 @@ class Audit:
                     advance(len(rows), chunk.total - start)
                 if chunk.last:
                     self.cursor = self._after_end(self.cursor)
-        except _StoppedError:
+        except Stopped:
             return
 
     async def _next(self, cursor: Cursor) -> Chunk[Any]:
@@ -114,7 +110,7 @@ class Audit:
     async def _block(self, listing: Listing, rows: Rows) -> None:
         """Checks the rows, and reports and repairs what differs, one after the other."""
         items = [item for _, item in rows if item is not None]
-        verdicts = deque(await self._unless_stopped(self._checked(listing, items)))
+        verdicts = deque(await unless_stopped(self._stop, self._checked(listing, items)))
         for cursor, item in rows:
             if item is not None:
                 if verdicts[0].kinds and not await self._may_repair():
@@ -144,7 +140,7 @@ class Audit:
             self.capped = True
             return False
         if self._repairer:
-            await self._unless_stopped(self._repairer.wait_for_rate())
+            await unless_stopped(self._stop, self._repairer.wait_for_rate())
         return True
 
     async def _settle(self, verdict: Verdict) -> None:
@@ -169,19 +165,6 @@ class Audit:
             return await repairer.account(verdict.user_id, frozenset(verdict.kinds))
         finally:
             self.repairing = False
-
-    async def _unless_stopped(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Returns the result, or abandons the work when the audit is stopped: only for what does not write."""
-        running, stop = asyncio.ensure_future(work), asyncio.ensure_future(self._stop.wait())
-        try:
-            await asyncio.wait({running, stop}, return_when=asyncio.FIRST_COMPLETED)
-            if stop.done():
-                raise _StoppedError
-            return running.result()
-        finally:
-            running.cancel()
-            stop.cancel()
-            await asyncio.gather(running, stop, return_exceptions=True)
 
 
 def _blocks(rows: Rows) -> Iterator[Rows]:

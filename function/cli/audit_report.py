@@ -71,10 +71,7 @@ class Report:
         if code is ExitCode.CUT_SHORT:
             return [f"standard output was closed; {summary.repaired.total()} repaired"]
         if summary.not_attempted:
-            what = "would be repaired" if self.dry_run else "repaired"
-            return [
-                f"stopped after {self.max_repairs} {what} (--max-repairs); at least {summary.not_attempted} more to repair"
-            ]
+            return [f"--max-repairs {self.max_repairs} is reached; at least {summary.not_attempted} more to repair"]
         return []
 
 

@@ -89,10 +89,10 @@ def tool_settings() -> ToolSettings:
 
 
 def confirm(question: str) -> None:
-    """Asks; ends the process unless the answer is yes."""
+    """Asks on standard error, since standard output may be a file; ends the process unless the answer is yes."""
     if not sys.stdin.isatty():
         raise typer.BadParameter("no terminal to confirm on; add --yes, or --dry-run to preview")
-    typer.confirm(question, abort=True)
+    typer.confirm(question, abort=True, err=True)
 
 
 def print_failure(failure: TryAgain | Rejected) -> None:

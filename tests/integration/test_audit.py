@@ -85,13 +85,15 @@ class Hand:
 
 @dataclass(frozen=True)
 class Drifted:
-    """Users by their drift. `fine` is in step; `unknown` has no record, and an account that is deactivated and in a room."""
+    """Users by their drift. `fine` is in step; `unknown` has no record, and an account that is deactivated and in a room;
+    `lost` has a record that knows an account, and none."""
 
     hand: Hand
     users: dict[Kind, str]
     images: dict[Kind, str]
     fine: str
     unknown: str
+    lost: str
     start: str
 
     def audit(self, *options: str, **changes: str) -> subprocess.CompletedProcess[str]:
@@ -99,10 +101,19 @@ class Drifted:
         command = [*COMMAND, "--from", self.start, "--media-age", "0", *options]
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
+    def audit_users(self, *options: str) -> subprocess.CompletedProcess[str]:
+        """Audits a list of the users, from standard input."""
+        lines = "".join(f"{user}\n" for user in (*self.users.values(), self.fine, self.unknown, self.lost))
+        command = [*COMMAND, "--users", "-", *options]
+        environment = os.environ | self.hand.world.environment
+        return subprocess.run(
+            command, env=environment, input=lines, capture_output=True, text=True, timeout=120, check=False
+        )
+
     def found(self, done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, str]]:
         """The drift of our users, by user."""
         drifts = [json.loads(line).get("drift") for line in done.stdout.splitlines()]
-        ours = {mxid(user) for user in (*self.users.values(), self.fine, self.unknown)}
+        ours = {mxid(user) for user in (*self.users.values(), self.fine, self.unknown, self.lost)}
         return {drift["user"]: drift for drift in drifts if drift and drift["user"] in ours}
 
     def expected(self) -> dict[str, str]:
@@ -116,15 +127,15 @@ class Drifted:
 def drifted(world: StackUnderTest) -> Drifted:
     hand = Hand(world)
     start = f"accounts:{hand.newest()}"
-    users = {kind: new_user() for kind in Kind}
-    fine, unknown = new_user(), new_user()
+    users: dict[Kind, str] = {kind: new_user() for kind in Kind if kind is not Kind.MISSING}
+    fine, unknown, lost = new_user(), new_user(), new_user()
     made_later = users[Kind.ACTIVE]
     world.create(*(set(users.values()) - {made_later}), fine, unknown)
     erased = [users[kind] for kind in (Kind.REACTIVATED, Kind.NOT_ERASED, Kind.PERSONAL_DATA, Kind.LEFTOVER_MEDIA)]
     named = [users[kind] for kind in (Kind.DISPLAY_NAME, Kind.AVATAR)]
     face, gone = hand.upload(users[Kind.AVATAR]), hand.upload(users[Kind.AVATAR_GONE])
     world.send(*(profile(user, "Ada", 1, face) for user in (*erased, *named, fine)))
-    world.send(profile(users[Kind.AVATAR_GONE], "Ada", 1, gone))
+    world.send(profile(users[Kind.AVATAR_GONE], "Ada", 1, gone), profile(lost, "Ada", 1))
     world.settle()
     world.send(*(deleted(user) for user in (*erased, made_later)), deleted(users[Kind.IN_ROOMS], soft=True))
     world.settle()
@@ -143,7 +154,8 @@ def drifted(world: StackUnderTest) -> Drifted:
     images = {kind: hand.upload(users[kind]) for kind in (Kind.LEFTOVER_MEDIA, Kind.ORPHANED_MEDIA)}
     hand.edit_record(users[Kind.LEFTOVER_MEDIA], uploads=[images[Kind.LEFTOVER_MEDIA]])
     hand.edit_record(users[Kind.AVATAR], uploads=[face])
-    return Drifted(hand, users, images, fine, unknown, start)
+    hand.edit_record(lost, known={"display_name": "Ada"})
+    return Drifted(hand, users, images, fine, unknown, lost, start)
 
 
 def test_each_kind_of_drift_is_found_and_nothing_is_changed(drifted: Drifted, tell: Tell) -> None:
@@ -171,23 +183,62 @@ def test_the_table_says_what_each_drift_means_and_what_a_repair_does(drifted: Dr
     tell(done.stdout)
 
 
+def test_a_list_of_users_finds_what_the_lists_of_synapse_do(drifted: Drifted, tell: Tell) -> None:
+    """But for an orphaned image, which only Synapse's list of uploads has; and an account that is missing besides."""
+    done = drifted.audit_users("--json")
+    assert done.returncode == 1, done.stderr
+    of_accounts = {mxid(user): kind.value for kind, user in drifted.users.items() if kind is not Kind.ORPHANED_MEDIA}
+    found = {user: drift["kind"] for user, drift in drifted.found(done).items()}
+    assert found == of_accounts | {mxid(drifted.lost): "missing"}
+    tell(f"found: {', '.join(sorted(found.values()))}")
+
+
 def test_an_interrupted_repair_goes_on_where_it_stopped(drifted: Drifted) -> None:
-    """Ctrl-C: what is in hand is finished, a token is printed, nothing is half done."""
+    """Ctrl-C: what is in hand is finished, a cursor is printed, nothing is half done."""
     environment = os.environ | drifted.hand.world.environment
     kinds = ["--kind", "display_name", "--kind", "personal_data"]
-    command = [*COMMAND, "--from", drifted.start, "--repair", "--yes", "--rate", "1", "--json", *kinds]
+    command = [*COMMAND, "--from", drifted.start, "--repair", "--yes", "--rate", "0.1", "--json", *kinds]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout
     first = json.loads(process.stdout.readline())["drift"]
     process.send_signal(signal.SIGINT)
-    rest, errors = process.communicate(timeout=60)
+    rest, errors = process.communicate(timeout=9)  # it does not wait for its rate
     assert process.returncode == 130
     assert "Traceback" not in errors
-    assert f"go on with --from {drifted.start}" in errors
-    assert json.loads(rest.splitlines()[-1])["summary"]["next"] == drifted.start
-    left = drifted.found(drifted.audit("--json", *kinds))
+    summary = json.loads(rest.splitlines()[-1])["summary"]
+    assert f"go on with --from {summary['next']}" in errors
     both = {mxid(drifted.users[kind]) for kind in (Kind.DISPLAY_NAME, Kind.PERSONAL_DATA)}
-    assert both - {first["user"]} == left.keys()
+    left = drifted.found(drifted.audit("--json", "--from", summary["next"], *kinds))
+    assert left.keys() == both - {first["user"]} == drifted.found(drifted.audit("--json", *kinds)).keys()
+
+
+def test_the_limit_of_repairs_ends_a_run_and_says_where_the_next_begins(drifted: Drifted, tell: Tell) -> None:
+    """A dry run, so that the rest of the module has its drift."""
+    options = ["--repair", "--dry-run", "--max-repairs", "2", "--json"]
+    first = drifted.audit(*options)
+    assert first.returncode == 1, first.stderr
+    summary = json.loads(first.stdout.splitlines()[-1])["summary"]
+    assert summary["not_attempted"] >= 1
+    second = drifted.audit(*options, "--from", summary["next"])
+    found = [drifted.found(done) for done in (first, second)]
+    assert [len(users) for users in found] == [2, 2]
+    assert not found[0].keys() & found[1].keys()
+    tell(first.stderr)
+
+
+def test_a_closed_pipe_ends_the_audit_quietly(drifted: Drifted) -> None:
+    """As after `| head`, here before the first line, so that none of it is in the pipe."""
+    environment = os.environ | drifted.hand.world.environment
+    command = [*COMMAND, "--from", drifted.start, "--repair", "--dry-run"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=environment, text=True, **pipes) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        errors = process.stderr.read()
+        assert process.wait(30) == 4
+    assert "go on with --from accounts:" in errors
+    assert "Traceback" not in errors
 
 
 def test_repaired_drift_is_not_found_again(drifted: Drifted, tell: Tell) -> None:
@@ -197,7 +248,7 @@ def test_repaired_drift_is_not_found_again(drifted: Drifted, tell: Tell) -> None
         profile(users.pop(Kind.AVATAR_GONE), "Ada", 5)
     )  # an avatar that only the events name is not repaired
     unknown = hand.world.account(drifted.unknown)
-    done = drifted.audit("--repair", "--yes", "--rate", "0", "--json")
+    done = drifted.audit("--repair", "--yes", "--rate", "0", "--max-repairs", "0", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     assert {drift["result"] for drift in drifted.found(done).values()} == {"repaired"}
 

@@ -179,7 +179,7 @@ async def test_the_limit_of_repairs_gives_exit_code_1_and_where_to_continue(caps
         printed, said = capsys.readouterr()
         summary = objects(printed)[-1]["summary"]
         assert (summary["left"], summary["not_attempted"], summary["exit_code"]) == (0, 2, 1)
-        assert "stopped after 1 repaired (--max-repairs); at least 2 more to repair" in said
+        assert "--max-repairs 1 is reached; at least 2 more to repair" in said
         assert f"not finished; go on with --from {summary['next']}" in said
         assert await ran(w, report, options, repair=True, cursor=summary["next"]) == ExitCode.ATTENTION
 

@@ -57,15 +57,13 @@ def test_a_repair_is_finished_first_unless_a_second_signal_comes(number: signal.
 
 
 def test_a_pipe_that_is_closed_ends_the_audit_quietly() -> None:
-    """`audit | head -1`: exit code 4, and where to go on."""
+    """As after `audit | head`: exit code 4, and where to go on. Closed before the first line: then none is in the pipe."""
     with started() as process:
         assert process.stdout
         assert process.stderr
-        first = process.stdout.readline()
         process.stdout.close()
         said = process.stderr.read()
         assert process.wait(SECONDS) == 4
-    assert first.startswith("display_name")
     assert "standard output was closed; 0 repaired" in said
     assert "go on with --from accounts:" in said
     assert "Traceback" not in said
