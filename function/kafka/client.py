@@ -5,7 +5,7 @@ The client only asks: it joins no consumer group and commits nothing. Events com
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from confluent_kafka import KafkaError, KafkaException
@@ -46,9 +46,10 @@ def client_config(settings: CommonSettings) -> dict[str, str]:
     return config
 
 
-def admin_client(config: ClientConfig) -> AdminClient:
-    """Returns a client that asks about topics and groups."""
-    return AdminClient(_for_admin(config), logger=SILENT)
+def admin_client(config: ClientConfig, heard: Callable[[KafkaError], None] | None = None) -> AdminClient:
+    """Returns a client that asks about topics and groups. `heard` is called with its errors, by `poll`."""
+    own = {"error_cb": heard} if heard else {}
+    return AdminClient({**_for_admin(config), **own}, logger=SILENT)  # type: ignore[dict-item]  # a callback is no value
 
 
 def read_properties(path: str) -> dict[str, str]:

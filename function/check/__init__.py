@@ -1,0 +1,1 @@
+"""What `check` looks at: each file has the checks of one dependency. Prints nothing; changes no user's account."""

@@ -1,0 +1,96 @@
+"""Asks the sidecar what it has loaded and subscribed, and whether it may publish, for `check`. Publishes nothing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from dapr.aio.clients import DaprClient
+from google.protobuf.empty_pb2 import Empty
+from grpc import RpcError, StatusCode
+
+from function.outcomes import Reason, TryAgain
+
+# No topic has such a partition: daprd checks the component's scopes, asks Kafka for the topic's partitions, and then refuses.
+NO_PARTITION = str(2**31 - 1)
+# Should a daprd publish it all the same: a well-formed record of a type that the function ignores.
+_IGNORED = {"event_type": "matrix-account-sync.check"}
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What the sidecar has.
+
+    Attributes:
+        app_id: the function's.
+        version: of daprd.
+        components: types by name.
+        subscriptions: pairs of component and topic.
+        resiliencies: the number of loaded Resiliency resources.
+        health_checked: whether it asks the function whether it is ready.
+    """
+
+    app_id: str
+    version: str
+    components: Mapping[str, str]
+    subscriptions: frozenset[tuple[str, str]]
+    resiliencies: int = 0
+    health_checked: bool = False
+
+
+class Publishing(StrEnum):
+    """What came of an attempt to publish to a partition that does not exist."""
+
+    ALLOWED = "allowed"
+    FORBIDDEN = "forbidden"  # by the component's publishingScopes
+    NO_COMPONENT = "no component"
+    NO_TOPIC = "no topic"  # Kafka does not show it to daprd's user
+    PUBLISHED = "published"  # this daprd knows no partitions
+
+
+class Sidecar:
+    """The sidecar.
+
+    Args:
+        client: client of the sidecar.
+    """
+
+    def __init__(self, client: DaprClient) -> None:
+        self._client = client
+
+    async def loaded(self) -> Loaded | None:
+        """Returns what the sidecar has; None if its Configuration does not allow the question. Raises TryAgain."""
+        try:
+            # The SDK's get_metadata leaves the subscriptions out.
+            found = await self._client._stub.GetMetadata(Empty())  # noqa: SLF001
+        except RpcError as error:
+            if error.code() is StatusCode.UNIMPLEMENTED:
+                return None
+            raise TryAgain(Reason.STARTING, f"metadata: {error.code().name}") from None
+        return Loaded(
+            found.id,
+            found.extended_metadata.get("daprRuntimeVersion", "unknown"),
+            {component.name: component.type for component in found.registered_components},
+            frozenset((subscription.pubsub_name, subscription.topic) for subscription in found.subscriptions),
+            len(found.resiliencies),
+            bool(found.app_connection_properties.health.health_check_path),
+        )
+
+    async def try_publishing(self, pubsub: str, topic: str) -> Publishing:
+        """Tries to publish to a partition that no topic has, so that no record is left behind. Raises TryAgain."""
+        metadata = {"rawPayload": "true", "partitionNumber": NO_PARTITION} | _IGNORED
+        try:
+            await self._client.publish_event(pubsub, topic, b"{}", publish_metadata=metadata)
+        except RpcError as error:
+            if found := _meaning(error.code(), error.details() or ""):
+                return found
+            raise TryAgain(Reason.PUBLISH_FAILED, f"{topic}: {error.code().name}") from None
+        return Publishing.PUBLISHED
+
+
+def _meaning(code: StatusCode, said: str) -> Publishing | None:
+    """Returns what daprd's answer means. Its text decides where it has only INTERNAL for what its Kafka component says."""
+    if code is StatusCode.PERMISSION_DENIED:
+        return Publishing.FORBIDDEN
+    if code in (StatusCode.INVALID_ARGUMENT, StatusCode.NOT_FOUND, StatusCode.FAILED_PRECONDITION):
+        return Publishing.NO_COMPONENT
+    return Publishing.ALLOWED if NO_PARTITION in said and "out of range" in said else None

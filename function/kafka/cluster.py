@@ -1,0 +1,170 @@
+"""Asks Kafka about its brokers, topics and consumer groups, for `check`. Changes nothing, joins no group."""
+
+import concurrent.futures
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import ConfigResource, OffsetSpec, ResourceType
+
+from function.kafka.client import ClientConfig, admin_client, asking_kafka, is_refusal
+from function.outcomes import Reason, TryAgain
+
+ASK_SECONDS = 5.0  # for one question
+FIRST_SECONDS = 8.0  # for the first one, which connects
+TRY_SECONDS = 0.5  # between two looks at the client's errors
+_UNKNOWN = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}  # noqa: SLF001 - the library's own name
+_DOWN = KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001
+
+_Answer = TypeVar("_Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic as Kafka describes it.
+
+    Attributes:
+        partitions: how many.
+        replicas: of the partition that has fewest.
+        in_sync: replicas that are up to date, of the partition that has fewest.
+        leaderless: how many partitions have no leader.
+        config: by name; None: Kafka does not let this client see it.
+        operations: what Kafka lets this client do, such as WRITE; None: Kafka did not say.
+    """
+
+    partitions: int
+    replicas: int = 1
+    in_sync: int = 1
+    leaderless: int = 0
+    config: Mapping[str, str] | None = None
+    operations: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a group is in one partition; `committed` is None if it never committed there."""
+
+    topic: str
+    partition: int
+    beginning: int
+    end: int
+    committed: int | None
+
+    @property
+    def lag(self) -> int:
+        """The records that are still there and not committed."""
+        at = self.beginning if self.committed is None else self.committed
+        return max(0, self.end - max(at, self.beginning))
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A consumer group; `owned` has the partitions that its members hold."""
+
+    state: str
+    members: int
+    owned: frozenset[tuple[str, int]] = frozenset()
+    progress: Sequence[Progress] = field(default_factory=tuple)
+
+
+class Cluster:
+    """Kafka, as its own client sees it. Every method blocks, for a bounded time: call it in a thread.
+
+    Every method raises TryAgain if Kafka does not answer, or refuses this client.
+
+    Args:
+        config: from `client_config`.
+    """
+
+    def __init__(self, config: ClientConfig) -> None:
+        self._error: KafkaError | None = None
+        self._admin = admin_client(config, self._heard)
+
+    def brokers(self) -> int:
+        """Returns how many brokers there are. A refused password or certificate ends it at once."""
+        deadline = time.monotonic() + FIRST_SECONDS
+        with asking_kafka():
+            while True:
+                try:
+                    return len(self._admin.list_topics(timeout=TRY_SECONDS).brokers)
+                except KafkaException as failure:
+                    self._admin.poll(0)  # calls `_heard`
+                    if (self._error and is_refusal(self._error)) or time.monotonic() >= deadline:
+                        raise KafkaException(self._error or failure.args[0]) from None
+
+    def topic(self, name: str) -> Topic | None:
+        """Returns the topic; None if there is none."""
+        asked = TopicCollection([name])
+        with asking_kafka():
+            try:
+                found = _result(
+                    self._admin.describe_topics(asked, include_authorized_operations=True, request_timeout=ASK_SECONDS)[
+                        name
+                    ]
+                )
+            except KafkaException as failure:
+                if failure.args[0].code() in _UNKNOWN:
+                    return None
+                raise
+            config = self._config(name)
+        return Topic(
+            len(found.partitions),
+            min((len(partition.replicas) for partition in found.partitions), default=0),
+            min((len(partition.isr) for partition in found.partitions), default=0),
+            sum(partition.leader is None or partition.leader.id < 0 for partition in found.partitions),
+            config,
+            _names(found.authorized_operations),
+        )
+
+    def _config(self, topic: str) -> dict[str, str] | None:
+        asked = ConfigResource(ResourceType.TOPIC, topic)
+        try:
+            found = _result(self._admin.describe_configs([asked], request_timeout=ASK_SECONDS)[asked])
+        except KafkaException as failure:
+            if is_refusal(failure.args[0]):
+                return None
+            raise
+        return {name: str(entry.value) for name, entry in found.items()}
+
+    def group(self, name: str, topics: Mapping[str, int]) -> Group:
+        """Returns the group and its progress in the topics, which are given with their numbers of partitions."""
+        places = [TopicPartition(topic, number) for topic, count in topics.items() for number in range(count)]
+        with asking_kafka():
+            found = _result(self._admin.describe_consumer_groups([name], request_timeout=ASK_SECONDS)[name])
+            asked = ConsumerGroupTopicPartitions(name)
+            offsets = _result(self._admin.list_consumer_group_offsets([asked], request_timeout=ASK_SECONDS)[name])
+            beginnings, ends = self._offsets(places, OffsetSpec.earliest()), self._offsets(places, OffsetSpec.latest())
+        committed = {(at.topic, at.partition): at.offset for at in offsets.topic_partitions or () if at.offset >= 0}
+        owned = {
+            (place.topic, place.partition)
+            for member in found.members
+            for place in (member.assignment.topic_partitions if member.assignment else ())
+        }
+        progress = [
+            Progress(*place, beginnings[place], ends[place], committed.get(place))
+            for place in ((one.topic, one.partition) for one in places)
+        ]
+        return Group(found.state.name, len(found.members), frozenset(owned), progress)
+
+    def _offsets(self, places: Sequence[TopicPartition], at: OffsetSpec) -> dict[tuple[str, int], int]:
+        found = self._admin.list_offsets(dict.fromkeys(places, at), request_timeout=ASK_SECONDS) if places else {}
+        return {(place.topic, place.partition): _result(answer).offset for place, answer in found.items()}
+
+    def _heard(self, error: KafkaError) -> None:
+        """Keeps what librdkafka tells; that all brokers are down says less than why."""
+        if error.code() != _DOWN or self._error is None:
+            self._error = error
+
+
+def _result(answer: "concurrent.futures.Future[_Answer]") -> Any:
+    """Returns the answer. Raises TryAgain if it takes longer than the client's own limit, which should end it."""
+    try:
+        return answer.result(ASK_SECONDS + 1)
+    except concurrent.futures.TimeoutError:
+        raise TryAgain(Reason.KAFKA_UNAVAILABLE, "no answer in time") from None
+
+
+def _names(operations: Sequence[Any] | None) -> frozenset[str] | None:
+    return frozenset(operation.name for operation in operations) if operations else None
