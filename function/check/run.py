@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from function.app import AGENT
 from function.check.finding import Finding, ok, row_of, rows, unexpected
 from function.check.homeserver import homeserver_rows
-from function.check.kafka import Cluster, kafka_rows
+from function.check.kafka import BROKERS, Cluster, kafka_rows
 from function.check.sidecar import SIDECAR, UNREACHED, sidecar_rows
 from function.dapr.client import open_client
 from function.dapr.secret_store import AdminToken
@@ -69,9 +69,12 @@ async def findings(settings: Settings, config: ClientConfig, outside: Outside) -
     """
     for row in settings_rows(settings):
         yield row
-    cluster = outside.cluster(config) if settings.kafka_brokers else None
-    async for row in kafka_rows(settings, cluster, config.get("security.protocol", "PLAINTEXT")):
-        yield row
+    try:
+        cluster = outside.cluster(config) if settings.kafka_brokers else None
+        async for row in kafka_rows(settings, cluster, config.get("security.protocol", "PLAINTEXT")):
+            yield row
+    except Exception as error:
+        yield unexpected(BROKERS, error)
     try:
         async with outside.beside(settings) as beside:
             async for row in _behind(settings, beside):

@@ -72,8 +72,8 @@ def _partitions(wanted: Wanted, topic: Topic) -> Iterator[Finding]:
 
 
 def _replicas(wanted: Wanted, topic: Topic) -> Iterator[Finding]:
-    least = _number(topic, "min.insync.replicas") or 1
-    if topic.in_sync < least and "WRITE" in wanted.access:
+    least = _number(topic, "min.insync.replicas")
+    if least is not None and topic.in_sync < least and "WRITE" in wanted.access:
         yield failed(
             wanted.what, f"{topic.in_sync} replicas in sync, min.insync.replicas is {least}: Kafka refuses to write",
             "Bring the brokers back, or lower min.insync.replicas.",

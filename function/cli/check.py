@@ -2,14 +2,15 @@
 
 import asyncio
 import json
+import os
 import sys
+import textwrap
 from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from function.check.finding import Finding, Mark, failed
@@ -21,6 +22,8 @@ from function.settings import Settings, WrongSettings, load
 from function.telemetry import logs
 
 _SHOWN = {Mark.OK: ("ok", "green"), Mark.WARNING: ("warning", "yellow"), Mark.FAILED: ("not ok", "red")}
+_INDENT = 9
+_NARROW = 20  # columns that a row has at least
 _WIDE = 120  # columns where there is no terminal, such as a pipe or `kubectl exec` without -t
 
 
@@ -80,7 +83,9 @@ class Printer:
     def __init__(self, output: Output) -> None:
         self._output = output
         self._counts = Counter[Mark]()
-        self._console = Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False)
+        self._console = Console(
+            width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _WIDE, highlight=False
+        )
 
     @property
     def failed(self) -> bool:
@@ -94,13 +99,13 @@ class Printer:
             print(json.dumps({"check": body}), flush=True)
             return
         word, colour = _SHOWN[row.mark]
-        line = Table.grid(padding=(0, 2))
-        line.add_column(width=len("warning"))
-        line.add_column(overflow="fold")
-        line.add_row(Text(word, colour), Text(self._writable(f"{row.what}: {row.found}")))
-        if row.advice:
-            line.add_row("", Text(self._writable(row.advice), "bold"))
-        self._console.print(line)
+        width = max(_NARROW, self._console.width - _INDENT)
+        first, *further = textwrap.wrap(self._writable(f"{row.what}: {row.found}"), width)
+        self._console.print(Text(f"{word:{_INDENT}}", colour) + Text(first))
+        for line in further:
+            self._console.print(" " * _INDENT + line, markup=False)
+        for line in textwrap.wrap(self._writable(row.advice), width):
+            self._console.print(Text(" " * _INDENT) + Text(line, "bold"))
 
     def summary(self, code: ExitCode) -> ExitCode:
         """Prints the counts; returns the exit code."""
@@ -118,4 +123,5 @@ class Printer:
     def _writable(self, text: str) -> str:
         """Returns the text in what the terminal can show."""
         encoding = self._console.encoding
-        return text.encode(encoding, "backslashreplace").decode(encoding)
+        shown = "".join(letter if letter.isprintable() else "?" for letter in text)
+        return shown.encode(encoding, "backslashreplace").decode(encoding)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from dapr.aio.clients import DaprClient
-from google.protobuf.empty_pb2 import Empty
+from dapr.proto import api_v1
 from grpc import RpcError, StatusCode
 
 from function.outcomes import Reason, TryAgain
@@ -61,7 +61,7 @@ class Sidecar:
         """Returns what the sidecar has; None if its Configuration does not allow the question. Raises TryAgain."""
         try:
             # The SDK's get_metadata leaves the subscriptions out.
-            found = await self._client._stub.GetMetadata(Empty())  # noqa: SLF001
+            found = await self._client._stub.GetMetadata(api_v1.GetMetadataRequest())  # noqa: SLF001
         except RpcError as error:
             if error.code() is StatusCode.UNIMPLEMENTED:
                 return None

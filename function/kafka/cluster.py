@@ -135,7 +135,8 @@ class Cluster:
             found = _result(self._admin.describe_consumer_groups([name], request_timeout=ASK_SECONDS)[name])
             asked = ConsumerGroupTopicPartitions(name)
             offsets = _result(self._admin.list_consumer_group_offsets([asked], request_timeout=ASK_SECONDS)[name])
-            beginnings, ends = self._offsets(places, OffsetSpec.earliest()), self._offsets(places, OffsetSpec.latest())
+            beginnings = self._offsets(places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+            ends = self._offsets(places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
         committed = {(at.topic, at.partition): at.offset for at in offsets.topic_partitions or () if at.offset >= 0}
         owned = {
             (place.topic, place.partition)

@@ -1,121 +1,109 @@
-"""What `check` tries on the homeserver, what it says of each failure, and what it leaves behind: nothing."""
+"""How `check` prints its rows, and its exit codes for wrong settings."""
 
-import zlib
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import io
+import json
+import subprocess
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
 
 import pytest
-from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from function.app import OpenParts, Parts
-from function.avatars.image_header import read_image_info
-from function.cli.check import Finding, findings, sample_image
-from function.health import Health
-from function.settings import Settings
-from function.telemetry.metrics import Metrics
-from tests.support.events import ALICE
-from tests.support.fake_synapse import FakeSynapse
-from tests.support.harness import Harness, world
-from tests.support.http import settings_with
+from function.check.finding import Finding, failed, ok, warning
+from function.cli.check import Printer
+from function.cli.exit_codes import ExitCode
+from function.cli.options import Output
 
-pytestmark = pytest.mark.anyio
-
-
-def opening(w: Harness) -> OpenParts:
-    @asynccontextmanager
-    async def parts(_: Settings, __: Health, ___: Metrics) -> AsyncIterator[Parts]:
-        yield Parts(w.processor, w.state, w.users, w.client, [], w.updater)
-
-    return parts
+VALID = {
+    "MATRIX_HOMESERVER_URL": "http://127.0.0.1:9", "MATRIX_SERVER_NAME": "test.example", "APP_API_TOKEN": "token-of-the-sidecar",
+}  # fmt: skip
+ROWS = [
+    ok("settings", "valid"),
+    warning("topic nova.identity.events.matrix.dead", "one replica: " + "many words " * 12, "Raise it."),
+    failed("secret", "there is none", "Create the secret [with the key] MATRIX_ADMIN_TOKEN."),
+]
 
 
-async def checked(w: Harness, settings: Settings | None = None) -> dict[str, Finding]:
-    found = findings(settings or settings_with(), opening(w))
-    return {finding.what: finding async for finding in found}
+def printed(
+    output: Output,
+    monkeypatch: pytest.MonkeyPatch,
+    rows: list[Finding] = ROWS,
+    *,
+    columns: int = 80,
+    encoding: str = "utf-8",
+) -> str:
+    """Returns what is printed on a terminal of that width and encoding."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    raw = io.BytesIO()
+    with io.TextIOWrapper(raw, encoding=encoding) as stream:
+        with redirect_stdout(stream):
+            show = Printer(output)
+            for row in rows:
+                show.row(row)
+            show.summary(ExitCode.ATTENTION)
+        stream.flush()
+        return raw.getvalue().decode(encoding)
 
 
-@asynccontextmanager
-async def healthy() -> AsyncIterator[Harness]:
-    async with world(ALICE) as w:
-        w.homeserver.overrides[w.homeserver.service_user] = {"messages_per_second": 0, "burst_count": 0}
-        yield w
+def run(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs the command in an environment of its own."""
+    paths = {"PYTHONPATH": ":".join(sys.path)}
+    return subprocess.run(
+        [sys.executable, "-m", "function", "check", *options], env=paths | environment, capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
 
 
-async def test_all_is_well_and_nothing_is_left_behind() -> None:
-    async with healthy() as w:
-        before = {mxid: dict(account) for mxid, account in w.homeserver.accounts.items()}
-        found = await checked(w)
-        assert list(found) == [
-            "settings", "sidecar", "state store", "secret", "token and Synapse", "admin account", "rate limit", "uploads",
-            "deactivations",
-        ]  # fmt: skip
-        assert {finding.what for finding in found.values() if not finding.ok} == set()
-        assert (w.homeserver.accounts, w.homeserver.media) == (before, {})
-        assert len(w.homeserver.uploads) == 1
+@pytest.mark.parametrize("columns", [40, 80])
+def test_no_line_is_wider_than_the_terminal_and_no_word_is_lost(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    text = printed(Output.TABLE, monkeypatch, columns=columns)
+    assert max(map(len, text.splitlines())) <= columns
+    assert text.count("many") == 12
+    assert "[with the key]" in " ".join(text.split())
+    assert text.endswith("1 ok, 1 warnings, 1 not ok\n")
 
 
-def page(status: int) -> Response:
-    return HTMLResponse("<h1>a proxy's page</h1>", status)
+def test_a_terminal_that_is_not_utf_8_gets_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = printed(Output.TABLE, monkeypatch, [ok("état", "naïve\x1b[2J")], encoding="ascii")
+    assert r"\xe9tat: na\xefve?[2J" in text
 
 
-def unrecognized() -> Response:
-    return JSONResponse({"errcode": "M_UNRECOGNIZED", "error": "Unrecognized request"}, 404)
+def test_json_is_one_object_a_row_and_then_the_summary(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [json.loads(line) for line in printed(Output.JSON, monkeypatch).splitlines()]
+    assert [line["check"]["mark"] for line in lines[:-1]] == ["ok", "warning", "failed"]
+    assert lines[2]["check"] == {
+        "what": "secret", "mark": "failed", "found": "there is none",
+        "advice": "Create the secret [with the key] MATRIX_ADMIN_TOKEN.",
+    }  # fmt: skip
+    assert lines[-1] == {"summary": {"ok": 1, "warnings": 1, "failed": 1, "exit_code": 1}}
 
 
-def suspended(homeserver: FakeSynapse) -> None:
-    homeserver.accounts[homeserver.service_user]["suspended"] = True
-
-
-def quota(homeserver: FakeSynapse) -> None:
-    homeserver.upload_limit = 1_000_000
-
-
-def answering(part: str, answer: Callable[[], Response]) -> Callable[[FakeSynapse], None]:
-    def prepare(homeserver: FakeSynapse) -> None:
-        homeserver.intercepts = lambda _, path: answer() if part in path else None
-
-    return prepare
+def test_valid_settings_are_checked_without_network(tmp_path: Path) -> None:
+    properties = tmp_path / "kafka.properties"
+    properties.write_text("security.protocol=SSL\n")
+    done = run("--settings-only", **VALID, KAFKA_CLIENT_CONFIG=str(properties))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "2 ok, 0 warnings, 0 not ok" in done.stdout
 
 
 @pytest.mark.parametrize(
-    ("prepare", "what", "says", "advice"),
+    ("changes", "said"),
     [
-        (suspended, "admin account", "admin_suspended: the admin account is suspended", "Unsuspend"),
-        (quota, "uploads", "admin_limited: 403 M_USER_LIMIT_EXCEEDED", "Exempt the admin account"),
-        (answering("/upload", lambda: page(413)), "uploads", "unexpected_answer: POST: 413", "Raise the proxy's limit"),
-        (answering("/upload", unrecognized), "uploads", "synapse_refused: POST: 404 M_UNRECOGNIZED", "media API"),
-        (answering("/admin/v1/media", unrecognized), "uploads", "synapse_refused: DELETE: 404 M_UNRECOGNIZED", "media API"),
-        (
-            answering("/deactivate/", unrecognized), "deactivations",
-            "deactivation_incomplete: POST: 404 M_UNRECOGNIZED", "main process",
-        ),
-        (answering("/deactivate/", lambda: page(404)), "deactivations", "unexpected_answer: POST: 404", "exempt the path"),
-        (answering("/override_ratelimit", lambda: page(403)), "rate limit", "unexpected_answer: GET: 403", "exempt the path"),
+        ({"MATRIX_SERVER_NAME": "@ada"}, "MATRIX_SERVER_NAME: expected a Matrix server name"),
+        ({"KAFKA_CLIENT_CONFIG": "/no/such/file"}, "KAFKA_CLIENT_CONFIG: /no/such/file: No such file"),
+        ({"PUBSUB_COMPONENT": "6"}, "PUBSUB_COMPONENT: is not a setting; did you mean PUBSUB_COMPONENTS?"),
     ],
-)  # fmt: skip
-async def test_a_failure_has_a_line_of_its_own_with_its_fix(
-    prepare: Callable[[FakeSynapse], None], what: str, says: str, advice: str
-) -> None:
-    async with healthy() as w:
-        prepare(w.homeserver)
-        found = await checked(w)
-        assert {finding.what for finding in found.values() if not finding.ok} == {what}
-        assert found[what].found == says
-        assert advice in found[what].advice
+)
+@pytest.mark.parametrize("options", [["--settings-only", "--json"], ["-o", "json"]])
+def test_a_wrong_setting_is_a_row_and_nothing_is_asked(changes: dict[str, str], said: str, options: list[str]) -> None:
+    done = run(*options, **VALID | changes)
+    row, summary = (json.loads(line) for line in done.stdout.splitlines())
+    assert row["check"]["found"].startswith(said)
+    assert summary["summary"]["exit_code"] == done.returncode == 2
+    assert done.stderr == ""
 
 
-async def test_a_dry_run_says_that_writes_were_not_tried() -> None:
-    async with healthy() as w:
-        found = await checked(w, settings_with(matrix_dry_run=True, kafka_consumer_group_id="test-dry-run"))
-        assert found["uploads"].found == found["deactivations"].found == "not tried: MATRIX_DRY_RUN"
-        assert w.homeserver.uploads == {}
-
-
-def test_the_sample_is_an_image_that_does_not_compress() -> None:
-    """A proxy's limit of 1 MB must not pass it."""
-    image = sample_image()
-    assert read_image_info(image).content_type == "image/png"
-    assert 2_000_000 < len(image) < 2_100_000
-    start = image.index(b"IDAT") + 4
-    rows = zlib.decompress(image[start:])
-    assert len(rows) > 2_000_000
+def test_each_wrong_setting_is_a_row() -> None:
+    done = run("--settings-only")
+    assert done.returncode == 2
+    assert [name in done.stdout for name in VALID] == [True] * 3

@@ -1,0 +1,82 @@
+"""Fakes what `check` asks: a healthy Kafka and a healthy sidecar, which a test makes ill."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from dev.servers.kafka import TOPIC, TOPICS
+from function.check.run import Beside, Outside
+from function.dapr.sidecar import Loaded, Publishing, Sidecar
+from function.kafka.cluster import Group, Progress, Topic
+from function.settings import Settings
+from tests.support.harness import Harness
+
+PARTITIONS = 2
+RIGHTS = frozenset({"READ", "WRITE"})
+CONFIG = {
+    "cleanup.policy": "delete", "max.message.bytes": "2097152", "retention.ms": "2592000000", "min.insync.replicas": "2",
+}  # fmt: skip
+PUBSUBS = ("pubsub", *(f"pubsub-{number}" for number in range(2, 7)))
+READ = (TOPIC, TOPICS[2])
+
+
+def stable() -> Group:
+    places = [(topic, number) for topic in READ for number in range(PARTITIONS)]
+    return Group("STABLE", 6, frozenset(places), [Progress(*place, 0, 10, 10) for place in places])
+
+
+@dataclass
+class FakeCluster:
+    """A cluster whose topics and group a test chooses. `failure` is raised by each question."""
+
+    topics: dict[str, Topic] = field(
+        default_factory=lambda: {name: Topic(PARTITIONS, 3, 3, 0, CONFIG, RIGHTS) for name in TOPICS}
+    )
+    consumers: Group = field(default_factory=stable)
+    failure: Exception | None = None
+    group_failure: Exception | None = None
+    asked: list[tuple[str, dict[str, int]]] = field(default_factory=list)
+
+    def brokers(self) -> int:
+        if self.failure:
+            raise self.failure
+        return 3
+
+    def topic(self, name: str) -> Topic | None:
+        return self.topics.get(name)
+
+    def group(self, name: str, topics: Mapping[str, int]) -> Group:
+        self.asked.append((name, dict(topics)))
+        if self.group_failure:
+            raise self.group_failure
+        return self.consumers
+
+
+def all_loaded() -> Loaded:
+    components = dict.fromkeys(PUBSUBS, "pubsub.kafka") | {"statestore": "state.sqlite"}
+    pairs = frozenset((name, topic) for name in PUBSUBS for topic in READ)
+    return Loaded("matrix-account-sync", "1.18.2", components, pairs, 1, True)
+
+
+class FakeSidecar(Sidecar):
+    """A sidecar that has everything loaded and may publish. `answer` replaces what it tells."""
+
+    def __init__(self) -> None:
+        self.answer: Callable[[], Loaded | None] = all_loaded
+        self.publishing: dict[tuple[str, str], Publishing] = {}
+
+    async def loaded(self) -> Loaded | None:
+        return self.answer()
+
+    async def try_publishing(self, pubsub: str, topic: str) -> Publishing:
+        return self.publishing.get((pubsub, topic), Publishing.ALLOWED)
+
+
+def outside(w: Harness, sidecar: FakeSidecar | None = None, cluster: FakeCluster | None = None) -> Outside:
+    """Returns what opens the fakes, and the harness's state store and homeserver."""
+
+    @asynccontextmanager
+    async def beside(_: Settings) -> AsyncIterator[Beside]:
+        yield Beside(sidecar or FakeSidecar(), w.state, w.client)
+
+    return Outside(beside, lambda _: cluster or FakeCluster())
