@@ -103,14 +103,15 @@ def _subscriptions(settings: Settings, loaded: Loaded) -> Iterator[Finding]:
 async def _publish(what: str, pubsub: str, topic: str, sidecar: Sidecar) -> list[Finding]:
     found = await sidecar.try_publishing(pubsub, topic)
     if found is Publishing.ALLOWED:
-        return [ok(what, f"{pubsub} may publish to {topic}")]
+        return [ok(what, f"{pubsub} lets this app id publish to {topic}")]
     problem, advice = {
         Publishing.FORBIDDEN: (
             f"{pubsub} does not allow this app id to publish to {topic}", "Add the topic to publishingScopes of the component."
         ),
         Publishing.NO_COMPONENT: (f"{pubsub} is not loaded", "Add the Component, with this app id in its scopes."),
-        Publishing.NO_TOPIC: (
-            f"daprd finds no topic {topic}", "Create the topic; or grant DESCRIBE and WRITE on it to the component's user."
+        Publishing.NO_TOPIC: (f"daprd finds no topic {topic}", "Create the topic: docs/deploy.md, Topics."),
+        Publishing.DENIED: (
+            f"Kafka denies the component's user access to {topic}", "Grant READ and WRITE on the topic to the component's user."
         ),
         Publishing.PUBLISHED: (
             f"this daprd published a record to {topic} instead of refusing it", "Use the daprd version that SECURITY.md names."

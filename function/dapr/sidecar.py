@@ -43,7 +43,8 @@ class Publishing(StrEnum):
     ALLOWED = "allowed"
     FORBIDDEN = "forbidden"  # by the component's publishingScopes
     NO_COMPONENT = "no component"
-    NO_TOPIC = "no topic"  # Kafka does not show it to daprd's user
+    NO_TOPIC = "no topic"
+    DENIED = "denied"  # by Kafka, to the component's user
     PUBLISHED = "published"  # this daprd knows no partitions
 
 
@@ -87,10 +88,17 @@ class Sidecar:
         return Publishing.PUBLISHED
 
 
+# daprd answers INTERNAL to whatever its Kafka component says, and the words of that decide.
+_SAID = {
+    f"partition number {NO_PARTITION} is out of range": Publishing.ALLOWED,
+    "topic or partition that does not exist": Publishing.NO_TOPIC,
+    "not authorized to access this topic": Publishing.DENIED,
+}
+
+
 def _meaning(code: StatusCode, said: str) -> Publishing | None:
-    """Returns what daprd's answer means. Its text decides where it has only INTERNAL for what its Kafka component says."""
     if code is StatusCode.PERMISSION_DENIED:
         return Publishing.FORBIDDEN
-    if code in (StatusCode.INVALID_ARGUMENT, StatusCode.NOT_FOUND, StatusCode.FAILED_PRECONDITION):
+    if code is StatusCode.INVALID_ARGUMENT and said.endswith("is not found"):
         return Publishing.NO_COMPONENT
-    return Publishing.ALLOWED if NO_PARTITION in said and "out of range" in said else None
+    return next((found for words, found in _SAID.items() if words in said), None)

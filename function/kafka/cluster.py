@@ -13,9 +13,10 @@ from function.kafka.client import ClientConfig, admin_client, asking_kafka, is_r
 from function.outcomes import Reason, TryAgain
 
 ASK_SECONDS = 5.0  # for one question
-FIRST_SECONDS = 8.0  # for the first one, which connects
+FIRST_SECONDS = 8.0
 TRY_SECONDS = 0.5  # between two looks at the client's errors
 _UNKNOWN = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}  # noqa: SLF001 - the library's own name
+_TLS = KafkaError._SSL  # noqa: SLF001
 _DOWN = KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001
 
 _Answer = TypeVar("_Answer")
@@ -76,22 +77,24 @@ class Cluster:
 
     Args:
         config: from `client_config`.
+        first_seconds: for the first question, which connects.
     """
 
-    def __init__(self, config: ClientConfig) -> None:
+    def __init__(self, config: ClientConfig, first_seconds: float = FIRST_SECONDS) -> None:
+        self._first_seconds = first_seconds
         self._error: KafkaError | None = None
         self._admin = admin_client(config, self._heard)
 
     def brokers(self) -> int:
         """Returns how many brokers there are. A refused password or certificate ends it at once."""
-        deadline = time.monotonic() + FIRST_SECONDS
+        deadline = time.monotonic() + self._first_seconds
         with asking_kafka():
             while True:
                 try:
                     return len(self._admin.list_topics(timeout=TRY_SECONDS).brokers)
                 except KafkaException as failure:
                     self._admin.poll(0)  # calls `_heard`
-                    if (self._error and is_refusal(self._error)) or time.monotonic() >= deadline:
+                    if self._is_final() or time.monotonic() >= deadline:
                         raise KafkaException(self._error or failure.args[0]) from None
 
     def topic(self, name: str) -> Topic | None:
@@ -152,6 +155,10 @@ class Cluster:
     def _offsets(self, places: Sequence[TopicPartition], at: OffsetSpec) -> dict[tuple[str, int], int]:
         found = self._admin.list_offsets(dict.fromkeys(places, at), request_timeout=ASK_SECONDS) if places else {}
         return {(place.topic, place.partition): _result(answer).offset for place, answer in found.items()}
+
+    def _is_final(self) -> bool:
+        """Whether the next try would end as this one did: credentials or certificates do not fit."""
+        return self._error is not None and (is_refusal(self._error) or self._error.code() == _TLS)
 
     def _heard(self, error: KafkaError) -> None:
         """Keeps what librdkafka tells; that all brokers are down says less than why."""

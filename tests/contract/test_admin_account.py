@@ -10,7 +10,7 @@ import pytest
 
 from dev.processes import free_port
 from dev.servers.synapse import ADMIN_ID, Synapse
-from function.cli.check import NO_ONE, UPLOADER, sample_image
+from function.check.homeserver import NO_ONE, UPLOADER, sample_image
 from function.homeserver import synapse as under_test
 from function.homeserver.account import Account
 from function.outcomes import Reason, Rejected, TryAgain

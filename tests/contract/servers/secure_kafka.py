@@ -4,7 +4,17 @@ self-signed certificate serves as authority, server and client certificate."""
 import subprocess
 from pathlib import Path
 
-from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
 
 from dev.processes import free_port
 from dev.servers.kafka import Kafka
@@ -49,6 +59,19 @@ class SecureKafka(Kafka):
         client = AdminClient({"bootstrap.servers": self.brokers, "log_level": 0})
         for future in client.alter_user_scram_credentials([wanted]).values():
             future.result(30)
+
+    def grant(
+        self,
+        kind: ResourceType,
+        name: str,
+        operation: AclOperation,
+        permission: AclPermissionType = AclPermissionType.ALLOW,
+    ) -> None:
+        """Adds a rule for the user. With a first rule, whatever no rule allows is denied there."""
+        binding = AclBinding(kind, name, ResourcePatternType.LITERAL, f"User:{USER}", "*", operation, permission)
+        client = AdminClient({"bootstrap.servers": self.brokers, "log_level": 0})  # kept until its answer is there
+        [future] = client.create_acls([binding]).values()
+        future.result(30)
 
     def properties(self, folder: Path, *lines: str, door: str = "") -> Path:
         """Writes a file for KAFKA_CLIENT_CONFIG with the properties of a door, "sasl" or "mtls", and the given lines."""
