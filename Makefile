@@ -1,6 +1,6 @@
 # Targets for people; `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup up down demo demo-picture dead-letters replay test unit replay-drill k8s-test alerts-test dashboard dashboard-picture bench bench-more bench-profile fuzz simulate vulnerabilities docs check lock clean
+.PHONY: help setup up down demo demo-picture dead-letters replay discard test unit replay-drill k8s-test alerts-test dashboard dashboard-picture bench bench-more bench-profile fuzz simulate vulnerabilities docs check lock clean
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
@@ -34,8 +34,11 @@ demo-picture: setup ## Run the demo and draw what it shows as docs/demo.svg
 dead-letters: setup ## Show the local stack's dead letters; ARGS="--help" lists what else it can show
 	@$(RUN)/python -m dev letters dead-letters $(ARGS)
 
-replay: setup ## Put the local stack's dead letters back; ARGS="--dry-run --reason synapse_error"
+replay: setup ## Replay the local stack's dead letters; ARGS="--dry-run --reason synapse_error"
 	@$(RUN)/python -m dev letters replay $(ARGS)
+
+discard: setup ## Discard dead letters of the local stack; ARGS='--reason not_json --why "a test"'
+	@$(RUN)/python -m dev letters discard $(ARGS)
 
 test: setup ## Set up and run all tests, on real servers
 	@$(RUN)/python -m dev tools

@@ -14,11 +14,12 @@ from rich.text import Text
 
 from dev import toolchain
 from dev.processes import Server, StackError, listens
-from dev.servers.daprd import TOOLS, Tool
+from dev.servers.daprd import Tool
 from dev.servers.synapse import write_private
 from dev.stack import RUN, Stack
 
 ROOT = toolchain.DEV.parent
+LETTERS = ("dead-letters", "replay", "discard")
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 console = Console(highlight=False)
 
@@ -129,13 +130,18 @@ def make_tools() -> None:
 
 @cli.command("letters", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def letters(context: typer.Context) -> None:
-    """Run `dead-letters` or `replay`, with its options, on the running stack, with its own sidecar."""
+    """Run `dead-letters`, `replay` or `discard`, with its options, on the running stack, with the function's sidecar."""
     command, *options = context.args or [""]
-    if command not in TOOLS:
-        raise StackError(f"expected one of {', '.join(TOOLS)}, then its options")
-    if not Stack().kafka.server.running():
-        raise StackError("the local stack is not up: `make up` starts it")
-    raise typer.Exit(Tool(sidecar_environment(), RUN, command).run(*options, capture=False).returncode)
+    if command not in LETTERS:
+        raise StackError(f"expected one of {', '.join(LETTERS)}, then its options")
+    if not run_server().running():
+        raise StackError("the function and its sidecar are not up: `make up` starts them")
+    ports = Stack().ports
+    environment = sidecar_environment() | {
+        "DAPR_HTTP_PORT": str(ports.dapr_http),
+        "DAPR_GRPC_PORT": str(ports.dapr_grpc),
+    }
+    raise typer.Exit(Tool(environment, command).run(*options, capture=False).returncode)
 
 
 def run(command: Callable[[], object] = cli) -> None:

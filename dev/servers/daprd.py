@@ -21,7 +21,7 @@ TOOLS = {"dead-letters": f"{APP_ID}-dead-letters", "replay": f"{APP_ID}-replay"}
 
 
 class Sidecar:
-    """daprd with the flags of dapr.yaml; without the app health check for a command-line tool, which has no health route.
+    """daprd with the flags of dapr.yaml; another app id gets no app health check.
 
     Args:
         environment: the stack's, with ports and tokens.
@@ -52,7 +52,7 @@ class Sidecar:
             "dapr-internal-grpc-listen-address": "127.0.0.1",
             "metrics-listen-address": "127.0.0.1",
             "resources-path": str(self._components),
-            "config": str(COMPONENTS / "config" / ("config.yaml" if function else "dead-letters.yaml")),
+            "config": str(COMPONENTS / "config" / "config.yaml"),
             "placement-host-address": " ",
             "scheduler-host-address": " ",
         }
@@ -80,34 +80,27 @@ class Sidecar:
 
 
 class Tool:
-    """`matrix-account-sync dead-letters` or `replay`, with its own sidecar for the time of one run.
+    """A command of `matrix-account-sync`, run as `kubectl exec` would: with the function's environment and its sidecar.
 
     Args:
-        environment: the stack's; the tool gets ports other than the function's.
-        folder: for the sidecar's log and pid file.
-        command: one of TOOLS.
+        environment: the function's.
+        command: such as `dead-letters`.
     """
 
-    def __init__(self, environment: Mapping[str, str], folder: Path, command: str) -> None:
-        ports = {name: str(free_port()) for name in ("APP_PORT", "DAPR_HTTP_PORT", "DAPR_GRPC_PORT")}
-        self.environment = dict(environment) | ports
-        self.sidecar = Sidecar(self.environment, folder, app_id=TOOLS[command])
+    def __init__(self, environment: Mapping[str, str], command: str) -> None:
+        self._environment = {name: value for name, value in environment.items() if not name.startswith("DEV_")}
         self.words = [str(Path(sys.executable).with_name("matrix-account-sync")), command]
 
     def run(self, *options: str, capture: bool = True) -> subprocess.CompletedProcess[str]:
         """Runs the tool until it exits. Without `capture` it shares the terminal."""
-        self.sidecar.start()
-        try:
-            process = self.launch(*options, capture=capture)
-            output, errors = process.communicate()
-            return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
-        finally:
-            self.sidecar.stop()
+        process = self.launch(*options, capture=capture)
+        output, errors = process.communicate()
+        return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
     def launch(self, *options: str, capture: bool = True) -> subprocess.Popen[str]:
-        """Starts the tool, whose sidecar must be running."""
-        env = os.environ | {n: v for n, v in self.environment.items() if not n.startswith("DEV_")}
+        """Starts the tool."""
         pipe = subprocess.PIPE if capture else None
+        env = os.environ | self._environment
         return subprocess.Popen([*self.words, *options], env=env, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
 
 

@@ -168,7 +168,14 @@ def run_or_exit(job: Coroutine[Any, Any, _Result]) -> _Result:
 
 def confirm_on_stderr(question: str) -> None:
     """Asks on standard error, since standard output may be a file; ends the process unless the answer is yes."""
-    typer.confirm(question, abort=True, err=True)
+    try:
+        if typer.confirm(question, err=True):
+            return
+        code = ExitCode.DONE
+    except typer.Abort:  # Ctrl-C, or the end of the input
+        code = ExitCode.INTERRUPTED
+    say("nothing was done")
+    raise typer.Exit(code)
 
 
 def say(line: str) -> None:

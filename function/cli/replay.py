@@ -1,7 +1,7 @@
 """`replay`: publishes dead letters, or records of the main topic, to the replay topic, and says what became of them."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Annotated
@@ -110,12 +110,14 @@ def command(
     """
     places, offsets = frozenset(read_places(letter or ())), dict(read_places(from_offset or ()))
     if source is Source.EVENTS:
-        _check_events(located=bool(since or offsets), letters_only=bool(reason or letter or again))
+        _check_events(bool(since or offsets), {"--reason": reason, "--letter": letter, "--again": again})
     require_terminal(unless=yes or dry_run)
     settings = tool_settings()
     selection = Selection(letter_filter(reason, type_, user, None, until), places, again, since, offsets)
     job = Job(source, selection, Options(max_replays, max_, rate, dry_run), as_json or output is Output.JSON)
-    if not dry_run:
+    if not (
+        dry_run or (yes and source is Source.EVENTS)
+    ):  # the main topic is large, and nothing is to be said about it
         survey = run_or_exit(run(settings, replace(job, silent=True, options=replace(job.options, dry_run=True))))
         if survey.ending.ended not in (Ended.COMPLETE, Ended.MAX) or not survey.tally.replayed:
             raise typer.Exit(print_report(survey, job, done=False))
@@ -125,11 +127,11 @@ def command(
     raise typer.Exit(print_report(run_or_exit(run(settings, job)), job, done=not dry_run))
 
 
-def _check_events(*, located: bool, letters_only: bool) -> None:
+def _check_events(located: bool, for_letters: Mapping[str, object]) -> None:
     if not located:
         raise typer.BadParameter("--from events replays from a time or an offset: add --since or --from-offset")
-    if letters_only:
-        raise typer.BadParameter("--reason, --letter and --again are for dead letters; --from events has none")
+    if given := [name for name, value in for_letters.items() if value]:
+        raise typer.BadParameter(f"{given[0]} is for dead letters; records of the main topic have none")
 
 
 async def run(

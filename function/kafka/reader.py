@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from function.kafka.client import SILENT, ClientConfig, asking_kafka, error_name, is_refusal, said
 from function.kafka.record import KafkaRecord, record_from
 from function.kafka.spans import CutShort, NoPartition, Span, topic_id
+from function.outcomes import Reason, TryAgain
 from function.settings import WrongSettings
 
 BATCH = 500  # records; a few milliseconds of work
@@ -189,9 +190,8 @@ class TopicReader:
     def _partitions(self) -> list[int]:
         found = self._ask(lambda seconds: self._consumer.list_topics(self._topic, timeout=seconds))
         topic = found.topics[self._topic]
-        with asking_kafka():
-            if topic.error:
-                raise KafkaException(topic.error)
+        if topic.error:
+            raise TryAgain(Reason.KAFKA_UNAVAILABLE, f"{self._topic}: {error_name(topic.error)}")
         return sorted(topic.partitions)
 
     def _bounds(self, number: int) -> tuple[int, int]:

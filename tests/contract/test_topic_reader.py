@@ -79,7 +79,7 @@ def test_an_empty_topic_has_nothing_to_read(topic: Topic) -> None:
 
 
 def test_a_record_has_key_headers_place_and_time_as_kafka_holds_them(topic: Topic) -> None:
-    topic.put(b"\xff", None, time=1_762_000_000_123, event_id=b"e-1", __key=b"forged")
+    topic.put(b"\xff", None, time=1_762_000_000_123, headers={"event_id": b"e-1", "__key": b"forged"})
     with reading(topic) as reader:
         record, tombstone = everything(reader, reader.spans())
     fields = [record.kafka_field(name) for name in ("key", "topic", "partition", "offset", "timestamp")]
@@ -191,7 +191,10 @@ def test_a_topic_that_is_deleted_during_the_read_cuts_it_short(topic: Topic) -> 
 def test_a_missing_topic_is_unavailable(kafka: Kafka) -> None:
     with TopicReader(config_of(kafka.brokers), "no-such-topic") as reader, pytest.raises(TryAgain) as failed:
         reader.spans()
-    assert (failed.value.reason, failed.value.detail) == (Reason.KAFKA_UNAVAILABLE, "UNKNOWN_TOPIC_OR_PART")
+    assert (failed.value.reason, failed.value.detail) == (
+        Reason.KAFKA_UNAVAILABLE,
+        "no-such-topic: UNKNOWN_TOPIC_OR_PART",
+    )
 
 
 def test_a_broker_that_does_not_answer_is_unavailable() -> None:
@@ -335,7 +338,7 @@ def test_no_right_to_the_topic_is_a_refusal(secure_kafka: SecureKafka, tmp_path:
     config = config_of(f"127.0.0.1:{secure_kafka.sasl_port}", secure_kafka.properties(tmp_path, door="sasl"))
     with TopicReader(config, topic.name, silent_seconds=5) as reader, pytest.raises(TryAgain) as failed:
         reader.spans()
-    assert failed.value.detail == "TOPIC_AUTHORIZATION_FAILED"
+    assert failed.value.detail == f"{topic.name}: TOPIC_AUTHORIZATION_FAILED"
 
 
 @pytest.mark.parametrize("line", ["no.such.property=1", "sasl.mechanism", "ssl.ca.location=/no/such/file"])

@@ -53,7 +53,6 @@ class StackUnderTest(RunningStack):
         module: str = "function", components: Path = COMPONENTS,
     ) -> None:  # fmt: skip
         super().__init__(stack, folder, environment, module=module, components=components)
-        self._folder = folder
 
     def in_turn(self, *records: ProducerRecord) -> None:
         """Sends the records one by one and waits after each until it is committed."""
@@ -62,20 +61,23 @@ class StackUnderTest(RunningStack):
             self.settle()
 
     def records(self, topic: str) -> list[Letter]:
-        """Returns everything that Kafka holds of a topic."""
+        """Returns everything that Kafka holds of a topic, partition by partition."""
         consumer = self.consumer("tests")
         found: list[Letter] = []
-        for partition in partitions_of(consumer, topic):
-            low, high = consumer.get_watermark_offsets(partition, timeout=10)
-            if low == high:
-                continue
-            consumer.assign([TopicPartition(topic, partition.partition, low)])
-            found += [
-                Letter(message.key(), message.value() or b"", headers_of(message), partition.partition)
-                for message in consumer.consume(high - low, timeout=30)
-            ]
+        bounds = {p.partition: consumer.get_watermark_offsets(p, timeout=10) for p in partitions_of(consumer, topic)}
+        ends = {number: high for number, (low, high) in bounds.items() if low < high}
+        consumer.assign([TopicPartition(topic, number, bounds[number][0]) for number in ends])
+        while ends:
+            messages = consumer.consume(500, timeout=30)
+            assert messages, f"no record of {topic} within 30 s"
+            for message in messages:
+                number, end = message.partition(), ends.get(message.partition(), 0)
+                if message.offset() < end:
+                    found.append(Letter(message.key(), message.value() or b"", headers_of(message), number))
+                if message.offset() >= end - 1:
+                    ends.pop(number, None)
         consumer.close()
-        return found
+        return sorted(found, key=lambda letter: letter.partition)
 
     def letters(self, event_ids: Iterable[str] = ()) -> list[Letter]:
         """Returns the dead letters; only those of the given events if any are given."""
@@ -87,8 +89,8 @@ class StackUnderTest(RunningStack):
         ]
 
     def tool(self, command: str, *options: str) -> subprocess.CompletedProcess[str]:
-        """Runs `dead-letters` or `replay` with its own sidecar until it exits."""
-        return Tool(self.environment, self._folder, command).run("--quiet", "2", *options)
+        """Runs a command as `kubectl exec` would, until it exits."""
+        return Tool(self.environment, command).run(*options)
 
     def listed(self, *options: str) -> list[dict[str, str]]:
         """Returns the dead letters that `dead-letters` lists."""

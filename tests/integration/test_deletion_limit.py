@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from dev.identity_events import deleted, new_user
+from function.dead_letters.publish import REPLAYS
 from function.processing.deletion_limit import KEY
 from tests.integration.second_function import guarded
 from tests.integration.stack import StackUnderTest
@@ -25,6 +26,13 @@ def test_deletions_over_the_limit_are_held_back_and_a_replay_applies_them(
         assert reasons == ["deletion_limit"] * 3
         assert "deletion_limit" in other.world.function.ready_body()["deletion_limit"]
         assert "deletion_limit" in {line["event"] for line in other.world.function.log_lines()}
-    assert world.tool("replay", "--yes", "--reason", "deletion_limit").returncode == 0
+        too_soon = other.world.tool("replay", "--yes", "--reason", "deletion_limit")
+        assert too_soon.returncode == 0
+        assert "held back by the limit; 0 will pass within this hour; the rest come back as new" in too_soon.stderr
+        other.world.settle()
+        back = other.world.letters(event.event_id for event in events)
+        assert [letter.headers[REPLAYS] for letter in back] == [b"0"] * 6  # no failed replay: never stuck
+    done = world.tool("replay", "--yes", "--reason", "deletion_limit")
+    assert done.returncode == 0
     world.settle()
     assert all(world.account(user)["erased"] for user in users)  # type: ignore[index]

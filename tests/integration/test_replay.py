@@ -3,24 +3,28 @@
 import json
 import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-import grpc
 import pytest
-from dapr.proto import api_service_v1, api_v1
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from dev.identity_events import ProducerRecord, deleted, deleted_payload, new_user, profile, profile_payload, typed
+from dev.processes import free_port
 from dev.running_stack import REPLAY_TOPIC
-from dev.servers.daprd import TOOLS, Sidecar, Tool
-from dev.servers.kafka import TOPIC
+from dev.servers.daprd import Tool
 from dev.stack import Stack
 from function.dead_letters.publish import DETAIL, OFFSET, PARTITION, REASON, REPLAYS, TIME, VERSION
 from function.dead_letters.publish import TOPIC as ORIGIN_TOPIC
 from tests.contract.servers.cdn import Cdn
+from tests.contract.servers.topics import Topic
 from tests.integration.servers.cdn import HOST, https_host, image
 from tests.integration.stack import DEAD_TOPIC, StackUnderTest, wait_until
 from tests.support.images import PNG
@@ -147,6 +151,7 @@ def _drill(world: StackUnderTest, folder: Path, host: str, authority: Path, cdn:
         tell(f"causes fixed, replayed: {'; '.join(line.strip() for line in done.stdout.splitlines())}")
         after.settle()
         replayed = after.outcomes(drill.healable)
+        left = _mine(world, drill.sent)
 
     assert all(world.account(user)["deactivated"] for user in drill.users[:20])  # type: ignore[index]
     assert {world.account(user)["displayname"] for user in drill.users[20:]} == {"B"}  # type: ignore[index]
@@ -156,7 +161,6 @@ def _drill(world: StackUnderTest, folder: Path, host: str, authority: Path, cdn:
     assert all(world.account(user)["avatar_url"].startswith("mxc://") for user in drill.pictured)  # type: ignore[index]
     assert all(world.account(user)["erased"] for user in drill.doomed)  # type: ignore[index]
 
-    left = _mine(world, drill.sent)
     assert Counter(letter["event_id"] for letter in left) == Counter(event.event_id for event in drill.hopeless)
     tell(f"left in the dead letters: {len(left)}, exactly the hopeless ones: {_told(left)}")
     final = {event_id: (replayed.get(event_id) or all_of)[-1] for event_id, all_of in told.items() if all_of}
@@ -166,8 +170,12 @@ def _drill(world: StackUnderTest, folder: Path, host: str, authority: Path, cdn:
 
 
 def _mine(world: StackUnderTest, events: list[ProducerRecord]) -> list[dict[str, str]]:
+    """Returns the open letters of these events."""
     ids = {event.event_id for event in events}
-    return [letter for letter in world.listed() if letter["event_id"] in ids]
+    done = world.tool("replay", "--dry-run", "--json", "--max-replays", "1000")
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    return [line["letter"] for line in lines if line.get("letter", {}).get("event_id") in ids]
 
 
 def _told(letters: list[dict[str, str]]) -> str:
@@ -177,50 +185,62 @@ def _told(letters: list[dict[str, str]]) -> str:
 # --- letters made by hand: what the tools do with them
 
 
-def letter(user: str, reason: str = "synapse_error", replays: int = 0, partition: int = 0) -> ProducerRecord:
+def letter(
+    user: str, reason: str = "synapse_error", replays: int = 0, partition: int = 0, name: str = "Ada"
+) -> ProducerRecord:  # fmt: skip
     """A dead letter as the function writes it, of a profile event."""
-    event = profile(user, "Ada", 1)
+    event = profile(user, name, 1)
     why = {REASON: reason, DETAIL: "by hand", TIME: "2026-01-01T00:00:00+00:00", VERSION: "0", REPLAYS: str(replays)}
     where = {ORIGIN_TOPIC: "nova.identity.events", PARTITION: str(partition), OFFSET: "0"}
     headers = {name: text.encode() for name, text in (why | where).items()}
     return ProducerRecord(user, event.value, dict(event.headers) | headers, DEAD_TOPIC)
 
 
-STEPS = [
-    "before lease 1", "after lease 1", "before replayed 1", "after replayed 1", "after replayed 3", "after put-back 1",
-    "before bookmark 1", "after bookmark 1", "before release 1", "after release 1",
-]  # fmt: skip
+CALLS = ["spans 1", "batch 1", "state 1", "state 2", *(f"replayed {n}" for n in (1, 2, 3)), "state 3", "mark 1"]
+STEPS = [f"{moment} {call}" for call in CALLS for moment in ("before", "after")]
 
 
-def test_a_replay_killed_at_any_step_loses_no_letter(world: StackUnderTest, tmp_path: Path, tell: Tell) -> None:
-    """Each time six letters, three of them chosen; killed at each step in turn, then run to its end."""
-    chosen: list[ProducerRecord] = []
-    kept: list[ProducerRecord] = []
+def test_a_replay_killed_at_any_step_loses_no_letter(world: StackUnderTest, tell: Tell) -> None:
+    """Each time six letters, three of them chosen; killed before and after each outside call, then run to its end."""
+    began = time.time()
+    chosen: dict[str, list[ProducerRecord]] = {}
+    others: list[ProducerRecord] = []
+    tool = Tool(world.environment, "")
+    tool.words = [sys.executable, "-m", "tests.integration.programs.killed_replay"]
     for step in STEPS:
-        chosen += (new := [letter(new_user()) for _ in range(3)])
-        kept += (others := [letter(new_user(), "avatar_invalid") for _ in range(3)])
-        world.send(*new, *others)
-        tool = Tool(world.environment, tmp_path, "replay")
-        tool.words = [
-            tool.words[0].replace("matrix-account-sync", "python"),
-            "-m",
-            "tests.integration.programs.killed_replay",
-        ]
-        assert tool.run(step).returncode == -signal.SIGKILL, step
-    assert world.tool("replay", "--yes", "--reason", "synapse_error").returncode == 0
-    world.settle()
-    times = Counter(record.headers.get("event_id", b"").decode() for record in world.records(REPLAY_TOPIC))
-    assert all(times[event.event_id] >= 1 for event in chosen)
-    left = Counter(one["event_id"] for one in _mine(world, chosen + kept))
-    assert set(left) == {event.event_id for event in kept}
-    twice = sum(times[event.event_id] - 1 for event in chosen)
-    copies = sum(count - 1 for count in left.values())
-    tell(f"killed at {len(STEPS)} steps: {len(chosen)} chosen, 0 lost, {twice} replayed again; "
-         f"{len(kept)} others, 0 lost, {copies} there twice")  # fmt: skip
+        since = time.time()
+        chosen[step] = [letter(new_user()) for _ in range(3)]
+        others += (kept := [letter(new_user(), "avatar_invalid") for _ in range(3)])
+        world.send(*chosen[step], *kept)
+        assert tool.run(step, str(since)).returncode == -signal.SIGKILL, step
+    done = world.tool("replay", "--yes", "--reason", "synapse_error", "--since", _text(began))
+    assert done.returncode == 0, done.stderr
+    times = _replayed(world)
+    for step, letters in chosen.items():
+        counts = [times[event.event_id] for event in letters]
+        tell(f"killed {step:17} 3 chosen, {counts.count(0)} lost, {sum(counts) - 3} replayed twice")
+        assert all(1 <= count <= 2 for count in counts), step
+    everything = [event for letters in chosen.values() for event in letters]
+    assert {one["event_id"] for one in _mine(world, everything + others)} == {event.event_id for event in others}
+    tell(f"killed at {len(STEPS)} steps: {len(everything)} chosen, 0 lost; {len(others)} others stay open")
+
+
+def _text(since: float) -> str:
+    return datetime.fromtimestamp(since, UTC).isoformat()
+
+
+def _replayed(world: StackUnderTest) -> Counter[str]:
+    """Returns how many times each event is in the replay topic."""
+    return Counter(record.headers.get("event_id", b"").decode() for record in world.records(REPLAY_TOPIC))
+
+
+def _summary(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])["summary"]
+    return found
 
 
 def test_a_letter_that_was_replayed_too_often_is_stuck(world: StackUnderTest) -> None:
-    """It stays, is counted, and the exit code says so."""
+    """It stays open, is counted, and the exit code says so."""
     user = new_user()
     stuck = letter(user, replays=5)
     world.send(stuck)
@@ -244,81 +264,216 @@ def test_a_letter_that_fails_again_comes_back_with_its_count(world: StackUnderTe
         assert (back["replays"], back["reason"]) == (count, "avatar_host_not_allowed")
 
 
-def test_a_dry_run_says_what_would_move_and_moves_nothing(world: StackUnderTest) -> None:
+def test_a_dry_run_says_what_would_be_replayed_and_changes_nothing(world: StackUnderTest) -> None:
     user = new_user()
     one = letter(user)
     world.send(one)
-    before = len(world.records(DEAD_TOPIC))
     done = world.tool("replay", "--dry-run", "--user", user)
     assert done.returncode == 0
     assert f"event_id={one.event_id}" in done.stdout
     assert done.stdout.count("would replay") == 1
-    assert len(world.records(DEAD_TOPIC)) == before
-    assert one.event_id not in {record.headers.get("event_id", b"").decode() for record in world.records(REPLAY_TOPIC)}
+    assert len(_mine(world, [one])) == 1
+    assert _replayed(world)[one.event_id] == 0
 
 
 def test_max_limits_how_many_letters_are_replayed(world: StackUnderTest) -> None:
     user = new_user()
     letters = [letter(user) for _ in range(5)]
     world.send(*letters)
-    assert world.tool("replay", "--yes", "--user", user, "--max", "2").returncode == 0
+    done = world.tool("replay", "--yes", "--user", user, "--max", "2", "--json")
+    assert (done.returncode, _summary(done)["ended"]) == (0, "max")
     assert len(_mine(world, letters)) == 3
 
 
-def test_the_tools_leave_no_consumer_group_behind(world: StackUnderTest) -> None:
-    """Kafka forgets a group that has neither members nor offsets."""
-    world.listed()
-    tools = tuple(TOOLS.values())
-    wait_until(lambda: not any(group.startswith(tools) for group in world.groups()), "no group of the tools")
-
-
-def test_a_tool_can_end_its_sidecar(world: StackUnderTest, tmp_path: Path) -> None:
-    """A Kubernetes Job is over only when all of its containers are."""
-    tool = Tool(world.environment, tmp_path, "dead-letters")
-    tool.sidecar.start()
-    try:
-        process = tool.launch("--quiet", "2", "--end-sidecar")
-        output, errors = process.communicate()
-        assert process.returncode == 0, errors
-        assert "dead letter" in output
-        wait_until(lambda: not tool.sidecar.server.running(), "the sidecar ended", 20)
-    finally:
-        tool.sidecar.stop()
-
-
-def test_a_second_replay_is_refused_while_one_runs(world: StackUnderTest, tmp_path: Path) -> None:
-    """Its letters would go out twice."""
+def test_a_letter_is_replayed_by_its_place_and_a_missing_one_is_said(world: StackUnderTest) -> None:
     user = new_user()
-    letters = [letter(user) for _ in range(40)]
+    one = letter(user)
+    world.send(one)
+    [found] = _mine(world, [one])
+    done = world.tool("replay", "--yes", "--letter", found["letter"], "--letter", "0:99999999")
+    assert done.returncode == 1
+    assert done.stdout.startswith("1 replayed")
+    assert "not in the topic, or not matching the filter: 0:99999999" in done.stderr
+    assert _replayed(world)[one.event_id] == 1
+
+
+def test_the_tools_leave_no_consumer_group_behind(world: StackUnderTest) -> None:
+    """They join none."""
+    assert world.tool("replay", "--dry-run").returncode == 0
+    assert world.groups() <= {world.environment["KAFKA_CONSUMER_GROUP_ID"], "tests"}
+
+
+def test_two_replays_at_once_lose_nothing(world: StackUnderTest, tell: Tell) -> None:
+    """Some letters go out twice, which changes nothing; each is marked."""
+    letters = [letter(new_user()) for _ in range(100)]
+    since = _text(time.time())
     world.send(*letters)
-    first = Tool(world.environment, tmp_path, "replay")
-    first.sidecar.start()
+    words = ("--yes", "--since", since, "--reason", "synapse_error", "--json")
+    processes = [Tool(world.environment, "replay").launch(*words) for _ in range(2)]
+    ends = [(process.communicate(), process.returncode) for process in processes]
+    assert [code for _, code in ends] == [0, 0], ends
+    times = _replayed(world)
+    assert all(1 <= times[one.event_id] <= 2 for one in letters)
+    assert _mine(world, letters) == []
+    tell(f"two replays at once: 100 letters, 0 lost, {sum(times[one.event_id] - 1 for one in letters)} replayed twice")
+
+
+def test_a_letter_that_kafka_refuses_stays_open_and_multiplies_nothing(world: StackUnderTest, tell: Tell) -> None:
+    """Another limit on the replay topic, say. Three runs in a row, and then the cause is fixed."""
+    ada = new_user()
+    large, later = letter(ada, name="x" * 60_000), letter(ada)
+    small = [letter(new_user()) for _ in range(20)]
+    since = _text(time.time())
+    world.send(large, later, *small)
+    words = ("replay", "--yes", "--since", since, "--reason", "synapse_error", "--json")
+    with _limited(world, REPLAY_TOPIC, "50000"):
+        for number in range(3):
+            done = world.tool(*words)
+            summary = _summary(done)
+            tell(f"run {number + 1}: exit {done.returncode}, {summary['replayed']} replayed, {summary['failed']} failed, "
+                 f"{summary['held_back']} held back, {summary['closed']} done before")  # fmt: skip
+            assert (done.returncode, summary["failed"], summary["held_back"]) == (1, 1, 1)
+            assert {one["event_id"] for one in _mine(world, [large, later, *small])} == {large.event_id, later.event_id}
+    assert world.tool(*words).returncode == 0
+    times = _replayed(world)
+    assert [times[one.event_id] for one in (large, later, *small)] == [1] * 22
+
+
+@contextmanager
+def _limited(world: StackUnderTest, topic: str, size: str) -> Iterator[None]:
+    """The topic takes only records up to this size."""
+    admin = AdminClient({"bootstrap.servers": world.brokers, "log_level": 0})
+
+    def limit(value: str) -> None:
+        entry = ConfigEntry("max.message.bytes", value, incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+        for future in admin.incremental_alter_configs([resource]).values():
+            future.result(30)
+
+    limit(size)
     try:
-        process = first.launch("--yes", "--user", user, "--rate", "0.25")
-        wait_until(lambda: any(r.headers.get("event_id", b"").decode() == letters[0].event_id
-                               for r in world.records(REPLAY_TOPIC)), "the first letter replayed")  # fmt: skip
-        second = world.tool("replay", "--yes", "--user", user)
-        assert second.returncode == 3
-        assert "another replay is at work" in second.stderr
-        process.terminate()
-        process.communicate(timeout=30)
+        yield
     finally:
-        first.sidecar.stop()
-    assert world.tool("replay", "--yes", "--user", user).returncode == 0
+        limit("2097152")
+
+
+def test_an_interrupted_replay_tells_its_counts_and_is_gone_on_with(world: StackUnderTest) -> None:
+    """Ctrl-C after the first letters."""
+    letters = [letter(new_user()) for _ in range(60)]
+    since = _text(time.time())
+    world.send(*letters)
+    words = ("--yes", "--since", since, "--reason", "synapse_error")
+    process = Tool(world.environment, "replay").launch(*words, "--rate", "5", "--json")
+    wait_until(lambda: any(_replayed(world)[one.event_id] for one in letters), "the first letter replayed")
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=30)
+    summary = json.loads(output.splitlines()[-1])["summary"]
+    assert (process.returncode, summary["ended"]) == (130, "interrupted")
+    assert "go on with the same command" in errors
+    times = _replayed(world)
+    assert summary["replayed"] == {"synapse_error": sum(times[one.event_id] for one in letters)}
+    assert len(_mine(world, letters)) == 60 - sum(times[one.event_id] for one in letters)
+    assert world.tool("replay", *words).returncode == 0
+    assert {_replayed(world)[one.event_id] for one in letters} == {1}
+
+
+def test_a_replay_whose_sidecar_dies_tells_its_counts_and_is_gone_on_with(world: StackUnderTest) -> None:
+    letters = [letter(new_user()) for _ in range(60)]
+    since = _text(time.time())
+    world.send(*letters)
+    words = ("--yes", "--since", since, "--reason", "synapse_error")
+    process = Tool(world.environment, "replay").launch(*words, "--rate", "20", "--json")
+    wait_until(lambda: any(_replayed(world)[one.event_id] for one in letters), "the first letter replayed")
+    world.sidecar.stop(kill=True)
+    try:
+        output, errors = process.communicate(timeout=120)
+    finally:
+        world.sidecar.start()
+    summary = json.loads(output.splitlines()[-1])["summary"]
+    assert (process.returncode, summary["ended"]) == (3, "unavailable"), errors
+    assert summary["replayed"]["synapse_error"] >= 1
+    assert world.tool("replay", *words).returncode == 0
+    assert all(1 <= _replayed(world)[one.event_id] <= 2 for one in letters)
     assert _mine(world, letters) == []
 
 
-def test_a_letter_of_daprds_own_is_recognised(world: StackUnderTest) -> None:
+def test_without_kafka_or_a_sidecar_nothing_is_done_and_it_is_said(world: StackUnderTest) -> None:
+    for changed, reason in (("KAFKA_BROKERS", "kafka_unavailable"), ("DAPR_HTTP_PORT", "starting")):
+        port = free_port()
+        value = f"127.0.0.1:{port}" if changed == "KAFKA_BROKERS" else str(port)
+        done = Tool(world.environment | {changed: value}, "replay").run("--yes", "--json")
+        assert done.returncode == 3
+        assert (_summary(done)["ended"], _summary(done)["replayed"]) == ("unavailable", {})
+        assert reason in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_marks_of_an_earlier_topic_of_the_same_name_are_told_and_ignored(
+    world: StackUnderTest, other_topic: Topic
+) -> None:
+    """Its letters are open, whatever was done about the earlier ones at their places."""
+    other_topic.put(b"{}", b"{}", headers={REASON: b"synapse_error"})
+    tools = world.environment | {"KAFKA_IDENTITY_EVENTS_TOPIC": other_topic.name.removesuffix(".matrix.dead")}
+    assert Tool(tools, "discard").run("--all", "--why", "a test", "--yes").returncode == 0
+    other_topic.delete()
+    other_topic.make()
+    other_topic.put(b"{}", headers={REASON: b"synapse_error"})
+    done = Tool(tools, "replay").run("--dry-run", "--json")
+    assert (done.returncode, _summary(done)["replayed"], _summary(done)["foreign_marks"]) == (
+        0,
+        {"synapse_error": 1},
+        1,
+    )
+    assert "1 marks belong to an earlier topic of this name and were ignored" in done.stderr
+
+
+@pytest.fixture
+def other_topic(world: StackUnderTest) -> Topic:
+    return Topic(world.stack.kafka, name=f"other-{new_user()}.matrix.dead")
+
+
+def test_discarded_letters_are_no_longer_open_and_stay_in_kafka(world: StackUnderTest) -> None:
+    user = new_user()
+    one, other = letter(user, "not_json"), letter(user)
+    world.send(one, other)
+    words = ("discard", "--user", user, "--reason", "not_json", "--why", "a test")
+    assert world.tool(*words, "--dry-run").stdout.count("would discard") == 1
+    assert len(_mine(world, [one, other])) == 2
+    done = world.tool(*words, "--yes")
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "1 discarded, 0 done before")
+    assert "stay in Kafka until their retention ends" in done.stdout
+    assert [found["event_id"] for found in _mine(world, [one, other])] == [other.event_id]
+    assert world.tool("replay", "--yes", "--again", "--user", user).stdout.startswith("1 replayed")
+    assert len(world.letters([one.event_id])) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("discard", "--yes", "--why", "a test"), "nothing says which letters"),
+        (("discard", "--yes", "--all", "--why", "two\nlines"), "expected one line"),
+        (("discard", "--yes", "--all", "--why", "x" * 201), "expected one line"),
+        (("discard", "--all", "--why", "a test"), "no terminal to confirm on"),
+        (("replay",), "no terminal to confirm on"),
+        (("replay", "--yes", "--from", "events"), "add --since or --from-offset"),
+        (("replay", "--yes", "--letter", "6.4"), "is no place"),
+        (("replay", "--yes", "--from-offset", "99:0"), "the topic has no partition 99; expected 0 to"),
+    ],
+)
+def test_a_mistake_is_named_and_nothing_is_done(world: StackUnderTest, words: tuple[str, ...], said: str) -> None:
+    done = world.tool(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in " ".join(done.stderr.replace("│", " ").split())
+    assert "Traceback" not in done.stderr
+
+
+def test_a_letter_of_daprds_own_is_replayed_too(world: StackUnderTest) -> None:
     """It has the record's place in headers named like daprd's own words, and no reason."""
     event = profile(new_user(), "Ada", 1)
     forged = {"__topic": b"nova.identity.events", "__partition": b"5", "__offset": b"0", "pubsubName": b"pubsub"}
     world.send(ProducerRecord(event.user_id, event.value, dict(event.headers) | forged, DEAD_TOPIC))
     [found] = _mine(world, [event])
     assert (found["reason"], found["type"]) == ("dapr_retries_exhausted", UPDATED)
-    done = world.tool("dead-letters", "--show", found["letter"])
-    assert json.loads(done.stdout)["body"]["display_name"] == "<3 characters>"
-    assert event.user_id not in done.stdout
-    assert event.user_id in world.tool("dead-letters", "--show", found["letter"], "--raw").stdout
     assert world.tool("replay", "--yes", "--reason", "dapr_retries_exhausted").returncode == 0
     assert _mine(world, [event]) == []
 
@@ -336,38 +491,22 @@ def test_the_main_topic_is_replayed_from_a_time_and_stays_as_it_is(world: StackU
     assert world.outcomes([event])[event.event_id] == ["applied", "unchanged"]
 
 
-@pytest.mark.parametrize(
-    ("command", "pubsub", "allowed"),
-    [
-        ("", "pubsub", {DEAD_TOPIC}),
-        ("dead-letters", "pubsub-dead-letters", set()),
-        ("replay", "pubsub-dead-letters", {DEAD_TOPIC, REPLAY_TOPIC}),
-    ],
-)
-def test_each_app_publishes_only_where_it_may(
-    world: StackUnderTest, tmp_path: Path, command: str, pubsub: str, allowed: set[str]
-) -> None:
-    """Only the replay tool may publish to the replay topic, and no app to the main one."""
-    sidecar = Tool(world.environment, tmp_path, command).sidecar if command else world.sidecar
-    if command:
-        sidecar.start()
-    try:
-        assert {topic for topic in (TOPIC, DEAD_TOPIC, REPLAY_TOPIC) if _publishes(sidecar, pubsub, topic)} == allowed
-    finally:
-        if command:
-            sidecar.stop()
-
-
-def _publishes(sidecar: Sidecar, pubsub: str, topic: str) -> bool:
-    """Publishes a record of an unknown type, which every reader ignores."""
-    metadata = {"rawPayload": "true", "event_type": "tests.scope"}
-    request = api_v1.PublishEventRequest(pubsub_name=pubsub, topic=topic, data=b"{}", metadata=metadata)
-    with grpc.insecure_channel(f"127.0.0.1:{sidecar.environment['DAPR_GRPC_PORT']}") as channel:
-        try:
-            token = (("dapr-api-token", sidecar.environment["DAPR_API_TOKEN"]),)
-            api_service_v1.DaprStub(channel).PublishEvent(request, metadata=token)  # type: ignore[no-untyped-call]
-        except grpc.RpcError as error:
-            if error.code() is grpc.StatusCode.PERMISSION_DENIED:
-                return False
-            raise
-    return True
+def test_the_main_topic_is_replayed_in_parts_from_the_place_that_is_told(world: StackUnderTest, tell: Tell) -> None:
+    """Each record once, however often it stops."""
+    events = [profile(new_user(), "Ada", 1) for _ in range(50)]
+    begin = ("--since", _text(time.time()))
+    world.send(*events)
+    world.settle()
+    for number in range(1, 5):
+        done = world.tool("replay", "--from", "events", *begin, "--yes", "--json", "--max", "20")
+        summary = _summary(done)
+        assert done.returncode == 0, done.stderr
+        tell(
+            f"part {number}: {summary['replayed']}, {summary['ended']}, go on from {summary['go_on_from'] or 'nowhere'}"
+        )
+        if not summary["go_on_from"]:
+            break
+        assert f"--from events --from-offset {summary['go_on_from']}" in done.stderr
+        begin = ("--from-offset", summary["go_on_from"])
+    assert {_replayed(world)[event.event_id] for event in events} == {1}
+    world.settle()

@@ -1,12 +1,10 @@
 """Fakes Kafka's topics for the command-line tools, in memory: published records can be read again."""
 
-import contextlib
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from function.dapr.pubsub import Publisher
-from function.kafka.client import ClientConfig
 from function.kafka.record import KafkaRecord
 from function.kafka.spans import CutShort, NoPartition, Span
 from function.kafka.stream import TopicStream
@@ -46,10 +44,6 @@ class FakeTopics(Publisher):
     def stream(self, topic: str, batch: int = 100) -> "FakeStream":
         return FakeStream(self, topic, batch)
 
-    @contextlib.asynccontextmanager
-    async def open_topic(self, config: ClientConfig, topic: str) -> AsyncIterator["FakeStream"]:
-        yield self.stream(topic)
-
 
 class FakeStream(TopicStream):
     """Reads a topic as TopicStream does.
@@ -84,9 +78,14 @@ class FakeStream(TopicStream):
             ends[number] = ends.get(number, 0) + 1
         if missing := ({*(offsets or ()), *(only or ())} - set(ends)):
             raise NoPartition(min(missing), len(ends))
-        starts = offsets or {}
+        starts = {number: self._start(number, since) for number in ends} | dict(offsets or {})
         return [Span(number, min(starts.get(number, 0), end), end)
                 for number, end in sorted(ends.items()) if only is None or number in only]  # fmt: skip
+
+    def _start(self, number: int, since: datetime | None) -> int:
+        mine = [r for r in self._topics.records.get(self._topic, []) if int(r.kafka_field("partition")) == number]
+        late = [r for r in mine if since and int(r.kafka_field("timestamp")) < since.timestamp() * 1000]
+        return len(late)
 
     async def batches(self, spans: Sequence[Span]) -> AsyncIterator[list[KafkaRecord]]:
         bounds = {span.partition: (span.start, span.end) for span in spans}

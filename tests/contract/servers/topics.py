@@ -17,10 +17,13 @@ class Topic:
         kafka: the broker.
         partitions: how many.
         config: of the topic.
+        name: of the topic; one of its own by default.
     """
 
-    def __init__(self, kafka: Kafka, partitions: int = 1, config: Mapping[str, str] | None = None) -> None:
-        self.name = f"topic-{uuid.uuid4()}"
+    def __init__(
+        self, kafka: Kafka, partitions: int = 1, config: Mapping[str, str] | None = None, name: str = ""
+    ) -> None:  # fmt: skip
+        self.name = name or f"topic-{uuid.uuid4()}"
         self.kafka, self._partitions, self._config = kafka, partitions, dict(config or {})
         self.admin = AdminClient({"bootstrap.servers": kafka.brokers, "log_level": 0})
         self.make()
@@ -35,8 +38,9 @@ class Topic:
         assert wait_until(lambda: self.name not in self.admin.list_topics(timeout=10).topics, 30)
 
     def put(
-        self, *values: bytes | None, partition: int = 0, key: bytes = b"key", time: int = 0, **headers: bytes
-    ) -> None:
+        self, *values: bytes | None, partition: int = 0, key: bytes = b"key", time: int = 0,
+        headers: Mapping[str, bytes] | None = None,
+    ) -> None:  # fmt: skip
         """Produces values; returns once Kafka has taken them all."""
         producer = self.producer()
         self.produce(producer, values, partition, key, time, headers)

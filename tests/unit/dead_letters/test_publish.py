@@ -95,6 +95,14 @@ def test_a_replayed_record_keeps_its_first_origin_and_its_count() -> None:
     assert (headers[EVENT_ID], headers[VERSION]) == ("event-1", __version__)
 
 
+@pytest.mark.parametrize(("count", "kept"), [("3", "2"), ("0", "0"), ("", "0"), ("9" * 5_000, "0"), ("²", "0")])
+def test_a_replay_that_the_deletion_limit_held_back_does_not_count(count: str, kept: str) -> None:
+    """It did not fail, and a letter that was replayed too often is stuck."""
+    again = KafkaRecord(b"{}", "nova.identity.events.matrix.replay", ABOUT | {REPLAYS: count})
+    headers = letter_headers(again, Rejected(Reason.DELETION_LIMIT, "500 an hour"), "event-1", NOW)
+    assert headers[REPLAYS] == kept
+
+
 @pytest.mark.parametrize(
     "word",
     [
