@@ -51,9 +51,9 @@ def say(line: str) -> None:
         print(f"matrix-account-sync: {line}", file=sys.stderr, flush=True)
 
 
-def print_json(value: Mapping[str, Any]) -> None:
-    """Prints one JSON object on a line of its own."""
-    print(json.dumps(value), flush=True)
+def print_json(value: Mapping[str, Any], *, flush: bool = True) -> None:
+    """Prints one JSON object on a line of its own. Without `flush` it may be written later: for many of them."""
+    print(json.dumps(value), flush=flush)
 
 
 def table_console() -> Console:
