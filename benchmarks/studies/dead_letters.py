@@ -44,14 +44,14 @@ def produce(stack: Stack, first: int, end: int) -> None:
         sys.exit(f"Kafka did not take {left} letters")
 
 
-def measure(environment: dict[str, str], *words: str) -> tuple[float, float, int]:
-    """Returns seconds, peak memory (MB) and exit code of a command."""
+def measure(environment: dict[str, str], *words: str) -> tuple[float, float, float, int]:
+    """Returns seconds, seconds of processor time, peak memory (MB) and exit code of a command."""
     began = time.monotonic()
-    with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen([PROGRAM, *words], env=os.environ | environment, stdout=output)
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen([PROGRAM, *words], env=os.environ | environment, stdout=output, stderr=errors)
         _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
-    return time.monotonic() - began, usage.ru_maxrss / 1024, process.returncode
+    return time.monotonic() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, process.returncode
 
 
 def main(
@@ -79,9 +79,10 @@ def main(
                 produce(stack, there, count)
                 there = count
                 for words in commands:
-                    seconds, memory, code = measure(environment, *words)
+                    seconds, processor, memory, code = measure(environment, *words)
                     print(
-                        f"{count:>9} letters: {' '.join(words)}: {seconds:.1f} s, {memory:.0f} MB at most, exit code {code}",
+                        f"{count:>9} letters: {' '.join(words)}: {seconds:.1f} s ({processor:.1f} s of processor time), "
+                        f"{memory:.0f} MB at most, exit code {code}",
                         flush=True,
                     )
         finally:

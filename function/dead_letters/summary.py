@@ -2,7 +2,9 @@
 
 import heapq
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from function.dead_letters.letter import DeadLetter
@@ -13,6 +15,7 @@ Row = dict[str, str]
 
 TYPES = 1000  # texts of types that are told apart; a producer can write any number of them
 OTHERS = "(others)"
+SMALL = 16 * 1024  # bytes of a record that may be kept for its row
 _DAY = 24 * 60 * 60 * 1000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -33,7 +36,7 @@ class Summary:
 
     def __init__(self, newest: int, *, raw: bool = False) -> None:
         self._keep, self._raw = newest, raw
-        self._heap, self._order = list[tuple[int, int, Row]](), 0
+        self._heap, self._order = list[tuple[int, int, Callable[[], Row]]](), 0
         self.reasons: Counter[str] = Counter()
         self.types: Counter[str] = Counter()
         self._days: Counter[int] = Counter()
@@ -54,9 +57,17 @@ class Summary:
         self._days[at // _DAY] += 1
         self._order += 1
         if len(self._heap) < self._keep:
-            heapq.heappush(self._heap, (at, self._order, row(letter, mark, raw=self._raw)))
+            heapq.heappush(self._heap, (at, self._order, self._columns(letter, mark)))
         elif self._heap and self._heap[0][0] <= at:
-            heapq.heapreplace(self._heap, (at, self._order, row(letter, mark, raw=self._raw)))
+            heapq.heapreplace(self._heap, (at, self._order, self._columns(letter, mark)))
+
+    def _columns(self, letter: DeadLetter, mark: Mark | None) -> Callable[[], Row]:
+        """Returns what makes the row. Usually each letter is newer than those before: most rows are never needed."""
+        make = partial(row, letter, mark, raw=self._raw)
+        if letter.record.size <= SMALL:
+            return make
+        made = make()
+        return lambda: made
 
     def _type(self, letter: DeadLetter) -> str:
         if not self._raw:
@@ -80,7 +91,7 @@ class Summary:
     @property
     def newest(self) -> list[Row]:
         """The rows of the letters kept, newest first."""
-        return [one for _, _, one in sorted(self._heap, key=lambda kept: kept[:2], reverse=True)]
+        return [columns() for _, _, columns in sorted(self._heap, key=lambda kept: kept[:2], reverse=True)]
 
     def as_json(self) -> dict[str, Any]:
         counts = {"read": self.read, "open": self.open, "replayed": self.replayed, "discarded": self.discarded}

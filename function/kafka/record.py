@@ -42,17 +42,12 @@ def record_from(
     Bytes that are not UTF-8 are replaced in headers and key, as daprd replaces them. A tombstone becomes `null`, as in a
     delivery of daprd. Headers that are named like Kafka's fields get a third underscore.
     """
-    metadata = {_header_name(name): _text(found) for name, found in headers}
+    metadata = {
+        f"_{name}" if name.startswith("__") else name: found.decode("utf-8", "replace") if found else ""
+        for name, found in headers
+    }
     own = {"topic": topic, "partition": str(partition), "offset": str(offset), "timestamp": str(milliseconds)}
     metadata |= {f"__{name}": text for name, text in own.items()}
     if key is not None:
-        metadata["__key"] = _text(key)
+        metadata["__key"] = key.decode("utf-8", "replace")
     return KafkaRecord(b"null" if value is None else value, topic, metadata)
-
-
-def _header_name(name: str) -> str:
-    return f"_{name}" if name.startswith("__") else name
-
-
-def _text(found: bytes | None) -> str:
-    return (found or b"").decode("utf-8", "replace")
