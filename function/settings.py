@@ -42,7 +42,8 @@ class CommonSettings(BaseSettings):
         "`security.protocol=SSL`; empty: none",
     )
     kafka_client_id: str = Field(
-        "", description="the `clientId` of daprd's pub/sub components: by it the function recognises its members of the group"
+        "",
+        description="the `clientId` of daprd's pub/sub components: by it the function recognises its members of the group",
     )
     kafka_consumer_group_id: str = Field("", description="the group of daprd's pub/sub component; its lag is shown")
     kafka_identity_events_topic: str = Field(

@@ -1,8 +1,8 @@
 """`dead-letters`: reads the dead letters with Kafka's own client, and their marks, and prints tables or JSON. Changes nothing."""
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Annotated
 
 import typer
@@ -16,7 +16,6 @@ from function.cli.letters import (
     Ending,
     FromOffset,
     Letters,
-    OpenClient,
     OpenTopic,
     ending,
     run_or_exit,
@@ -24,6 +23,7 @@ from function.cli.letters import (
     stoppable,
     walk,
 )
+from function.cli.listing import Asked, Listing, batches_of, spans_of
 from function.cli.options import (
     AsJson,
     Output,
@@ -41,26 +41,15 @@ from function.cli.progress import progress
 from function.cli.values import check_period
 from function.dapr.client import open_client
 from function.dapr.state_store import StateStore
-from function.dead_letters.letter import read_letter
 from function.dead_letters.lookup import MarkLookup
-from function.dead_letters.marks import Marks, place_of
+from function.dead_letters.marks import Marks
 from function.dead_letters.selection import Selection, read_places
 from function.dead_letters.stopping import unless_stopped
 from function.kafka.client import client_config
-from function.kafka.record import KafkaRecord
-from function.kafka.spans import CutShort, Span
-from function.kafka.stream import TopicStream, open_topic
+from function.kafka.stream import open_topic
 from function.settings import ToolSettings
 
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What to show: which letters, those that were dealt with too, those that come later too, and how."""
-
-    selection: Selection = field(default_factory=Selection)
-    all: bool = False
-    watch: bool = False
-    style: Style = field(default_factory=Style)
+OpenState = Callable[[ToolSettings], AbstractAsyncContextManager[StateStore]]
 
 
 def command(
@@ -117,26 +106,34 @@ def command(
     raise typer.Exit(run_or_exit(run(settings, asked)))
 
 
+@contextlib.asynccontextmanager
+async def open_state(settings: ToolSettings) -> AsyncIterator[StateStore]:
+    """Yields the state store, through the sidecar. Raises TryAgain."""
+    async with open_client(SIDECAR_SECONDS) as client:
+        yield StateStore(client, settings.state_store_name)
+
+
 async def run(
-    settings: ToolSettings, asked: Asked, opened: OpenClient = open_client, topic: OpenTopic = open_topic
+    settings: ToolSettings, asked: Asked, state: OpenState = open_state, topic: OpenTopic = open_topic
 ) -> ExitCode:
-    """Reads and prints; returns the exit code. `opened` and `topic` are seams for tests. Raises WrongSettings, NoPartition."""
+    """Reads and prints; returns the exit code. `state` and `topic` are seams for tests. Raises WrongSettings, NoPartition."""
     config, name = client_config(settings), settings.dead_letter_topic
     report = Report(name, asked.style)
     with stoppable() as stop, ending() as found:
         async with AsyncExitStack() as stack:
-            client = await unless_stopped(stop, stack.enter_async_context(opened(SIDECAR_SECONDS)))
+            store = await unless_stopped(stop, stack.enter_async_context(state(settings)))
             stream = await stack.enter_async_context(topic(config, name))
-            marks = MarkLookup(Marks(StateStore(client, settings.state_store_name), name))
+            marks = MarkLookup(Marks(store, name))
             listing = Listing(asked, marks, report)
-            spans = await unless_stopped(stop, _spans(stream, asked.selection))
+            spans = await unless_stopped(stop, spans_of(stream, asked.selection))
             with progress("dead letters read") as advance:
                 report.ending = await walk(
-                    listing.noting(_batches(stream, spans, asked.selection)), size_of(spans), listing.process,
+                    listing.noting(batches_of(stream, spans, asked.selection)), size_of(spans), listing.process,
                     lambda: False, stop, advance,
                 )  # fmt: skip
             report.gone, report.foreign = stream.gone, marks.foreign
-            report.missing = asked.selection.places - listing.found
+            if report.ending.ended is Ended.COMPLETE:
+                report.missing = asked.selection.places - listing.found
             report.print_all()
             if asked.watch and report.ending.ended is Ended.COMPLETE:
                 say(f"watching {name}; Ctrl-C ends")
@@ -156,65 +153,3 @@ async def run(
 def _exit_code(report: Report, found: list[Ending]) -> ExitCode:
     code = found[0].ended.code if found else report.ending.ended.code
     return ExitCode.ATTENTION if code is ExitCode.DONE and report.missing else code
-
-
-async def _spans(stream: TopicStream, selection: Selection) -> list[Span]:
-    """Returns what has to be read: of letters that are named nothing else. Raises TryAgain, NoPartition."""
-    if not selection.places:
-        return await selection.spans(stream)
-    bounds = {span.partition: span for span in await stream.spans(only={number for number, _ in selection.places})}
-    return [
-        Span(number, offset, offset + 1)
-        for number, offset in sorted(selection.places)
-        if bounds[number].start <= offset < bounds[number].end
-    ]
-
-
-async def _batches(stream: TopicStream, spans: list[Span], selection: Selection) -> AsyncIterator[list[KafkaRecord]]:
-    for some in [[span] for span in spans] if selection.places else [spans]:
-        async for batch in stream.batches(some):
-            yield batch
-
-
-class Listing:
-    """Filters letters, asks what was done about them, and hands on what is to be shown.
-
-    Args:
-        asked: what to show.
-        marks: what was done about the letters.
-        report: takes what is to be shown.
-    """
-
-    def __init__(self, asked: Asked, marks: MarkLookup, report: Report) -> None:
-        self._asked, self._marks, self._report = asked, marks, report
-        self.found: set[tuple[int, int]] = set()  # of the letters that were named
-
-    async def noting(self, batches: AsyncIterator[list[KafkaRecord]]) -> AsyncIterator[list[KafkaRecord]]:
-        """Yields the batches; notes where they are cut short."""
-        try:
-            async for batch in batches:
-                yield batch
-        except CutShort as cut:
-            self._report.cut = cut
-            raise
-
-    async def process(self, batch: list[KafkaRecord]) -> None:
-        """Counts and shows the letters of one batch. Raises TryAgain."""
-        await self._process(batch, new=False)
-
-    async def process_new(self, batch: list[KafkaRecord]) -> None:
-        """Shows letters that came after the first read. Raises TryAgain."""
-        await self._process(batch, new=True)
-
-    async def _process(self, batch: list[KafkaRecord], *, new: bool) -> None:
-        letters = [letter for record in batch if self._asked.selection.matches(letter := read_letter(record))]
-        marks = await self._marks.find([letter.record for letter in letters])
-        for letter in letters:
-            place = place_of(letter.record)
-            mark = marks.get(place)
-            self._report.summary.count(mark)
-            if self._asked.selection.places:
-                self.found.add(place)
-            if self._asked.all or mark is None:
-                self._report.show(letter, mark, new=new)
-        self._report.summary.read += len(batch)
