@@ -17,10 +17,10 @@ cli = typer.Typer(
 )
 
 
-def main() -> None:
+def main(commands: typer.Typer = cli) -> None:
     """Runs the console script."""
     accept_any_encoding()
-    cli()
+    commands()
 
 
 def _print_version(requested: bool) -> None:
