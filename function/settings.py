@@ -41,10 +41,6 @@ class CommonSettings(BaseSettings):
         description="file with further properties of Kafka's own client, as librdkafka and kcat know them, such as "
         "`security.protocol=SSL`; empty: none",
     )
-    kafka_client_id: str = Field(
-        "",
-        description="the `clientId` of daprd's pub/sub components: by it the function recognises its members of the group",
-    )
     kafka_consumer_group_id: str = Field("", description="the group of daprd's pub/sub component; its lag is shown")
     kafka_identity_events_topic: str = Field(
         "nova.identity.events",
@@ -106,6 +102,11 @@ class Settings(CommonSettings):
     )
     avatar_allowed_hosts: str = Field(
         "", description="comma-separated hosts from which `https://` avatars may be copied; empty: none"
+    )
+    kafka_client_id: str = Field(
+        "",
+        description="the `clientId` of the pub/sub components, different in each pod: how the function knows its own members of "
+        "the group; empty: partitions that daprd stops reading are not noticed",
     )
     pubsub_components: int = Field(
         6, ge=1, le=16,

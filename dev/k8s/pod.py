@@ -135,15 +135,19 @@ class Pod:
         given = flags(container)
         # A Job's daprd has no app port.
         app = {"app-port": str(self.app_port)} if "app-port" in given else {}
-        moved = loopback | app | {
-            "control-plane-address": f"127.0.0.1:{self._control_plane.operator_port}",
-            "sentry-address": f"127.0.0.1:{self._control_plane.sentry_port}",
-            "dapr-http-port": str(self.http_port),
-            "dapr-grpc-port": str(self.grpc_port),
-            "dapr-internal-grpc-port": str(free_port()),
-            "dapr-public-port": str(free_port()),
-            "metrics-port": str(free_port()),
-        }
+        moved = (
+            loopback
+            | app
+            | {
+                "control-plane-address": f"127.0.0.1:{self._control_plane.operator_port}",
+                "sentry-address": f"127.0.0.1:{self._control_plane.sentry_port}",
+                "dapr-http-port": str(self.http_port),
+                "dapr-grpc-port": str(self.grpc_port),
+                "dapr-internal-grpc-port": str(free_port()),
+                "dapr-public-port": str(free_port()),
+                "metrics-port": str(free_port()),
+            }
+        )
         arguments = [f"--{name}={value}" for name, value in (given | moved).items()]
         # Kubelet sets the first two in every container.
         own = {

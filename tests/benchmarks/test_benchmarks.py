@@ -333,7 +333,7 @@ def test_there_are_as_many_components_as_were_asked_for(tmp_path: Path, count: i
     documents = [d for file in components(tmp_path, count).glob("*.yaml") for d in yaml.safe_load_all(file.read_text())]
     wanted = {"pubsub", *(f"pubsub-{number}" for number in range(2, count + 1))}
     names = [d["metadata"]["name"] for d in documents if d["metadata"]["name"].startswith("pubsub")]
-    assert sorted(names) == sorted(wanted | {"pubsub-dead-letters"})
+    assert sorted(names) == sorted(wanted)
     (policy,) = [d for d in documents if d["kind"] == "Resiliency"]
     assert policy["spec"]["targets"]["components"].keys() == wanted
 

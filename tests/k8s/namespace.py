@@ -1,6 +1,7 @@
-"""Applies the manifests to a namespace and runs their pods. Asserts nothing."""
+"""Applies the manifests to a namespace, makes Jobs there and runs the pods."""
 
 import json
+import uuid
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -13,11 +14,12 @@ from dev.k8s.pod import Pod
 from dev.processes import wait_until
 from dev.stack import Stack
 from tests.manifests.deploy_page import scripts
-from tests.manifests.rendering import render
+from tests.manifests.rendering import COMMANDS, render
 from tests.manifests.rules.names import APP, NAMESPACE
 
 DEPLOYMENT = f"deployment/{APP}"
 SELECTOR = f"app.kubernetes.io/name={APP}"
+JOB_OPTIONS = '"--yes", "--reason=synapse_error"'  # of the page's replay
 
 
 def settings_for(stack: Stack) -> dict[str, str]:
@@ -73,6 +75,28 @@ class Namespace:
         """Returns the function's pods that are not being deleted."""
         pods = self.cluster.listed("pods", self.name, SELECTOR)
         return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+
+    def make_job(self, command: str, *options: str, deadline: int = 0) -> str:
+        """Makes a Job with the page's command, but with other options, and does not follow its log; returns its name."""
+        name = f"{command}-{uuid.uuid4().hex[:8]}"
+        script = scripts("Jobs")[1 + COMMANDS.index(command)].partition("\nkubectl logs")[0]
+        assert JOB_OPTIONS in script or command == "dead-letters"
+        script = script.replace(f"{command}-$(date +%s)", name).replace(
+            JOB_OPTIONS, ", ".join(map(json.dumps, options))
+        )
+        if deadline:
+            change = f's/"activeDeadlineSeconds": [0-9]*/"activeDeadlineSeconds": {deadline}/;'
+            script = script.replace("sed '", f"sed '{change}")
+        self.cluster.script(script, {})
+        return name
+
+    def job_pod(self, job: str) -> Pod:
+        """Waits for the Job's pod; it is admitted and has its sidecar."""
+        assert wait_until(lambda: bool(self.pods_of(job)), 60), self.cluster.kubectl("get", "events", "-n", self.name)
+        return self.prepare(self.pods_of(job)[0])
+
+    def pods_of(self, job: str) -> list[dict[str, Any]]:
+        return self.cluster.listed("pods", self.name, f"batch.kubernetes.io/job-name={job}")
 
     def newest(self) -> list[dict[str, Any]]:
         """Returns the pods of the Deployment's current revision."""

@@ -2,7 +2,6 @@
 and ended by the real Job controller as soon as the tool has ended. There is no kubelet: the tests report what it would."""
 
 import json
-import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,18 +12,16 @@ from confluent_kafka.admin import AdminClient
 from dev.identity_events import new_user, profile
 from dev.k8s.cluster import Cluster
 from dev.k8s.control_plane import ControlPlane
-from dev.k8s.pod import Pod, daprd_of, flags
+from dev.k8s.pod import daprd_of, flags
 from dev.processes import listens
 from dev.stack import Stack
 from tests.integration.stack import DEAD_TOPIC, wait_until
 from tests.k8s.events import Events
 from tests.k8s.namespace import Namespace, Warnings, settings_for
-from tests.manifests.deploy_page import scripts
 from tests.manifests.rendering import COMMANDS
 from tests.manifests.rules.names import APP, CONFIG_MAP
 
 GROUP = "realtime-chat-service"
-OPTIONS = '"--yes", "--reason=synapse_error"'  # of the page's replay
 Tell = Callable[[str], None]
 
 
@@ -37,28 +34,6 @@ def deployed(
         made.create_secrets(stack.synapse.token, stack.postgres.url("state"))
         made.apply("staging", settings_for(stack))
         yield made
-
-
-def make_job(namespace: Namespace, command: str, *options: str, deadline: int = 0) -> str:
-    """Makes a Job with the page's command and other options, but does not follow its log; returns its name."""
-    name = f"{command}-{uuid.uuid4().hex[:8]}"
-    script = scripts("Jobs")[1 + COMMANDS.index(command)].partition("\nkubectl logs")[0]
-    assert OPTIONS in script or command == "dead-letters"
-    script = script.replace(f"{command}-$(date +%s)", name).replace(OPTIONS, ", ".join(map(json.dumps, options)))
-    if deadline:
-        script = script.replace("sed '", f"sed 's/\"activeDeadlineSeconds\": [0-9]*/\"activeDeadlineSeconds\": {deadline}/;")
-    namespace.cluster.script(script, {})
-    return name
-
-
-def job_pod(namespace: Namespace, job: str) -> Pod:
-    """Returns the Job's pod; it is admitted and has its sidecar."""
-    wait_until(lambda: bool(pods_of(namespace, job)), f"a pod of {job}")
-    return namespace.prepare(pods_of(namespace, job)[0])
-
-
-def pods_of(namespace: Namespace, job: str) -> list[dict[str, Any]]:
-    return namespace.cluster.listed("pods", namespace.name, f"batch.kubernetes.io/job-name={job}")
 
 
 def ended(namespace: Namespace, job: str) -> dict[str, str]:
@@ -76,8 +51,9 @@ def members(stack: Stack) -> list[str]:
     try:
         return [member.client_id for member in admin.describe_consumer_groups([GROUP])[GROUP].result(10).members]
     except KafkaException as error:
-        assert error.args[0].code() in (KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE)
-        return []
+        if error.args[0].code() in (KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE):
+            return []
+        raise
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -86,7 +62,7 @@ def test_the_pod_comes_out_with_a_sidecar_that_ends_with_the_tool(
 ) -> None:
     """In a namespace that admits only restricted pods. Kubelet ends native sidecars after the other containers."""
     warnings = Warnings(control_plane)
-    pod = job_pod(deployed, make_job(deployed, command, "--dry-run"))
+    pod = deployed.job_pod(deployed.make_job(command, "--dry-run"))
     daprd = daprd_of(pod.manifest)
     assert daprd in pod.manifest["spec"]["initContainers"]
     assert daprd["restartPolicy"] == "Always"
@@ -100,7 +76,7 @@ def test_the_pod_comes_out_with_a_sidecar_that_ends_with_the_tool(
 def test_a_job_replays_a_letter_and_joins_no_consumer_group(deployed: Namespace, stack: Stack, tell: Tell) -> None:
     """Its daprd has the function's app id and components. The group has the members of the function's pod only, which
     processes what the Job publishes."""
-    job = job_pod(deployed, make_job(deployed, "replay", "--dry-run"))
+    job = deployed.job_pod(deployed.make_job("replay", "--dry-run"))
     job.start_sidecar()
     wait_until(lambda: listens(job.http_port), "daprd's API")
     function = deployed.run(deployed.wait_for_pods(2)[0])
@@ -136,7 +112,7 @@ def test_a_mistake_ends_the_tool_with_its_own_code(
     removed = dict.fromkeys(settings.keys() - before.keys())
     configure(deployed, settings)
     try:
-        pod = job_pod(deployed, make_job(deployed, "replay", *options))
+        pod = deployed.job_pod(deployed.make_job("replay", *options))
         done = pod.in_function(*pod.arguments())
     finally:
         configure(deployed, removed | {name: before[name] for name in settings if name in before})
@@ -154,20 +130,20 @@ def configure(namespace: Namespace, settings: dict[str, Any]) -> None:
 @pytest.mark.parametrize("code", [0, 1, 2, 3, 4, 130, 137], ids=lambda code: f"code {code}")
 def test_a_job_ends_with_its_tool_and_is_not_tried_again(code: int, deployed: Namespace) -> None:
     """137: the kernel killed it for its memory. The controller sees the phase that kubelet reports, after the sidecar's end."""
-    job = make_job(deployed, "dead-letters")
-    pod = job_pod(deployed, job)
+    job = deployed.make_job("dead-letters")
+    pod = deployed.job_pod(job)
     deployed.report_ended(pod.manifest, code)
     wanted = {"type": "Failed", "reason": "BackoffLimitExceeded"} if code else {"type": "Complete"}
     wait_until(lambda: ended(deployed, job).items() >= wanted.items(), f"{wanted}: {ended(deployed, job)}")
-    assert [found["metadata"]["name"] for found in pods_of(deployed, job)] == [pod.name]
+    assert [found["metadata"]["name"] for found in deployed.pods_of(job)] == [pod.name]
 
 
 def test_a_job_that_hangs_ends_at_its_deadline(deployed: Namespace) -> None:
-    job = make_job(deployed, "replay", "--dry-run", deadline=1)
+    job = deployed.make_job("replay", "--dry-run", deadline=1)
     wait_until(lambda: ended(deployed, job).get("reason") == "DeadlineExceeded", f"the deadline of {job}")
 
 
 def test_a_jobs_pod_is_none_of_the_functions(deployed: Namespace) -> None:
     """`kubectl exec deployment/...` and the disruption budget select by the same label."""
-    pod = job_pod(deployed, make_job(deployed, "dead-letters"))
+    pod = deployed.job_pod(deployed.make_job("dead-letters"))
     assert pod.name not in {found["metadata"]["name"] for found in deployed.pods()}

@@ -33,9 +33,7 @@ def component(kind: str) -> dict[str, Any]:
     """The one component of a building block; of the pub/sub components, the first."""
     found: dict[str, Any]
     (found,) = [
-        c
-        for c in COMPONENTS
-        if c["spec"]["type"].startswith(f"{kind}.") and c["metadata"]["name"] not in FURTHER
+        c for c in COMPONENTS if c["spec"]["type"].startswith(f"{kind}.") and c["metadata"]["name"] not in FURTHER
     ]
     return found
 
