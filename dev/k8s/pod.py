@@ -92,7 +92,7 @@ class Pod:
 
     def in_function(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Does what `kubectl exec -c function -- matrix-account-sync ...` would, without a terminal."""
-        command, environment = self._function_command(*arguments), self._function_environment()
+        command, environment = self.function_command(*arguments), self.function_environment()
         return subprocess.run(
             command, env=environment, capture_output=True, text=True, cwd=DEV.parent, timeout=120, check=False,
             stdin=subprocess.DEVNULL,
@@ -107,22 +107,26 @@ class Pod:
         (found,) = [c for c in self.manifest["spec"]["containers"] if c["name"] == "function"]
         return found
 
-    def _function_environment(self) -> dict[str, str]:
+    def function_environment(self) -> dict[str, str]:
+        """Returns the environment of the function's process: the container's, with the ports of this machine."""
         ports = {"DAPR_HTTP_PORT": self.http_port, "DAPR_GRPC_PORT": self.grpc_port, "APP_PORT": self.app_port}
         moved = {"APP_HOST": "127.0.0.1"} | {name: str(port) for name, port in ports.items()}
         return _inherited() | self.environment(self._function_container()) | moved
 
-    def _function_command(self, *arguments: str) -> list[str]:
+    def function_command(self, *arguments: str) -> list[str]:
         """Returns the command line that runs the function where its container's files are."""
-        command = [sys.executable, "-m", "function", *arguments]
+        return self.command_in_container(sys.executable, "-m", "function", *arguments)
+
+    def command_in_container(self, *command: str) -> list[str]:
+        """Returns the command line that runs a program where the function's files are."""
         if not (files := self._volumes(self._function_container())):
-            return command
+            return list(command)
         room = mount_namespace.write_files(self._folder / "function-room", files)
         return mount_namespace.command_in(room, command)
 
     def _start_function(self) -> None:
-        command = self._function_command(*self.arguments())
-        self.function.start(command, env=self._function_environment(), cwd=DEV.parent)
+        command = self.function_command(*self.arguments())
+        self.function.start(command, env=self.function_environment(), cwd=DEV.parent)
         self.function.wait_ready(lambda: bool(self.ready()), 60)
 
     def start_sidecar(self) -> None:
