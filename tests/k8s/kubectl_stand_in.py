@@ -61,7 +61,7 @@ def _exec(plan: Plan, words: list[str]) -> int:
     if f"deployment/{APP}" not in own or own[own.index("-c") + 1] != "function":
         print(f"no such container here: {' '.join(own)}", file=sys.stderr)
         return 127
-    # Without a terminal nobody can be asked.
+    # There is no terminal to ask on.
     agreed = ["--yes"] if "-it" in own and "--yes" not in command else []
     line = [*plan.programs[command[0]], *command[1:], *agreed]
     return subprocess.run(line, env=plan.environment, stdin=subprocess.DEVNULL, check=False).returncode

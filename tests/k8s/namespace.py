@@ -14,7 +14,7 @@ from dev.k8s.pod import Pod
 from dev.processes import wait_until
 from dev.stack import Stack
 from tests.manifests.deploy_page import scripts
-from tests.manifests.rendering import COMMANDS, render
+from tests.manifests.rendering import render
 from tests.manifests.rules.names import APP, NAMESPACE
 
 DEPLOYMENT = f"deployment/{APP}"
@@ -79,11 +79,10 @@ class Namespace:
     def make_job(self, command: str, *options: str, deadline: int = 0) -> str:
         """Makes a Job with the page's command, but with other options, and does not follow its log; returns its name."""
         name = f"{command}-{uuid.uuid4().hex[:8]}"
-        script = scripts("Jobs")[1 + COMMANDS.index(command)].partition("\nkubectl logs")[0]
-        assert JOB_OPTIONS in script or command == "dead-letters"
-        script = script.replace(f"{command}-$(date +%s)", name).replace(
-            JOB_OPTIONS, ", ".join(map(json.dumps, options))
-        )
+        _, plain, with_options = scripts("Jobs")
+        script = with_options if command == "replay" else plain.partition("\nkubectl logs")[0]
+        script = script.replace("dead-letters", command).replace(f"{command}-$(date +%s)", name)
+        script = script.replace(JOB_OPTIONS, ", ".join(map(json.dumps, options)))
         if deadline:
             change = f's/"activeDeadlineSeconds": [0-9]*/"activeDeadlineSeconds": {deadline}/;'
             script = script.replace("sed '", f"sed '{change}")

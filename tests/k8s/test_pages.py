@@ -1,4 +1,4 @@
-"""The commands of the pages that an operator has open at night, run as they stand there: with the real API server, and the
+"""The commands of the pages for operators, run as they stand there: with the real API server, and the
 real function and daprd of a pod in place of what a kubelet would reach."""
 
 import json
@@ -27,6 +27,7 @@ from tests.manifests.rendering import ROOT
 
 PAGES = ("runbook", "dead-letters", "troubleshooting", "audit")
 BLOCKS = [block for page in PAGES for block in blocks(page)]
+BLOCKS += [block for block in blocks("deploy") if block.heading == "Jobs"]
 # Commands that can't be run here: what they contain, and why.
 NOT_HERE = {
     r"kubectl exec kafka-0": "needs the pod of Kafka",

@@ -151,7 +151,7 @@ def test_the_function_accepts_the_environment_of_dapr_yaml(monkeypatch: pytest.M
 
 
 def test_the_app_publishes_and_reads_what_it_must_and_no_more() -> None:
-    """The function publishes dead letters, and the tools, through the same sidecar, replays. Nobody forges an event."""
+    """The function publishes dead letters, and the tools, through the same sidecar, replays. Neither forges an event."""
     main = default("kafka_identity_events_topic")
     dead, replay = main + DEAD_SUFFIX, main + REPLAY_SUFFIX
     assert scopes("publishingScopes") == {APP["appID"]: {dead, replay}}

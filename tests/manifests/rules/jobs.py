@@ -1,5 +1,5 @@
-"""What must hold for the Jobs of the tools: one that a person makes runs once, ends whatever happens, and has the identity
-and rights of the function, in whose container the tools run otherwise."""
+"""What must hold for the Jobs of the tools: a Job runs once, ends whatever happens, and has the identity and rights of the
+function, in whose container the tools run otherwise."""
 
 import re
 from collections.abc import Iterator
