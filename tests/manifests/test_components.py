@@ -99,7 +99,9 @@ def test_the_function_may_read_its_own_secret_and_no_other() -> None:
 
 def test_the_sidecar_offers_what_the_function_uses_and_no_more() -> None:
     allowed = {(api["name"], api["protocol"]) for api in CONFIGURATION["spec"]["api"]["allowed"]}
-    assert allowed == {("state", "grpc"), ("secrets", "grpc"), ("publish", "grpc"), ("healthz", "http")}
+    assert allowed == {
+        ("state", "grpc"), ("secrets", "grpc"), ("publish", "grpc"), ("metadata", "grpc"), ("healthz", "http"),
+    }  # fmt: skip
 
 
 def test_a_batch_that_waits_is_retried_for_ever_at_a_constant_pace() -> None:
