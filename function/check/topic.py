@@ -54,7 +54,7 @@ def _described(topic: Topic) -> str:
     if (size := _number(topic, "max.message.bytes")) is not None:
         words.append(f"records of up to {size} bytes")
     if (kept := _number(topic, "retention.ms")) is not None:
-        words.append("kept without end" if kept < 0 else f"kept for {_days(kept)}")
+        words.append("kept without end" if kept < 0 else f"kept for {_kept(kept)}")
     return ", ".join(words)
 
 
@@ -125,7 +125,7 @@ def _retention(wanted: Wanted, topic: Topic) -> Iterator[Finding]:
     elif kept is not None and 0 <= kept < ENOUGH_DAYS[wanted.role] * DAY:
         make = failed if kept < LEAST_DAYS[wanted.role] * DAY else warning
         yield make(
-            wanted.what, f"kept for {_days(kept)}: Kafka deletes what waits longer",
+            wanted.what, f"kept for {_kept(kept)}: Kafka deletes what waits longer",
             f"Raise retention.ms to at least {ENOUGH_DAYS[wanted.role] * DAY}: {_counted(ENOUGH_DAYS[wanted.role], 'day')}.",
         )  # fmt: skip
     if (size := _number(topic, "retention.bytes")) is not None and size >= 0:
@@ -163,6 +163,8 @@ def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def _days(milliseconds: int) -> str:
-    days = milliseconds / DAY
-    return _counted(round(days), "day") if days >= 1 else f"{milliseconds / 3_600_000:.1f} hours"
+def _kept(milliseconds: int) -> str:
+    for noun, length in (("day", DAY), ("hour", 3_600_000)):
+        if milliseconds >= length:
+            return _counted(milliseconds // length, noun)
+    return _counted(milliseconds // 60_000, "minute")

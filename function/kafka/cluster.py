@@ -13,7 +13,7 @@ from function.kafka.client import ClientConfig, admin_client, asking_kafka, is_r
 from function.outcomes import Reason, TryAgain
 
 ASK_SECONDS = 5.0  # for one question
-FIRST_SECONDS = 8.0
+FIRST_SECONDS = 5.0
 TRY_SECONDS = 0.5  # between two looks at the client's errors
 _UNKNOWN = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}  # noqa: SLF001 - the library's own name
 _TLS = KafkaError._SSL  # noqa: SLF001

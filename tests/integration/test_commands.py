@@ -1,4 +1,4 @@
-"""Runs the commands as a person does: `check` next to a running function, the README's example."""
+"""Runs what the pages tell a person to run: the README's example, the scripts of the troubleshooting page."""
 
 import os
 import re
@@ -7,43 +7,9 @@ import sys
 import textwrap
 from pathlib import Path
 
-import pytest
-
 from tests.integration.stack import StackUnderTest
 
 ROOT = Path(__file__).parents[2]
-
-
-def check(world: StackUnderTest, **changes: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "function", "check"]
-    environment = os.environ | world.environment | changes
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
-
-
-def test_check_finds_everything_in_order(world: StackUnderTest) -> None:
-    done = check(world)
-    assert done.returncode == 0, done.stdout + done.stderr
-    rows = [line for line in done.stdout.splitlines() if "│ ok" in line]
-    assert len(rows) == 10
-    assert "not ok" not in done.stdout
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"MATRIX_SERVER_NAME": "other.example", "MATRIX_SERVICE_USER": ""}, "server_name_mismatch"),
-        ({"MATRIX_HOMESERVER_URL": "http://127.0.0.1:9"}, "synapse_unavailable"),
-        ({"SECRET_NAME": "another-secret"}, "secret_unavailable"),
-        ({"STATE_STORE_NAME": "no-such-store"}, "state_unavailable"),
-        ({"DAPR_HTTP_PORT": "9"}, "no sidecar yet"),
-        ({"MATRIX_SERVICE_USER": "@another:staging.nova.app"}, "does not own the token"),
-    ],
-)
-def test_check_names_what_is_wrong_and_what_to_do(world: StackUnderTest, changes: dict[str, str], said: str) -> None:
-    done = check(world, **changes)
-    assert done.returncode == 1
-    assert said in done.stdout
-    assert "Traceback" not in done.stdout + done.stderr
 
 
 def test_the_example_of_the_readme_works(world: StackUnderTest) -> None:
