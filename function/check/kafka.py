@@ -1,8 +1,11 @@
 """Checks the brokers, the three topics and the consumer group, as Kafka's own client sees them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from typing import Protocol
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import Future
+from threading import Thread
+from typing import Protocol, TypeVar, cast
 
 from function.check import group as groups
 from function.check import topic as topics
@@ -13,6 +16,9 @@ from function.outcomes import TryAgain
 from function.settings import Settings
 
 BROKERS = "Kafka's brokers"
+
+_Answer = TypeVar("_Answer")
+
 _ADVICE = {
     "RESOLVE": "A host name in KAFKA_BROKERS is unknown here.",
     "AUTHENTICATION": "Kafka refuses the user or the password in KAFKA_CLIENT_CONFIG.",
@@ -58,7 +64,7 @@ async def kafka_rows(settings: Settings, cluster: Cluster | None, protocol: str)
 
 async def _brokers(cluster: Cluster, protocol: str) -> list[Finding]:
     try:
-        count = await asyncio.to_thread(cluster.brokers)
+        count = await _in_thread(cluster.brokers)
     except TryAgain as failure:
         return [row_of(BROKERS, failure, _ADVICE.get(failure.detail, _SILENT))]
     return [ok(BROKERS, f"{count} {'answers' if count == 1 else 'answer'} this client by {protocol}")]
@@ -67,7 +73,7 @@ async def _brokers(cluster: Cluster, protocol: str) -> list[Finding]:
 async def _topic(settings: Settings, cluster: Cluster, name: str, described: dict[str, Topic | None]) -> list[Finding]:
     """Describes a topic and keeps the description for the topics after it and for the group."""
     main = described.get(settings.kafka_identity_events_topic)
-    found = described[name] = await asyncio.to_thread(cluster.topic, name)
+    found = described[name] = await _in_thread(lambda: cluster.topic(name))
     roles = {settings.dead_letter_topic: "dead", settings.replay_topic: "replay"}
     role = roles.get(name, "events")
     access = frozenset({"READ"} if role == "events" else {"READ", "WRITE"})
@@ -81,10 +87,36 @@ async def _group(settings: Settings, cluster: Cluster, described: Mapping[str, T
     read = (settings.kafka_identity_events_topic, settings.replay_topic)
     counts = {name: topic.partitions for name in read if (topic := described.get(name))}
     try:
-        found = await asyncio.to_thread(cluster.group, settings.kafka_consumer_group_id, counts)
+        found = await _in_thread(lambda: cluster.group(settings.kafka_consumer_group_id, counts))
     except TryAgain as failure:
         if failure.detail == "GROUP_AUTHORIZATION_FAILED":
             return [warning(groups.WHAT, "Kafka does not show it to this client",
                             "Grant DESCRIBE on the group to have members and lag checked.")]  # fmt: skip
         raise
     return groups.judge(found, consuming=settings.enabled)
+
+
+async def _in_thread(question: Callable[[], _Answer]) -> _Answer:
+    """Asks in a thread that nobody waits for once the answer is not wanted: after Ctrl-C, or at the limit of the check."""
+    loop = asyncio.get_running_loop()
+    asked = loop.create_future()
+
+    def tell(answer: Future[_Answer]) -> None:
+        if asked.done():
+            return
+        if error := answer.exception():
+            asked.set_exception(error)
+        else:
+            asked.set_result(answer.result())
+
+    def ask() -> None:
+        answer = Future[_Answer]()
+        try:
+            answer.set_result(question())
+        except Exception as error:
+            answer.set_exception(error)
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(tell, answer)
+
+    Thread(target=ask, daemon=True).start()
+    return cast("_Answer", await asked)

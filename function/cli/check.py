@@ -1,22 +1,21 @@
 """`check`: prints a row for each thing that the function needs, as soon as it is known, and how to fix what fails."""
 
 import asyncio
-import json
 import os
+import shutil
 import sys
 import textwrap
 from collections import Counter
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
 from function.check.finding import Finding, Mark, failed
 from function.check.run import Outside, findings, settings_rows
 from function.cli.exit_codes import ExitCode
 from function.cli.options import AsJson, Output, OutputOption
+from function.cli.output import print_json, printable
 from function.kafka.client import client_config
 from function.settings import Settings, WrongSettings, load
 from function.telemetry import logs
@@ -24,7 +23,6 @@ from function.telemetry import logs
 _SHOWN = {Mark.OK: ("ok", "green"), Mark.WARNING: ("warning", "yellow"), Mark.FAILED: ("not ok", "red")}
 _INDENT = 9
 _NARROW = 20  # columns that a row has at least
-_WIDE = 120  # columns where there is no terminal, such as a pipe or `kubectl exec` without -t
 
 
 def command(
@@ -83,9 +81,8 @@ class Printer:
     def __init__(self, output: Output) -> None:
         self._output = output
         self._counts = Counter[Mark]()
-        self._console = Console(
-            width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _WIDE, highlight=False
-        )
+        self._width = max(_NARROW, shutil.get_terminal_size().columns - _INDENT)
+        self._colored = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
     @property
     def failed(self) -> bool:
@@ -95,33 +92,26 @@ class Printer:
         """Prints one row."""
         self._counts[row.mark] += 1
         if self._output is Output.JSON:
-            body = {"what": row.what, "mark": row.mark, "found": row.found, "advice": row.advice}
-            print(json.dumps({"check": body}), flush=True)
+            print_json({"check": {"what": row.what, "mark": row.mark, "found": row.found, "advice": row.advice}})
             return
-        word, colour = _SHOWN[row.mark]
-        width = max(_NARROW, self._console.width - _INDENT)
-        first, *further = textwrap.wrap(self._writable(f"{row.what}: {row.found}"), width)
-        self._console.print(Text(f"{word:{_INDENT}}", colour) + Text(first))
-        for line in further:
-            self._console.print(" " * _INDENT + line, markup=False)
-        for line in textwrap.wrap(self._writable(row.advice), width):
-            self._console.print(Text(" " * _INDENT) + Text(line, "bold"))
+        word, color = _SHOWN[row.mark]
+        for line in self._wrapped(f"{row.what}: {row.found}"):
+            print(self._styled(f"{word:{_INDENT}}", fg=color) + line, flush=True)
+            word = ""
+        for line in self._wrapped(row.advice):
+            print(" " * _INDENT + self._styled(line, bold=True), flush=True)
 
     def summary(self, code: ExitCode) -> ExitCode:
         """Prints the counts; returns the exit code."""
-        counts = {
-            "ok": self._counts[Mark.OK],
-            "warnings": self._counts[Mark.WARNING],
-            "failed": self._counts[Mark.FAILED],
-        }
+        ok, warnings, wrong = (self._counts[mark] for mark in Mark)
         if self._output is Output.JSON:
-            print(json.dumps({"summary": counts | {"exit_code": int(code)}}), flush=True)
+            print_json({"summary": {"ok": ok, "warnings": warnings, "failed": wrong, "exit_code": int(code)}})
         else:
-            self._console.print(f"{counts['ok']} ok, {counts['warnings']} warnings, {counts['failed']} not ok")
+            print(f"{ok} ok, {warnings} warning{'' if warnings == 1 else 's'}, {wrong} not ok")
         return code
 
-    def _writable(self, text: str) -> str:
-        """Returns the text in what the terminal can show."""
-        encoding = self._console.encoding
-        shown = "".join(letter if letter.isprintable() else "?" for letter in text)
-        return shown.encode(encoding, "backslashreplace").decode(encoding)
+    def _styled(self, text: str, **style: Any) -> str:
+        return typer.style(text, **style) if self._colored else text
+
+    def _wrapped(self, text: str) -> list[str]:
+        return textwrap.wrap(printable(text), self._width)
