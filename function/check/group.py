@@ -10,7 +10,7 @@ MUCH = 1000  # events; as in the alert MatrixAccountSyncConsumerLag
 
 
 def judge(group: Group, *, consuming: bool) -> list[Finding]:
-    """Returns the group's rows: one for each problem, and one that describes it unless it has failed.
+    """Returns the group's rows: one for each problem, and a description unless it has failed.
 
     Args:
         group: as Kafka describes it, with its progress in the main and the replay topic.
@@ -66,7 +66,7 @@ def _gone(group: Group) -> Iterator[Finding]:
         )  # fmt: skip
     if beyond := [at for at in group.progress if at.committed is not None and at.committed > at.end]:
         yield failed(
-            WHAT, f"{_named(beyond)}: the committed offset is beyond the end: the topic was made anew",
+            WHAT, f"{_named(beyond)}: the committed offset is beyond the end: the topic was deleted and created again",
             "Stop the function and reset the group's offsets of this topic to the earliest.",
         )  # fmt: skip
 

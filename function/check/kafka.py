@@ -39,7 +39,7 @@ class Cluster(Protocol):
 
 
 async def kafka_rows(settings: Settings, cluster: Cluster | None, protocol: str) -> AsyncIterator[Finding]:
-    """Yields the rows of Kafka; one only if nobody answers.
+    """Yields the rows of Kafka; only the first if no broker answers.
 
     Args:
         settings: the function's.
@@ -97,7 +97,7 @@ async def _group(settings: Settings, cluster: Cluster, described: Mapping[str, T
 
 
 async def _in_thread(question: Callable[[], _Answer]) -> _Answer:
-    """Asks in a thread that nobody waits for once the answer is not wanted: after Ctrl-C, or at the limit of the check."""
+    """Asks in a thread of its own, which does not hold up the end: after Ctrl-C, or at the limit of the check."""
     loop = asyncio.get_running_loop()
     asked = loop.create_future()
 

@@ -24,7 +24,7 @@ from function.telemetry.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
+class Dependencies:
     """What is checked through the sidecar."""
 
     sidecar: Sidecar
@@ -33,21 +33,21 @@ class Beside:
 
 
 @contextlib.asynccontextmanager
-async def open_beside(settings: Settings) -> AsyncIterator[Beside]:
+async def open_dependencies(settings: Settings) -> AsyncIterator[Dependencies]:
     """Opens the sidecar and what is behind it. Raises TryAgain if the sidecar does not answer."""
     dry_run = settings.matrix_dry_run
     http = HttpClient(SingleTry(), str(settings.matrix_homeserver_url), AGENT, read_only=dry_run)
     async with open_client() as client, http:
         token = AdminToken(client, settings.secret_store_name, settings.secret_name, Metrics())
         state = StateStore(client, settings.state_store_name, read_only=dry_run)
-        yield Beside(Sidecar(client), state, Synapse(http, token, settings.matrix_server_name))
+        yield Dependencies(Sidecar(client), state, Synapse(http, token, settings.matrix_server_name))
 
 
 @dataclass(frozen=True, slots=True)
 class Outside:
     """Opens what is checked; a seam for tests."""
 
-    beside: Callable[[Settings], AbstractAsyncContextManager[Beside]] = open_beside
+    dependencies: Callable[[Settings], AbstractAsyncContextManager[Dependencies]] = open_dependencies
     cluster: Callable[[ClientConfig], Cluster] = kafka.Cluster
 
 
@@ -76,8 +76,8 @@ async def findings(settings: Settings, config: ClientConfig, outside: Outside) -
     except Exception as error:
         yield unexpected(BROKERS, error)
     try:
-        async with outside.beside(settings) as beside:
-            async for row in _behind(settings, beside):
+        async with outside.dependencies(settings) as dependencies:
+            async for row in _behind(settings, dependencies):
                 yield row
     except TryAgain as failure:
         yield row_of(SIDECAR, failure, UNREACHED)
@@ -85,12 +85,12 @@ async def findings(settings: Settings, config: ClientConfig, outside: Outside) -
         yield unexpected(SIDECAR, error)
 
 
-async def _behind(settings: Settings, beside: Beside) -> AsyncIterator[Finding]:
-    async for row in sidecar_rows(settings, beside.sidecar):
+async def _behind(settings: Settings, dependencies: Dependencies) -> AsyncIterator[Finding]:
+    async for row in sidecar_rows(settings, dependencies.sidecar):
         yield row
-    for row in await rows("state store", _state(settings, beside.state)):
+    for row in await rows("state store", _state(settings, dependencies.state)):
         yield row
-    async for row in homeserver_rows(settings, beside.synapse):
+    async for row in homeserver_rows(settings, dependencies.synapse):
         yield row
 
 

@@ -10,7 +10,7 @@ from function.settings import Settings
 
 SIDECAR, COMPONENTS, SUBSCRIPTIONS = "sidecar", "pub/sub components", "subscriptions"
 UNREACHED = (
-    "Run it beside daprd, in the function's container: DAPR_HTTP_PORT, DAPR_GRPC_PORT and DAPR_API_TOKEN must be the sidecar's. "
+    "Run it next to daprd, in the function's container: DAPR_HTTP_PORT, DAPR_GRPC_PORT and DAPR_API_TOKEN must be the sidecar's. "
     "State store, secret and Synapse are checked through it."
 )
 _KAFKA = "pubsub.kafka"

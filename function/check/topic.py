@@ -38,7 +38,7 @@ class Wanted:
 
 
 def judge(wanted: Wanted, topic: Topic | None) -> list[Finding]:
-    """Returns the topic's rows: one for each problem, and one that describes it unless it has failed."""
+    """Returns the topic's rows: one for each problem, and a description unless it has failed."""
     if topic is None:
         count = f" with {wanted.partitions} partitions" if wanted.partitions else ""
         return [failed(wanted.what, "does not exist, or Kafka does not show it to this client",

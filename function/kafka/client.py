@@ -40,7 +40,8 @@ def client_config(settings: CommonSettings) -> dict[str, str]:
     found = read_properties(settings.kafka_client_config) if settings.kafka_client_config else {}
     config = _DEFAULTS | found | {"bootstrap.servers": settings.kafka_brokers} | _FIXED
     try:
-        AdminClient(_for_admin(config), logger=SILENT)
+        # Without brokers: it must not connect.
+        AdminClient(_for_admin({**config, "bootstrap.servers": ""}), logger=SILENT)
     except KafkaException as refused:
         raise WrongSettings([f"KAFKA_CLIENT_CONFIG: {said(refused)}"]) from None
     return config

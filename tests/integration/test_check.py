@@ -39,7 +39,7 @@ def run(world: StackUnderTest, *options: str, **changes: str) -> subprocess.Comp
 
 
 def check(world: StackUnderTest, **changes: str) -> Checked:
-    """Runs `check --json`; each failed row has advice, and nothing is printed besides the rows and the summary."""
+    """Runs `check --json`; each failed row has advice, and only the rows and the summary are printed."""
     done = run(world, "--json", **changes)
     assert done.stderr == ""
     *lines, summary = (json.loads(line) for line in done.stdout.splitlines())

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from dev.servers.kafka import TOPIC, TOPICS
-from function.check.run import Beside, Outside
+from function.check.run import Dependencies, Outside
 from function.dapr.sidecar import Loaded, Publishing, Sidecar
 from function.kafka.cluster import Group, Progress, Topic
 from function.settings import Settings
@@ -76,7 +76,7 @@ def outside(w: Harness, sidecar: FakeSidecar | None = None, cluster: FakeCluster
     """Returns what opens the fakes, and the harness's state store and homeserver."""
 
     @asynccontextmanager
-    async def beside(_: Settings) -> AsyncIterator[Beside]:
-        yield Beside(sidecar or FakeSidecar(), w.state, w.client)
+    async def dependencies(_: Settings) -> AsyncIterator[Dependencies]:
+        yield Dependencies(sidecar or FakeSidecar(), w.state, w.client)
 
-    return Outside(beside, lambda _: cluster or FakeCluster())
+    return Outside(dependencies, lambda _: cluster or FakeCluster())

@@ -10,7 +10,7 @@ import pytest
 
 from dev.servers.kafka import TOPIC, TOPICS
 from function.check.finding import Finding, Mark, rows
-from function.check.run import Beside, Outside, findings
+from function.check.run import Dependencies, Outside, findings
 from function.dapr.sidecar import Loaded, Publishing
 from function.outcomes import Reason, TryAgain
 from function.settings import Settings
@@ -144,12 +144,12 @@ async def test_no_right_to_publish_has_advice(found: Publishing) -> None:
 
 async def test_no_sidecar_is_one_row() -> None:
     @asynccontextmanager
-    async def closed(_: Settings) -> AsyncIterator[Beside]:
+    async def closed(_: Settings) -> AsyncIterator[Dependencies]:
         raise TryAgain(Reason.STARTING, "no sidecar yet at port 9")
         yield
 
     async with healthy() as w:
-        found = await checked(replace(outside(w), beside=closed))
+        found = await checked(replace(outside(w), dependencies=closed))
         assert wrong(found) == [(Mark.FAILED, "sidecar")]
 
 

@@ -85,7 +85,12 @@ def test_json_is_one_object_a_row_and_then_the_summary(monkeypatch: pytest.Monke
 def test_valid_settings_are_checked_without_network(tmp_path: Path) -> None:
     properties = tmp_path / "kafka.properties"
     properties.write_text("security.protocol=SSL\n")
-    done = run("--settings-only", **VALID, KAFKA_CLIENT_CONFIG=str(properties))
+    with socket.create_server(("127.0.0.1", 0)) as broker:
+        address = f"127.0.0.1:{broker.getsockname()[1]}"
+        done = run("--settings-only", **VALID, KAFKA_CLIENT_CONFIG=str(properties), KAFKA_BROKERS=address)
+        broker.setblocking(False)
+        with pytest.raises(BlockingIOError):  # no connection was made
+            broker.accept()
     assert (done.returncode, done.stderr) == (0, "")
     assert "2 ok, 0 warnings, 0 not ok" in done.stdout
 
