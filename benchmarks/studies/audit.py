@@ -30,8 +30,8 @@ AVATAR = "mxc://staging.nova.app/" + "a" * 24
 CHUNK = 1_000
 
 
-def make(world: RunningStack, count: int) -> None:
-    """Creates accounts and their stored state."""
+def make(world: RunningStack, count: int) -> list[str]:
+    """Creates accounts and their stored state; returns the users."""
     users = [new_user() for _ in range(count)]
     world.stack.synapse.stop()
     database = sqlite3.connect(world.stack.folder / "synapse" / "homeserver.db")
@@ -51,6 +51,7 @@ def make(world: RunningStack, count: int) -> None:
     database.close()
     world.stack.synapse.start()
     asyncio.run(remember(world, users))
+    return users
 
 
 async def remember(world: RunningStack, users: list[str]) -> None:
@@ -86,13 +87,16 @@ def main(accounts: int = 100_000) -> None:
         world = RunningStack(stack, Path(folder) / "function", {"LOG_LEVEL": "INFO"})
         try:
             world.start()
+            users: list[str] = []
+            listed = Path(folder) / "users"
             for count in (accounts // 100, accounts - accounts // 100):
-                make(world, count)
-                for options in ([], ["--no-rooms"]):
+                users += make(world, count)
+                listed.write_text("".join(f"{user}\n" for user in users))
+                for options in ([], ["--no-rooms"], ["--users", str(listed), "--no-rooms"]):
                     seconds, memory, summary = measure(world, *options)
                     print(f"{summary['accounts']:>7} accounts {' '.join(options)}: {seconds:.1f} s, {memory:.0f} MB at most: "
                           f"{json.dumps(summary)}", flush=True)  # fmt: skip
-            for options in (["--repair", "--yes", "--rate", "0"], []):
+            for options in (["--repair", "--yes", "--rate", "0", "--max-repairs", "0"], []):
                 seconds, memory, summary = measure(world, *options)
                 print(f"{summary['accounts']:>7} accounts {' '.join(options)}: {seconds:.1f} s, {memory:.0f} MB at most: "
                       f"{json.dumps(summary)}", flush=True)  # fmt: skip
