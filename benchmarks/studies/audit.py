@@ -20,6 +20,7 @@ from dapr.conf import settings as dapr_settings
 
 from dev.identity_events import START, new_user
 from dev.running_stack import RunningStack, mxid
+from dev.servers.synapse import ADMIN_ID
 from dev.stack import Stack
 from function.accounts.user_state import Status, UserState
 from function.accounts.user_store import UserStore, Versioned
@@ -41,6 +42,10 @@ def make(world: RunningStack, count: int) -> list[str]:
             " VALUES (?, ?, 0, 0, ?, 0, 1, 0, 0)",
             ((mxid(user), 1_700_000_000 + number, int(number % 100 < 2)) for number, user in enumerate(users)),
         )
+        database.execute(  # once: the image of all
+            "INSERT OR IGNORE INTO local_media_repository (media_id, media_type, media_length, created_ts, user_id)"
+            " VALUES (?, 'image/png', 1000, 1700000000000, ?)", (AVATAR.rpartition("/")[2], ADMIN_ID),
+        )  # fmt: skip
         database.executemany(
             "INSERT INTO profiles (user_id, full_user_id, displayname, avatar_url) VALUES (?, ?, ?, ?)",
             (
@@ -92,11 +97,18 @@ def main(accounts: int = 100_000) -> None:
             for count in (accounts // 100, accounts - accounts // 100):
                 users += make(world, count)
                 listed.write_text("".join(f"{user}\n" for user in users))
-                for options in ([], ["--no-rooms"], ["--users", str(listed), "--no-rooms"]):
+                for options in (
+                    [],
+                    ["--no-rooms", "--no-avatars"],
+                    ["--users", str(listed), "--no-rooms", "--no-avatars"],
+                ):
                     seconds, memory, summary = measure(world, *options)
                     print(f"{summary['accounts']:>7} accounts {' '.join(options)}: {seconds:.1f} s, {memory:.0f} MB at most: "
                           f"{json.dumps(summary)}", flush=True)  # fmt: skip
-            for options in (["--repair", "--yes", "--rate", "0", "--max-repairs", "0"], []):
+            for options in (
+                ["--repair", "--yes", "--rate", "0", "--max-repairs", "0", "--no-avatars"],
+                ["--no-avatars"],
+            ):
                 seconds, memory, summary = measure(world, *options)
                 print(f"{summary['accounts']:>7} accounts {' '.join(options)}: {seconds:.1f} s, {memory:.0f} MB at most: "
                       f"{json.dumps(summary)}", flush=True)  # fmt: skip

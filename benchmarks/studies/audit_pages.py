@@ -51,7 +51,7 @@ def write(folder: Path, server: Postgres | None, first: int, count: int) -> None
         address = ["-h", "127.0.0.1", "-p", str(server.port), "-U", "synapse", "-d", "synapse"]
         subprocess.run([str(tool("psql")), *address, "-qv", "ON_ERROR_STOP=1"], input=sql, text=True, check=True)
         return
-    import sqlite3  # noqa: PLC0415 - Synapse must not run meanwhile
+    import sqlite3  # noqa: PLC0415 - only with --sqlite
 
     database = sqlite3.connect(folder / "synapse" / "homeserver.db")
     ids = ((first + number, str(uuid.uuid4())) for number in range(count))

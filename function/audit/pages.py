@@ -64,7 +64,7 @@ class Pages(Generic[T]):
         return Chunk(following, page.following is None, page.total)
 
     async def _page(self, start: int, overlap: int, limit: int | None) -> Page[T]:
-        """Reads a page; one that Synapse fails on, or does not return in time, is tried once more with fewer rows."""
+        """Reads a page; if Synapse fails on it, or does not return it in time, tries once more with fewer rows."""
         now = asyncio.get_running_loop().time
         began = now()
         size = self._size if limit is None else min(self._size, limit)

@@ -19,7 +19,7 @@ from function.audit.findings import Cursor, Listing, Options
 from function.audit.repair import Repairer
 from function.audit.scan import Audit
 from function.audit.users import UserList, WrongLine
-from function.cli.audit_report import Report, give_up_stdout, stopping
+from function.cli.audit_report import Report, stopping
 from function.cli.exit_codes import ExitCode
 from function.cli.options import (
     AsJson,
@@ -31,6 +31,7 @@ from function.cli.options import (
     run_and_exit,
     settings_or_exit,
 )
+from function.cli.output import discard_output
 from function.cli.progress import progress
 from function.health import Health
 from function.outcomes import Rejected, TryAgain
@@ -38,7 +39,7 @@ from function.settings import Settings
 from function.telemetry import logs
 from function.telemetry.metrics import Metrics
 
-IN_FLIGHT = 4  # calls to Synapse, beside the function's 16: they cost it little, and find its limit no sooner
+IN_FLIGHT = 4  # calls to Synapse, next to the function's 16, which have the way
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,13 @@ def command(
         bool,
         typer.Option(
             "--rooms/--no-rooms", help="Check whether deleted users are still in rooms: one call to Synapse per user."
+        ),
+    ] = True,
+    avatars: Annotated[
+        bool,
+        typer.Option(
+            "--avatars/--no-avatars",
+            help="Check whether the image of each avatar still exists: one call to Synapse per avatar.",
         ),
     ] = True,
     media_age: Annotated[
@@ -110,7 +118,7 @@ def command(
     ] = 10,
     in_flight: Annotated[
         int,
-        typer.Option(min=1, max=64, metavar="COUNT", help="Calls to Synapse at the same time, beside the function's."),
+        typer.Option(min=1, max=64, metavar="COUNT", help="Calls to Synapse at the same time, next to the function's."),
     ] = IN_FLIGHT,
     output: OutputOption = Output.TABLE,
     as_json: AsJson = False,
@@ -140,7 +148,8 @@ def command(
     logs.configure("ERROR")
     if settings.matrix_dry_run and repair and not dry_run:
         raise typer.BadParameter("with MATRIX_DRY_RUN=true nothing can be repaired: add --dry-run")
-    kinds = frozenset(kind or Kind) - (frozenset() if rooms else {Kind.IN_ROOMS})
+    skipped = {Kind.IN_ROOMS: not rooms, Kind.AVATAR_GONE: not avatars}
+    kinds = frozenset(one for one in kind or Kind if not skipped.get(one))
     if repair and not (yes or dry_run):
         confirm(f"Repair the drift on {settings.matrix_server_name}?")
     cap = max_repairs if repair and max_repairs else None
@@ -198,7 +207,7 @@ async def run(
     except (TryAgain, Rejected) as error:
         failure = error
     except BrokenPipeError:
-        give_up_stdout()
+        discard_output()
         closed = True
     if audit is None:
         assert failure

@@ -3,12 +3,7 @@
 The text is plain and wrapped, so that it reads the same on a narrow terminal, in a file and without UTF-8.
 """
 
-import contextlib
-import io
-import json
-import os
 import shutil
-import sys
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +11,7 @@ from dataclasses import dataclass
 from function.audit.drift import Kind
 from function.audit.findings import AuditSummary, Cursor, Drift
 from function.cli.exit_codes import ExitCode
+from function.cli.output import discard_output, print_json, say
 from function.outcomes import Rejected, TryAgain
 
 LONGEST_LINE = 100
@@ -27,7 +23,7 @@ class Report:
 
     Args:
         as_json: one JSON object on each line.
-        dry_run: a drift is one that a repair would end.
+        dry_run: each drift is what a repair would end.
         max_repairs: limit of repairs, for the message that it is reached.
     """
 
@@ -42,7 +38,7 @@ class Report:
             result = "would"
         if self.as_json:
             body = {"kind": drift.kind, "user": mxid(drift.user_id), "detail": drift.detail, "result": result}
-            print(json.dumps({"drift": body | ({"reason": drift.why} if drift.why else {})}), flush=True)
+            print_json({"drift": body | ({"reason": drift.why} if drift.why else {})})
             return
         words = {"would": "would be repaired", "left": f"left: {drift.why}"}.get(result, result)
         line = (f"{drift.kind:14}", mxid(drift.user_id), drift.detail, words)
@@ -57,15 +53,15 @@ class Report:
                 more = {"next": str(cursor) if cursor else None, "exit_code": int(code)}
                 if failure:
                     more["failure"] = failure.reason.value
-                print(json.dumps({"summary": summary.as_json() | more}), flush=True)
+                print_json({"summary": summary.as_json() | more})
             else:
                 print(*_lines(summary), sep="\n", flush=True)
         except BrokenPipeError:
-            give_up_stdout()
+            discard_output()
         for line in self._reasons(summary, code):
-            _say(line)
+            say(line)
         if cursor:
-            _say(f"not finished; go on with --from {cursor}")
+            say(f"not finished; go on with --from {cursor}")
 
     def _reasons(self, summary: AuditSummary, code: ExitCode) -> list[str]:
         if code is ExitCode.CUT_SHORT:
@@ -78,18 +74,7 @@ class Report:
 def stopping(cursor: Cursor | None, *, repairing: bool) -> None:
     """Tells that a signal was received."""
     first = "; the repair that is running is finished first, Ctrl-C again ends at once" if repairing else ""
-    _say(f"stopping{first}; go on with --from {cursor}")
-
-
-def give_up_stdout() -> None:
-    """Sends what is left to print nowhere: Python would complain at its exit that the pipe is closed."""
-    with contextlib.suppress(io.UnsupportedOperation):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _say(text: str) -> None:
-    with contextlib.suppress(BrokenPipeError):
-        print(f"matrix-account-sync: {text}", file=sys.stderr, flush=True)
+    say(f"stopping{first}; go on with --from {cursor}")
 
 
 def _lines(summary: AuditSummary) -> list[str]:

@@ -173,7 +173,7 @@ def test_each_kind_of_drift_is_found_and_nothing_is_changed(drifted: Drifted, te
 
 
 def test_a_list_of_users_finds_what_the_lists_of_synapse_do(drifted: Drifted, tell: Tell) -> None:
-    """But for an orphaned image, which only Synapse's list of uploads has; and an account that is missing besides."""
+    """But for an orphaned image, which only Synapse's list of uploads has; and an account that is missing too."""
     done = drifted.audit_users("--json")
     assert done.returncode == 1, done.stderr
     of_accounts = {mxid(user): kind.value for kind, user in drifted.users.items() if kind is not Kind.ORPHANED_MEDIA}

@@ -93,6 +93,20 @@ def test_a_job_replays_a_letter_and_joins_no_consumer_group(deployed: Namespace,
     assert members(stack) == [function.name] * 6
 
 
+def test_an_audit_runs_in_its_jobs_pod_with_the_admin_token(deployed: Namespace, stack: Stack, tell: Tell) -> None:
+    """Its daprd may read the one Secret. It repairs nothing, and the accounts of the stack have no drift or some."""
+    stack.create_account(f"nova-{new_user()}", "before")
+    job = job_pod(deployed, make_job(deployed, "audit"))
+    job.start_sidecar()
+    wait_until(lambda: listens(job.http_port), "daprd's API")
+    done = job.in_function(*job.arguments(), "--json")
+    summary = json.loads(done.stdout.splitlines()[-1])["summary"]
+    tell(f"audit in a Job's pod: exit code {done.returncode}: {json.dumps(summary)}")
+    assert done.returncode == summary["exit_code"] in {0, 1}, done.stdout + done.stderr
+    assert summary["accounts"] >= 1
+    assert summary["next"] is None
+
+
 @pytest.mark.parametrize(
     ("options", "settings", "said"),
     [

@@ -23,7 +23,7 @@ COMPONENTS = sorted(file.parent.relative_to(K8S / "components").as_posix()
                     for file in (K8S / "components").rglob("kustomization.yaml"))  # fmt: skip
 # Of these an overlay has one at most.
 INSTEAD_OF = {"kafka-mtls": "kafka-sasl"}
-COMMANDS = ["dead-letters", "replay"]  # that have a Job in every overlay
+COMMANDS = ["dead-letters", "replay", "audit"]  # that have a Job in every overlay
 
 
 def components_of(overlay: str) -> set[str]:

@@ -8,7 +8,9 @@ from tests.manifests.rendering import COMMANDS, Document, Manifests, dig
 from tests.manifests.rules.names import JOB_LABELS
 from tests.manifests.rules.workload import number
 
-ARGUMENTS = {"dead-letters": ["dead-letters"], "replay": ["replay", "--dry-run"]}
+ARGUMENTS = {"dead-letters": ["dead-letters"], "replay": ["replay", "--dry-run"], "audit": ["audit"]}
+GRACE = {"audit": 90}  # seconds; a repair is finished
+TOKENS = {"audit": {"DAPR_API_TOKEN", "APP_API_TOKEN"}}  # it reads the function's settings
 # Annotations of the function's that make no sense for a tool. Without app-port daprd asks for no subscriptions, so that it
 # does not join the consumer group.
 LEFT_OUT = re.compile(r"dapr\.io/(app-port|app-protocol|app-token-secret|enable-metrics|metrics-port|.*app-health-.*)")
@@ -29,6 +31,8 @@ def only_a_person_starts_a_job(manifests: Manifests) -> Iterator[str]:
             yield f"{command} starts by itself"
         if spec.get("schedule") != "0 3 * * *":
             yield f"{command}: schedule {spec.get('schedule')}"
+        if spec.get("concurrencyPolicy") != (wanted := "Forbid" if command == "audit" else None):
+            yield f"{command}: concurrencyPolicy {spec.get('concurrencyPolicy')}, not {wanted}"
         # Kubernetes' defaults, three and one, delete the logs of earlier runs.
         if {spec.get(f"{kind}JobsHistoryLimit") for kind in ("successful", "failed")} != {50}:
             yield f"{command}: the logs of earlier runs are deleted"
@@ -42,7 +46,7 @@ def a_job_runs_once_and_ends(manifests: Manifests) -> Iterator[str]:
             yield f"{command}: no sensible deadline"
         if job.get("ttlSecondsAfterFinished") != 604800:
             yield f"{command}: its log is not kept for a week"
-        if dig(template, "spec", "terminationGracePeriodSeconds") != 40:
+        if dig(template, "spec", "terminationGracePeriodSeconds") != GRACE.get(command, 40):
             yield f"{command}: a tool that is told to end has no time to print its counts"
 
 
@@ -63,13 +67,15 @@ def a_jobs_sidecar_is_the_functions(manifests: Manifests) -> Iterator[str]:
 
 
 def a_jobs_container_runs_the_command_as_the_function_would(manifests: Manifests) -> Iterator[str]:
-    tokens = [one for one in manifests.container.get("env", []) if one.get("name") == "DAPR_API_TOKEN"]
     for command, _, _, template in jobs(manifests):
         containers = dig(template, "spec", "containers") or []
         container = containers[0] if len(containers) == 1 else {}
         if container.get("args") != ARGUMENTS[command]:
             yield f"{command}: arguments {container.get('args')}"
-        if [one for one in container.get("env", []) if one.get("name") != "KAFKA_CLIENT_CONFIG"] != tokens:
+        wanted = TOKENS.get(command, {"DAPR_API_TOKEN"})
+        tokens = [one for one in manifests.container.get("env", []) if one.get("name") in wanted]
+        found = [one for one in container.get("env", []) if one.get("name") != "KAFKA_CLIENT_CONFIG"]
+        if sorted(found, key=str) != sorted(tokens, key=str):
             yield f"{command}: environment {container.get('env')}"
         for key in ("name", "image", "imagePullPolicy", "envFrom", "securityContext"):
             if container.get(key) != manifests.container.get(key):

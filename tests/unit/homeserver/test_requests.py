@@ -161,7 +161,7 @@ async def test_a_copy_with_a_deadline_shares_the_limit_of_requests_in_flight(
 
 
 async def test_a_client_may_have_fewer_requests_in_flight(homeserver: FakeSynapse) -> None:
-    """The audit's, which runs beside the function's."""
+    """The audit's, which runs next to the function's."""
     now = most = 0
 
     async def before(_method: str, _path: str) -> None:
