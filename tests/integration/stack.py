@@ -71,10 +71,10 @@ class StackUnderTest(RunningStack):
             messages = consumer.consume(500, timeout=30)
             assert messages, f"no record of {topic} within 30 s"
             for message in messages:
-                number, end = message.partition(), ends.get(message.partition(), 0)
-                if message.offset() < end:
+                number, offset = message.partition() or 0, message.offset() or 0
+                if offset < ends.get(number, 0):
                     found.append(Letter(message.key(), message.value() or b"", headers_of(message), number))
-                if message.offset() >= end - 1:
+                if offset >= ends.get(number, 0) - 1:
                     ends.pop(number, None)
         consumer.close()
         return sorted(found, key=lambda letter: letter.partition)
