@@ -23,15 +23,15 @@ _TITLES = {
     "letter": "letter",
     "time": "Kafka time (UTC)",
     "reason": "reason",
-    "type": "type",
-    "replays": "replays",
     "done": "done",
-    "why": "why",
     "detail": "detail",
+    "type": "type",
+    "why": "why",
+    "replays": "replays",
     "event_id": "event id",
     "from": "from",
 }  # fmt: skip - the first ones are kept longest
-_FOLDED = {"why": 20, "detail": 24}  # characters that are enough; every other column is as wide as its longest text
+_FOLDED = {"why": 20, "detail": 20}  # characters that are enough; every other column is as wide as its longest text
 _ORDER = ("letter", "time", "reason", "detail", "type", "event_id", "from", "replays", "done", "why")
 
 
