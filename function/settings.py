@@ -111,7 +111,7 @@ class Settings(CommonSettings):
     pubsub_components: int = Field(
         6, ge=1, le=16,
         description="number of pub/sub components: `PUBSUB_NAME`, `PUBSUB_NAME-2` and so on; each has its own batch in flight; "
-        "daprd does not report a missing one",
+        "daprd does not report a missing one, `check` does",
     )  # fmt: skip
     secret_store_name: str = Field("secretstore", description="name of the Dapr secret store component")
     secret_name: str = Field("realtime-chat-service-secret", description="the secret with the key `MATRIX_ADMIN_TOKEN`")

@@ -90,3 +90,22 @@ async def test_what_is_loaded_is_told(sidecar: Sidecar) -> None:
     assert (found.app_id, dict(found.components)) == (APP_ID, {"pubsub": "pubsub.kafka"})
     assert not found.subscriptions
     assert (found.resiliencies, found.health_checked) == (0, False)
+
+
+DENYING = """
+apiVersion: dapr.io/v1alpha1
+kind: Configuration
+metadata: {name: denying}
+spec: {api: {allowed: [{name: publish, version: v1, protocol: grpc}, {name: healthz, version: v1.0, protocol: http}]}}
+"""
+
+
+async def test_a_configuration_that_denies_the_question_is_told_from_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(DENYING)
+    with running(tmp_path, [component("pubsub", "pubsub.in-memory", "v1", {})], config) as (http, grpc):
+        monkeypatch.setenv("DAPR_HTTP_PORT", str(http))
+        async with DaprClient(f"127.0.0.1:{grpc}") as client:
+            assert await Sidecar(client).loaded() is None
