@@ -37,6 +37,8 @@ class RunningStack:
     ) -> None:  # fmt: skip
         self.stack = stack
         self.environment = stack.env() | {"LOG_LEVEL": "DEBUG"} | dict(environment or {})
+        # As pods have: the watchdog knows its own members of the group by it.
+        self.environment.setdefault("KAFKA_CLIENT_ID", f"matrix-account-sync-{self.environment['APP_PORT']}")
         self.function = FunctionProcess(self.environment, folder, module)
         self.sidecar = Sidecar(self.environment, folder, components)
         self.brokers = self.environment["KAFKA_BROKERS"]

@@ -24,18 +24,24 @@ from function.dapr.client import open_client
 from function.dapr.pubsub import Publisher
 from function.dapr.secret_store import AdminToken
 from function.dapr.state_store import StateStore
+from function.dead_letters.marks import Marks
+from function.dead_letters.open_letters_loop import OpenLettersLoop
 from function.dead_letters.publish import DeadLetters
 from function.health import PROBE_INTERVAL_FAILING, Health, Probe
 from function.homeserver.requests import IN_FLIGHT
 from function.homeserver.synapse import Synapse
 from function.homeserver.transport import HttpClient, SingleTry
+from function.kafka.client import client_config
+from function.kafka.lag import KafkaGroup
+from function.kafka.lag_loop import LagLoop, Readiness
+from function.kafka.watchdog import Watchdog
 from function.outcomes import Reason, TryAgain
 from function.processing.batch import BatchProcessor
 from function.processing.deletion_limit import DeletionLimit
 from function.routes import mount
 from function.settings import Settings
 from function.telemetry.logs import log, log_failure
-from function.telemetry.metrics import Metrics
+from function.telemetry.metrics import TOPICS, Metrics
 from function.telemetry.tracing import OFF, Traces, otlp_tracing
 
 
@@ -111,6 +117,10 @@ async def open_parts(
         watching = [asyncio.create_task(deletion_limit.watch())]
         if not dry_run:
             watching.append(asyncio.create_task(loop.watch()))
+        if settings.kafka_brokers:
+            topic = settings.dead_letter_topic
+            letters = OpenLettersLoop(client_config(settings), topic, Marks(state, topic), metrics)
+            watching.append(asyncio.create_task(letters.watch()))
         try:
             yield Parts(processor, state, users, synapse, [state.probe, synapse.probe], updater)
         finally:
@@ -121,14 +131,33 @@ async def open_parts(
             await asyncio.to_thread(traces.flush)
 
 
+def open_lag(settings: Settings, health: Health, metrics: Metrics) -> LagLoop | None:
+    """Returns what asks Kafka for the lag; None if no broker is known. Raises WrongSettings."""
+    if not settings.kafka_brokers or not settings.kafka_consumer_group_id:
+        return None
+    topics = (settings.kafka_identity_events_topic, settings.replay_topic)
+    watchdog = Watchdog(settings.kafka_client_id, len(settings.pubsub_names)) if settings.kafka_client_id else None
+    return LagLoop(
+        KafkaGroup(client_config(settings), settings.kafka_consumer_group_id, topics),
+        dict(zip(topics, TOPICS, strict=True)),
+        watchdog,
+        Readiness(lambda: health.ready_since, health.pausing),
+        metrics,
+    )
+
+
 def create_app(settings: Settings, parts: OpenParts = open_parts) -> FastAPI:
     """Returns the ASGI application.
 
     Args:
         settings: from the environment.
         parts: opens the parts; a seam for tests.
+
+    Raises:
+        WrongSettings: KAFKA_CLIENT_CONFIG can't be read, or is refused.
     """
     health, metrics = Health(), Metrics()
+    lag = open_lag(settings, health, metrics)
     opened: list[Parts] = []
 
     @contextlib.asynccontextmanager
@@ -136,16 +165,26 @@ def create_app(settings: Settings, parts: OpenParts = open_parts) -> FastAPI:
         log(logging.INFO, "started", version=__version__, port=settings.app_port)
         if not settings.enabled:
             log(logging.WARNING, "switched_off", detail="KAFKA_ENABLED or MATRIX_ENABLED is false: consuming nothing")
-        work = asyncio.create_task(_keep_open(settings, health, metrics, parts, opened)) if settings.enabled else None
+        work = [asyncio.create_task(_keep_open(settings, health, metrics, parts, opened))] if settings.enabled else []
+        if lag:
+            work.append(asyncio.create_task(lag.watch()))
+        _say_what_is_off(settings, lag)
         yield
-        if work:
-            work.cancel()
-            await asyncio.wait([work])
+        for task in work:
+            task.cancel()
+            await asyncio.wait([task])
         log(logging.INFO, "stopped")
 
     app = FastAPI(lifespan=lifespan, openapi_url=None)
     mount(app, settings, health, metrics, lambda: opened[0].processor if opened else None)
     return app
+
+
+def _say_what_is_off(settings: Settings, lag: LagLoop | None) -> None:
+    if not lag:
+        log(logging.WARNING, "lag_unknown", detail="KAFKA_BROKERS or KAFKA_CONSUMER_GROUP_ID is not set")
+    elif not settings.kafka_client_id:
+        log(logging.WARNING, "watchdog_off", detail="KAFKA_CLIENT_ID is not set")
 
 
 async def _keep_open(

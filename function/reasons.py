@@ -251,6 +251,16 @@ class Reason(StrEnum):
         _RETRIED,
         Dependency.SIDECAR,
     )
+    REJOINING = (
+        "rejoining",
+        (
+            "daprd had stopped reading partitions that it owns; the function reports not ready for some seconds, so that daprd "
+            "leaves the consumer group and joins it again. The log names the partitions."
+        ),
+        "Nothing, unless it comes back: see MatrixAccountSyncPartitionStalled in the runbook.",
+        _RETRIED,
+        Dependency.SIDECAR,
+    )
     SECRET_UNAVAILABLE = (
         "secret_unavailable",
         "The secret store returned no `MATRIX_ADMIN_TOKEN`.",

@@ -58,12 +58,13 @@ def mount(app: FastAPI, settings: Settings, health: Health, metrics: Metrics, pr
     app.add_api_route(METRICS_ROUTE, measured, methods=["GET"])
     topics = [settings.kafka_identity_events_topic, settings.replay_topic] if settings.enabled else []
     subscriptions = Subscriptions(settings.pubsub_names, topics, EVENTS_ROUTE, settings.dead_letter_topic)
-    mount_bulk(app, subscriptions, settings.app_api_token, take, metrics.rejected)
+    mount_bulk(app, subscriptions, settings.app_api_token, take, metrics.rejected, metrics.waiting.deliveries.reading)
 
 
 async def _answer(body: Body, processor: BatchProcessor | None, metrics: Metrics) -> bytes:
     began = time.monotonic()
-    entries = await run_in_slices(reading(body, metrics.rejected))
+    with metrics.waiting.deliveries.reading():
+        entries = await run_in_slices(reading(body, metrics.rejected))
     records = [record for _, record in entries if record]
     with metrics.waiting.holding([_received(record) for record in records]) as batch:
         if processor is None:

@@ -8,9 +8,9 @@ import typer
 import uvicorn
 
 from function.app import MissingExtra, create_app, open_parts, open_traces
-from function.cli.options import settings_or_exit
+from function.cli.options import print_problems, settings_or_exit
 from function.dapr.http_server import UVICORN_OPTIONS
-from function.settings import Settings
+from function.settings import Settings, WrongSettings
 from function.telemetry import logs
 
 GRACE_SECONDS = 25  # a batch may finish; below Kubernetes' default grace period of 30 s
@@ -34,7 +34,10 @@ def command() -> None:
     except MissingExtra as error:
         print(error, file=sys.stderr)
         raise typer.Exit(2) from None
-    app = traces.extract_context(create_app(settings, functools.partial(open_parts, traces=traces)))
+    try:
+        app = traces.extract_context(create_app(settings, functools.partial(open_parts, traces=traces)))
+    except WrongSettings as wrong:
+        raise typer.Exit(print_problems(wrong)) from None
     # Modules and routes live until the end: the collector skips them. A batch creates many objects and hardly any cycle.
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD)

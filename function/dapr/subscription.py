@@ -36,6 +36,7 @@ BODY_BYTES = BATCH_SIZE * (RECORD_BYTES * 4 // 3 + HEADERS_BYTES)
 LARGE_BYTES = 4 * 1024 * 1024
 
 Take = Callable[[Body], Awaitable[bytes]]  # a batch's envelope in, the answer to daprd out
+Reading = Callable[[], contextlib.AbstractContextManager[None]]  # entered while a request is read
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,9 @@ class _BulkDaprApp(DaprApp):
 
 
 def mount_bulk(
-    app: FastAPI, subscriptions: Subscriptions, token: SecretStr, take: Take, refused: CountRefusal = uncounted
-) -> None:
+    app: FastAPI, subscriptions: Subscriptions, token: SecretStr, take: Take, refused: CountRefusal = uncounted,
+    reading: Reading = contextlib.nullcontext,
+) -> None:  # fmt: skip
     """Declares the subscriptions and adds their route.
 
     Args:
@@ -74,6 +76,7 @@ def mount_bulk(
         token: the dapr-api-token that daprd must send.
         take: called with each batch.
         refused: counts each batch that is refused unread; `take` counts what it can't read itself.
+        reading: is entered while a request is read.
     """
     large = asyncio.Lock()
 
@@ -84,8 +87,12 @@ def mount_bulk(
             refused("token")
             return _refused("dapr-api-token is wrong or missing", 401)
         try:
-            async with contextlib.nullcontext() if _length(request, BODY_BYTES) <= LARGE_BYTES else large:
-                return Response(await take(await read_body(request)), media_type="application/json")
+            async with contextlib.AsyncExitStack() as held:
+                with reading():
+                    if _length(request, BODY_BYTES) > LARGE_BYTES:
+                        await held.enter_async_context(large)
+                    body = await read_body(request)
+                return Response(await take(body), media_type="application/json")
         except TooLarge as error:
             log(logging.ERROR, "batch_refused", detail=f"over {BODY_BYTES} bytes", size=error.size)
             refused("too_large")

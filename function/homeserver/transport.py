@@ -19,7 +19,8 @@ from httpx_aiohttp import AiohttpTransport
 from function.homeserver.messages import READING
 from function.operations import Operation
 from function.telemetry.logs import log
-from function.telemetry.metrics import OTHER, Metrics
+from function.telemetry.metric import OTHER
+from function.telemetry.metrics import Metrics
 from function.telemetry.tracing import OFF, Traces
 
 STAND_IN = {"content_uri": "mxc://dry.run/none"}  # what `upload` reads; of other writes no field is read

@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
@@ -48,9 +49,9 @@ def client_config(settings: CommonSettings) -> dict[str, str]:
 
 
 def admin_client(config: ClientConfig, heard: Callable[[KafkaError], None] | None = None) -> AdminClient:
-    """Returns a client that asks about topics and groups. `heard` is called with its errors, by `poll`."""
-    own = {"error_cb": heard} if heard else {}
-    return AdminClient({**_for_admin(config), **own}, logger=SILENT)  # type: ignore[dict-item]  # a callback is no value
+    """Returns a client that asks about topics and groups; `heard` gets the errors of its connections."""
+    more: dict[str, Any] = {"error_cb": heard} if heard else {}
+    return AdminClient(_for_admin(config) | more, logger=SILENT)
 
 
 def read_properties(path: str) -> dict[str, str]:

@@ -63,6 +63,13 @@ EVENTS = (
     LogEvent("recheck_retry", "debug", ("reason", "detail"), "a user's recheck waits for Synapse or the state store, or could not be judged"),
     LogEvent("recheck_dropped", "error", ("size",), "a user still needed changes, or could not be judged, in the last of `size` rechecks"),
     LogEvent("recheck_unreadable", "error", ("size",), "`size` keys `recheck-*` of the state store can't be read; their users wait"),
+    LogEvent("lag_unknown", "warning", ("detail",), "Kafka does not tell the lag, or may not be asked; `detail` has the error's name. Logged again when it changes"),
+    LogEvent("watchdog_off", "warning", ("detail",), "partitions that daprd stops reading are not noticed; `detail` says why"),
+    LogEvent(
+        "partition_rejoined", "error", ("topic", "partition", "size"),
+        "daprd had stopped reading a partition with a lag of `size` records; not ready for some seconds, so that it joins the group again",
+    ),
+    LogEvent("open_letters_unknown", "warning", ("reason", "detail"), "the open dead letters can't be counted. Logged again when it changes"),
     LogEvent("dry_run", "info", ("operation", "topic"), "with `MATRIX_DRY_RUN=true`: a request, or a record for `topic`, that was not sent"),
     LogEvent(
         "caller_refused", "warning", ("detail",),
@@ -78,6 +85,7 @@ EVENTS = (
     LogEvent("batch_failed", "error", _FAILURE, "a bug in processing a batch"),
     LogEvent("probe_failed", "error", _FAILURE, "a bug in a readiness probe"),
     LogEvent("start_failed", "error", _FAILURE, "a bug at the start"),
+    LogEvent("lag_failed", "error", _FAILURE, "a bug in asking for the lag or the open dead letters"),
     LogEvent("recheck_failed", "error", _FAILURE, "a bug in the rechecks"),
     LogEvent("library", "warning and above", ("logger",), "a line of a library, without its text"),
 )  # fmt: skip

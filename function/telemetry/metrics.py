@@ -3,22 +3,12 @@
 No metric knows a user. Label values come from the closed sets below; a value that is in none of them counts as `other`.
 """
 
+import collections
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
-from itertools import product
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    ProcessCollector,
-    disable_created_metrics,
-    generate_latest,
-)
+from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
 
 from function import __version__
@@ -26,13 +16,13 @@ from function.events.types import Cause, EventType
 from function.operations import Operation
 from function.outcomes import Outcome
 from function.reasons import Dependency, Reason
+from function.telemetry.metric import OTHER, Kind, KnownGauge, Metric, made
 from function.telemetry.waiting import Waiting
 
 __all__ = [
     "CONTENT_TYPE", "METRICS", "CountRefusal", "Counted", "Metric", "Metrics", "Refusal", "uncounted",
 ]  # fmt: skip
 
-OTHER = "other"
 TYPES = (*EventType, "unknown", OTHER)
 OUTCOMES = (*Outcome, OTHER)
 OPERATIONS = (*Operation, OTHER)
@@ -45,6 +35,11 @@ CountRefusal = Callable[[Refusal], None]
 # A delivery's event type, its outcome, and the reason of a dead letter or a retry.
 Counted = tuple[str, str, Reason | None]
 DEPENDENCIES = (*Dependency, OTHER)
+# Lag is counted by what a topic is for, so that alerts fit a topic of any name. Partitions from 256 on are added up.
+TOPICS = ("events", "replay")
+PARTITIONS = (*map(str, range(256)), OTHER)
+UNCOUNTED = "uncounted"  # open letters over the limit of those whose reason is known
+OPEN_REASONS = (*(reason for reason in Reason if not reason.retried), OTHER, UNCOUNTED)
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _AGES = (
@@ -53,31 +48,10 @@ _AGES = (
 _CALLS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
-class Kind(StrEnum):
-    """The kinds of metrics, as Prometheus names them."""
-
-    COUNTER = "counter"
-    GAUGE = "gauge"
-    HISTOGRAM = "histogram"
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """One metric. `labels` holds the values that each label can have, `buckets` a histogram's upper bounds."""
-
-    name: str
-    kind: Kind
-    means: str
-    labels: Mapping[str, Collection[str]] = field(default_factory=dict)
-    buckets: Sequence[float] = ()
-
-    def value(self, label: str, value: str) -> str:
-        """Returns the value under which it is counted."""
-        return value if value in self.labels[label] else OTHER
-
-
-def _metric(name: str, kind: Kind, means: str, buckets: Sequence[float] = (), **labels: Collection[str]) -> Metric:
-    return Metric(f"matrix_account_sync_{name}", kind, means, labels, buckets)
+def _metric(
+    name: str, kind: Kind, means: str, buckets: Sequence[float] = (), *, unknown: bool = False, **labels: Collection[str]
+) -> Metric:  # fmt: skip
+    return Metric(f"matrix_account_sync_{name}", kind, means, labels, buckets, unknown)
 
 
 EVENTS = _metric("events_total", Kind.COUNTER, "Deliveries of events; an event with `retry` is delivered again.",
@@ -113,11 +87,23 @@ DELETION_LIMIT = _metric("deletion_limit", Kind.GAUGE,
 READY = _metric("ready", Kind.GAUGE, "0 for the dependency that makes the function not ready; only the first to fail is known.",
                 dependency=DEPENDENCIES)  # fmt: skip
 CONSUMING = _metric("consuming", Kind.GAUGE, "0 if consuming is switched off by `KAFKA_ENABLED` or `MATRIX_ENABLED`.")
+LAG = _metric("consumer_lag", Kind.GAUGE,
+              "Records that the consumer group has not committed, from Kafka itself; no series if unknown. Every pod shows all partitions.",
+              unknown=True, topic=TOPICS, partition=PARTITIONS)  # fmt: skip
+LAG_KNOWN = _metric("lag_known", Kind.GAUGE, "1 if Kafka told the lag; 0 if it is unavailable, or may not be asked.")
+REJOINED = _metric("partitions_rejoined_total", Kind.COUNTER,
+                   "Partitions that daprd had stopped reading, for which the function had it join the consumer group again.")  # fmt: skip
+OPEN_LETTERS = _metric("open_dead_letters", Kind.GAUGE,
+                       "Dead letters that were neither replayed nor discarded; no series if unknown. Every pod shows all of them.",
+                       unknown=True, reason=OPEN_REASONS)  # fmt: skip
+EXPIRES = _metric("open_dead_letter_expires_seconds", Kind.GAUGE,
+                  "Until Kafka may delete the oldest open dead letter; no series if there is none, or its retention is unlimited or unknown.",
+                  unknown=True)  # fmt: skip
 BUILD = _metric("build_info", Kind.GAUGE, "Always 1; the label is the running version.", version=(__version__,))
 
 METRICS = (
     EVENTS, DEAD_LETTERS, RETRIES, IGNORED, AGE, WAITING, LAST_EVENT, BATCH_RECORDS, BATCH_SECONDS, REJECTED, CALLS, CALL_SECONDS, TOKENS,
-    DELETION_LIMIT, READY, CONSUMING, BUILD,
+    DELETION_LIMIT, READY, CONSUMING, LAG, LAG_KNOWN, REJOINED, OPEN_LETTERS, EXPIRES, BUILD,
 )  # fmt: skip
 
 
@@ -143,7 +129,7 @@ class Metrics:
         self._clock = clock
         self.waiting = Waiting(clock)
         self._registry = CollectorRegistry()
-        self._made = {metric.name: _made(metric, self._registry) for metric in METRICS}
+        self._made = {metric.name: made(metric, self._registry) for metric in METRICS}
         ProcessCollector(registry=self._registry)
         self._get(BUILD, version=__version__).set(1)
 
@@ -177,6 +163,7 @@ class Metrics:
         self._get(BATCH_SECONDS).observe(seconds)
 
     def rejected(self, cause: Refusal) -> None:
+        self.waiting.deliveries.rejected()
         self._get(REJECTED, cause=cause).inc()
 
     def synapse_call(self, operation: str, status: str, seconds: float) -> None:
@@ -190,6 +177,27 @@ class Metrics:
     def deletion_limit(self, *, reached: bool) -> None:
         self._get(DELETION_LIMIT).set(reached)
 
+    def lag(self, records: Mapping[tuple[str, int], int] | None) -> None:
+        """Sets the lag by topic (one of TOPICS) and partition; None if it is not known."""
+        self._get(LAG_KNOWN).set(records is not None)
+        summed = collections.Counter[tuple[str, ...]]()
+        for (topic, partition), lag in (records or {}).items():
+            summed[topic, LAG.value("partition", str(partition))] += lag
+        self._unknown(LAG).values = summed
+
+    def rejoined(self) -> None:
+        self._get(REJOINED).inc()
+
+    def open_letters(self, by_reason: Mapping[str, int] | None, expires: float | None) -> None:
+        """Sets the number of open dead letters by reason, None if it is not known, and the seconds until the oldest expires."""
+        summed = collections.Counter[tuple[str, ...]]()
+        for reason in OPEN_REASONS if by_reason is not None else ():
+            summed[reason,] = 0
+        for reason, count in (by_reason or {}).items():
+            summed[OPEN_LETTERS.value("reason", reason),] += count
+        self._unknown(OPEN_LETTERS).values = summed
+        self._unknown(EXPIRES).values = {} if expires is None else {(): expires}
+
     def readiness(self, failure: Reason | None, *, consuming: bool) -> None:
         """Sets the gauges of /health/ready, and that of the events that wait; `failure` is why the function is not ready."""
         self._get(WAITING).set(self.waiting.oldest_seconds(ready=failure is None))
@@ -202,18 +210,9 @@ class Metrics:
         """Returns all metrics in Prometheus' text format (CONTENT_TYPE)."""
         return generate_latest(self._registry)
 
+    def _unknown(self, metric: Metric) -> KnownGauge:
+        return cast("KnownGauge", self._made[metric.name])
+
     def _get(self, metric: Metric, **labels: str) -> Any:
-        made = self._made[metric.name]
-        return made.labels(*(metric.value(name, labels[name]) for name in metric.labels)) if labels else made
-
-
-def _made(metric: Metric, registry: CollectorRegistry) -> Counter | Gauge | Histogram:
-    """Makes the library's object with every combination of labels at 0: in a series that appears at 1, Prometheus sees no
-    increase."""
-    names = list(metric.labels)
-    if metric.kind is Kind.HISTOGRAM:
-        return Histogram(metric.name, metric.means, names, buckets=metric.buckets, registry=registry)
-    made = (Counter if metric.kind is Kind.COUNTER else Gauge)(metric.name, metric.means, names, registry=registry)
-    for values in product(*metric.labels.values()) if names else ():
-        made.labels(*values)
-    return made
+        found: Any = self._made[metric.name]
+        return found.labels(*(metric.value(name, labels[name]) for name in metric.labels)) if labels else found

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from function.telemetry.deliveries import DeliveryCount
+
 # daprd sends an event again within a second, but takes turns between the partitions of a component, and each turn can take a
 # minute. If nothing of a partition has come for this long, it has moved to another pod.
 MOVED_SECONDS = 240.0
@@ -49,10 +51,14 @@ class Waiting:
 
     Args:
         clock: Unix time.
+
+    Attributes:
+        deliveries: is told of each batch too.
     """
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
+        self.deliveries = DeliveryCount()
         self._batches: set[Batch] = set()
         self._partitions: dict[_Partition, _Waits] = {}
 
@@ -67,6 +73,7 @@ class Waiting:
         times = [self._time(record, now) for record in records]
         batch = Batch(times, [True] * len(records))
         self._batches.add(batch)
+        self.deliveries.begin({(record.topic, record.partition) for record in records})
         try:
             yield batch
         finally:
@@ -103,6 +110,7 @@ class Waiting:
         now, left = self._clock(), dict[_Partition, list[float]]()
         for record, at, waits in zip(records, batch.times, batch.retried, strict=True):
             left.setdefault((record.topic, record.partition), []).extend([at] if waits else [])
+        self.deliveries.end(left, [partition for partition, times in left.items() if times])
         for partition, times in left.items():
             before = self._partitions.pop(partition, None)
             if times:

@@ -30,7 +30,8 @@ from function.operations import Operation
 from function.outcomes import Outcome, Reason, TryAgain
 from function.routes import EVENTS_ROUTE, METRICS_ROUTE, mount
 from function.settings import SECRET_KEY
-from function.telemetry.metrics import DEPENDENCIES, METRICS, OUTCOMES, STATUSES, Kind, Metrics, Refusal
+from function.telemetry.metric import Kind
+from function.telemetry.metrics import DEPENDENCIES, METRICS, OUTCOMES, STATUSES, Metrics, Refusal
 from function.telemetry.metrics import TYPES as TYPE_VALUES
 from tests.support.events import ALICE, BOB, deletion, delivered, profile
 from tests.support.fake_dapr import FakeTokens

@@ -1,0 +1,157 @@
+"""Asks Kafka for the group's lag in a loop, shows it as metrics, and has daprd join the group again if the watchdog says so.
+
+Runs beside the events and knows nothing of them. What Kafka does not tell is unknown; nothing waits for it.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TypeVar
+
+from function.kafka.lag import Group, GroupLook, Place, Refused
+from function.kafka.watchdog import Watchdog
+from function.outcomes import Reason, TryAgain
+from function.telemetry.logs import log, log_failure
+from function.telemetry.metrics import Metrics
+
+JOIN_SECONDS = 60.0  # in which daprd joins the group
+
+_Answer = TypeVar("_Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """The seconds between two looks, and how long the function is not ready so that daprd leaves the group.
+
+    daprd notices after three probes, one a second. Kafka then waits for the session timeout of its members, 10 s.
+    """
+
+    look: float = 15.0
+    pause_least: float = 10.0
+    pause_most: float = 30.0
+    ask: float = 1.0  # between two questions whether they have left
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """What the loop needs of the function's readiness: since when it is ready, and how to end that for a time."""
+
+    ready_since: Callable[[], float | None]
+    pausing: Callable[[TryAgain], AbstractContextManager[None]]
+
+
+class LagLoop:
+    """Watches one group.
+
+    Args:
+        group: is asked in a thread.
+        roles: the metric's label by topic.
+        watchdog: None if it is off.
+        readiness: of the function.
+        metrics: show the lag.
+        pace: of the loop.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self, group: Group, roles: Mapping[str, str], watchdog: Watchdog | None, readiness: Readiness, metrics: Metrics,
+        pace: Pace = Pace(), clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        self._group, self._roles, self._watchdog, self._readiness = group, roles, watchdog, readiness
+        self._metrics, self._pace, self._clock = metrics, pace, clock
+        self._thread = ThreadPoolExecutor(1, "kafka-lag")
+        self._looked_at: float | None = None
+        self._said, self._said_off = "", False
+
+    async def watch(self) -> None:
+        """Looks in a loop, until it is cancelled. Never raises."""
+        try:
+            while True:
+                await self.look()
+                await asyncio.sleep(self._pace.look)
+        finally:
+            self._metrics.lag(None)
+            self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def look(self) -> None:
+        """Looks once. Never raises."""
+        try:
+            await self._look()
+        except Exception as error:
+            self._unknown(error)
+
+    async def _look(self) -> None:
+        found = await self._ask(self._group.look)
+        self._said = ""
+        self._metrics.lag({(self._roles[place[0]], place[1]): one.lag for place, one in found.partitions.items()})
+        if self._watchdog and (stalled := await self._stalled(self._watchdog, found)):
+            await self._rejoin(self._watchdog, found, stalled)
+
+    async def _stalled(self, watchdog: Watchdog, found: GroupLook) -> list[Place]:
+        now = self._clock()
+        ready_since, last = self._readiness.ready_since(), self._looked_at
+        self._looked_at = now
+        if ready_since is None or last is None or ready_since > last:
+            watchdog.reset()
+        if ready_since is None:
+            return []
+        stalled = watchdog.stalled(found, self._metrics.waiting.deliveries.copy(), now)
+        if found.stable and now - ready_since > JOIN_SECONDS:
+            self._say_off(watchdog)
+        for place in list(stalled):
+            if not await self._ask(self._group.has_record, place, found.partitions[place]):
+                watchdog.nothing_to_read(place, found.partitions[place].end)
+                stalled.remove(place)
+        return stalled
+
+    async def _rejoin(self, watchdog: Watchdog, found: GroupLook, stalled: list[Place]) -> None:
+        for topic, partition in stalled:
+            lag = found.partitions[topic, partition].lag
+            log(logging.ERROR, "partition_rejoined", topic=topic, partition=partition, size=lag)
+            self._metrics.rejoined()
+        why = ", ".join(f"{topic}/{partition}" for topic, partition in stalled)
+        began = self._clock()
+        with self._readiness.pausing(TryAgain(Reason.REJOINING, f"daprd had stopped reading {why}")):
+            await asyncio.sleep(self._pace.pause_least)
+            while True:
+                if self._clock() - began >= self._pace.pause_most or not await self._in_group(watchdog.client_id):
+                    break
+                await asyncio.sleep(self._pace.ask)
+        for place in stalled:
+            watchdog.report(place, self._clock())
+
+    async def _in_group(self, client_id: str) -> bool:
+        """Returns whether a member of this pod is in the group; also if Kafka does not say."""
+        try:
+            members = await self._ask(self._group.members)
+        except (TryAgain, Refused):
+            return True
+        return any(member.client_id == client_id for member in members.values())
+
+    async def _ask(self, question: Callable[..., _Answer], *about: object) -> _Answer:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, question, *about)
+
+    def _unknown(self, error: Exception) -> None:
+        self._metrics.lag(None)
+        if self._watchdog:
+            self._watchdog.reset()
+        detail = error.detail if isinstance(error, TryAgain) else str(error) if isinstance(error, Refused) else ""
+        if not detail:
+            log_failure("lag_failed", error)
+        elif detail != self._said:
+            log(logging.WARNING, "lag_unknown", detail=detail)
+        self._said = detail
+
+    def _say_off(self, watchdog: Watchdog) -> None:
+        """Logs once that the members of this pod can't be told from others."""
+        if not watchdog.sees_members and not self._said_off:
+            log(
+                logging.WARNING,
+                "watchdog_off",
+                detail="no member of the group, or too many, have KAFKA_CLIENT_ID as clientId",
+            )
+        self._said_off = not watchdog.sees_members
