@@ -14,6 +14,7 @@ from dev.servers.synapse import SERVER_NAME
 from dev.stack import Stack
 
 REPLAY_TOPIC = TOPICS[2]
+BY_KEY = -1  # the producer chooses the partition by the key
 
 
 def mxid(user_id: str) -> str:
@@ -63,10 +64,10 @@ class RunningStack:
         """Returns the user as Synapse's admin API shows it now."""
         return self.stack.account(mxid(user_id))
 
-    def send(self, *records: ProducerRecord) -> None:
+    def send(self, *records: ProducerRecord, partition: int = BY_KEY) -> None:
         """Produces the records; returns once Kafka has taken them all."""
         for record in records:
-            self._producer.produce(record.topic, record.value, record.user_id, headers=dict(record.headers))
+            self._producer.produce(record.topic, record.value, record.user_id, partition, headers=dict(record.headers))
             self._producer.poll(0)
         if self._producer.flush(30):
             raise StackError("Kafka did not take every record within 30 s")

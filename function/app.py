@@ -33,8 +33,8 @@ from function.homeserver.synapse import Synapse
 from function.homeserver.transport import HttpClient, SingleTry
 from function.kafka.client import client_config
 from function.kafka.lag import KafkaGroup
-from function.kafka.lag_loop import LagLoop, Readiness
-from function.kafka.watchdog import Watchdog
+from function.kafka.lag_loop import PACE, LagLoop, Pace, Readiness
+from function.kafka.watchdog import PATIENCE, Patience, Watchdog
 from function.outcomes import Reason, TryAgain
 from function.processing.batch import BatchProcessor
 from function.processing.deletion_limit import DeletionLimit
@@ -60,6 +60,7 @@ class Parts:
 AGENT = f"matrix-account-sync/{__version__}"  # in Synapse's log
 
 OpenAvatars = Callable[[Settings], AbstractAsyncContextManager[AvatarSource]]
+OpenLag = Callable[[Settings, Health, Metrics], LagLoop | None]
 OpenParts = Callable[[Settings, Health, Metrics], AbstractAsyncContextManager[Parts]]
 
 
@@ -131,33 +132,38 @@ async def open_parts(
             await asyncio.to_thread(traces.flush)
 
 
-def open_lag(settings: Settings, health: Health, metrics: Metrics) -> LagLoop | None:
+def open_lag(
+    settings: Settings, health: Health, metrics: Metrics, patience: Patience = PATIENCE, pace: Pace = PACE
+) -> LagLoop | None:
     """Returns what asks Kafka for the lag; None if no broker is known. Raises WrongSettings."""
     if not settings.kafka_brokers or not settings.kafka_consumer_group_id:
         return None
     topics = (settings.kafka_identity_events_topic, settings.replay_topic)
-    watchdog = Watchdog(settings.kafka_client_id, len(settings.pubsub_names)) if settings.kafka_client_id else None
+    name = settings.kafka_client_id
+    watchdog = Watchdog(name, len(settings.pubsub_names), patience) if name else None
     return LagLoop(
         KafkaGroup(client_config(settings), settings.kafka_consumer_group_id, topics),
         dict(zip(topics, TOPICS, strict=True)),
         watchdog,
         Readiness(lambda: health.ready_since, health.pausing),
         metrics,
+        pace,
     )
 
 
-def create_app(settings: Settings, parts: OpenParts = open_parts) -> FastAPI:
+def create_app(settings: Settings, parts: OpenParts = open_parts, lag_of: OpenLag = open_lag) -> FastAPI:
     """Returns the ASGI application.
 
     Args:
         settings: from the environment.
         parts: opens the parts; a seam for tests.
+        lag_of: makes what asks Kafka for the lag; a seam for tests.
 
     Raises:
         WrongSettings: KAFKA_CLIENT_CONFIG can't be read, or is refused.
     """
     health, metrics = Health(), Metrics()
-    lag = open_lag(settings, health, metrics)
+    lag = lag_of(settings, health, metrics)
     opened: list[Parts] = []
 
     @contextlib.asynccontextmanager

@@ -24,9 +24,9 @@ _BlockId = tuple[int, int]  # partition, block
 class _Block:
     """The open letters of one block of offsets, in three columns, and the number of those over the limit."""
 
-    offsets: array[int] = field(default_factory=lambda: array("H"))  # from the beginning of the block
-    reasons: array[int] = field(default_factory=lambda: array("H"))  # positions in the list of reasons
-    times: array[int] = field(default_factory=lambda: array("q"))  # Kafka timestamps, in milliseconds
+    offsets: "array[int]" = field(default_factory=lambda: array("H"))  # from the beginning of the block
+    reasons: "array[int]" = field(default_factory=lambda: array("H"))  # positions in the list of reasons
+    times: "array[int]" = field(default_factory=lambda: array("q"))  # Kafka timestamps, in milliseconds
     uncounted: int = 0
 
 

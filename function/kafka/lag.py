@@ -1,29 +1,32 @@
-"""Asks Kafka how far a consumer group is: committed offsets, the ends of its topics, and who owns which partition."""
+"""Asks Kafka how far a consumer group is: committed offsets, the ends of its topics, and who owns which partition.
 
-from collections.abc import Iterable, Mapping, Sequence
+A broker that comes and goes makes some calls of confluent-kafka 2.16 end the whole process: AdminClient's
+`list_consumer_group_offsets` (confluent-kafka-python#1982) and `describe_consumer_groups` (a failed assertion in librdkafka).
+The calls here were seen to survive it: tests/contract/test_lag.py kills the broker under them.
+"""
+
+import struct
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
 
-from confluent_kafka import (
-    ConsumerGroupState,
-    ConsumerGroupTopicPartitions,
-    KafkaError,
-    KafkaException,
-    TopicPartition,
-)
-from confluent_kafka.admin import ConsumerGroupDescription, OffsetSpec
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import OffsetSpec
 
-from function.kafka.client import ClientConfig, admin_client, error_name, is_refusal
+from function.kafka.client import SILENT, ClientConfig, admin_client, error_name, is_refusal
 from function.kafka.reader import TopicReader
 from function.kafka.spans import CutShort, Span
 from function.outcomes import Reason, TryAgain
 
-SECONDS = 5.0  # for each of the five questions of a look
+SECONDS = 3.0  # for each of a handful of questions
 NONE = -1  # the committed offset of a partition without one
 
 Place = tuple[str, int]  # topic, partition
 
 _EARLIEST, _LATEST = OffsetSpec.earliest(), OffsetSpec.latest()  # type: ignore[no-untyped-call]
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +56,10 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class GroupLook:
-    """What Kafka said of the group at one time: its partitions, its members by id, and whether no rebalance was going on."""
+class Members:
+    """The members of the group by their ids, and whether no rebalance was going on."""
 
-    partitions: Mapping[Place, PartitionLag]
-    members: Mapping[str, Member]
+    by_id: Mapping[str, Member]
     stable: bool
 
 
@@ -66,19 +68,22 @@ class Refused(Exception):
 
 
 class Group(Protocol):
-    """What the lag loop asks. Every method blocks, for a bounded time."""
+    """What the lag loop asks. Every method blocks, for a bounded time, and raises TryAgain or Refused."""
 
-    def look(self) -> GroupLook:
-        """Returns what Kafka says of the group. Raises TryAgain, Refused."""
+    def lag(self) -> Mapping[Place, PartitionLag]:
+        """Returns how far the group is in each partition."""
         ...
 
-    def members(self) -> Mapping[str, Member]:
-        """Returns the members by id. Raises TryAgain, Refused."""
+    def members(self) -> Members:
+        """Returns who is in the group."""
         ...
 
     def has_record(self, place: Place, found: PartitionLag) -> bool:
-        """Returns whether the group has a record to process: not all offsets hold one. Raises TryAgain, Refused."""
+        """Returns whether the group has a record to process: not every offset has one."""
         ...
+
+    def stop(self) -> None:
+        """Ends what blocks in another thread at its next question."""
 
 
 class KafkaGroup:
@@ -94,24 +99,19 @@ class KafkaGroup:
     def __init__(self, config: ClientConfig, name: str, topics: Sequence[str], seconds: float = SECONDS) -> None:
         self._config, self._name, self._topics, self._seconds = config, name, topics, seconds
         self._error: KafkaError | None = None  # the client's last one: a wrong password only shows there
-        self._admin = admin_client({**config}, self._heard)
+        self._stopped = False
+        self._admin = admin_client(config, self._heard)
+        self._consumer = Consumer({**config, "group.id": name}, logger=SILENT)  # asks for its offsets, never joins
 
-    def look(self) -> GroupLook:
-        try:
-            places = self._places()
-            lows, ends = self._offsets(places, _EARLIEST), self._offsets(places, _LATEST)
-            committed = self._committed()
-            described = self._described()
-        except KafkaException as error:
-            raise self._failure(error) from None
-        partitions = {place: PartitionLag(committed.get(place, NONE), lows[place], ends[place]) for place in ends}
-        return GroupLook(partitions, _members(described), described.state == ConsumerGroupState.STABLE)
+    def lag(self) -> Mapping[Place, PartitionLag]:
+        places = [place for topic in self._topics for place in self._ask(partial(self._places, topic))]
+        lows = self._ask(lambda: self._offsets(places, _EARLIEST))
+        ends = self._ask(lambda: self._offsets(places, _LATEST))
+        committed = self._ask(lambda: self._committed(places))
+        return {place: PartitionLag(committed[place], lows[place], ends[place]) for place in places}
 
-    def members(self) -> Mapping[str, Member]:
-        try:
-            return _members(self._described())
-        except KafkaException as error:
-            raise self._failure(error) from None
+    def members(self) -> Members:
+        return self._ask(self._members)
 
     def has_record(self, place: Place, found: PartitionLag) -> bool:
         topic, partition = place
@@ -121,51 +121,70 @@ class KafkaGroup:
             except CutShort as cut:
                 raise TryAgain(Reason.KAFKA_UNAVAILABLE, cut.why) from None
 
-    def _places(self) -> list[Place]:
-        places = []
-        for topic in self._topics:
-            found = self._admin.list_topics(topic, timeout=self._seconds).topics[topic]
-            if found.error:
-                raise KafkaException(found.error)
-            places += [(topic, partition) for partition in found.partitions]
-        return places
+    def stop(self) -> None:
+        self._stopped = True
+
+    def _places(self, topic: str) -> list[Place]:
+        found = self._admin.list_topics(topic, timeout=self._seconds).topics[topic]
+        if found.error:
+            raise KafkaException(found.error)
+        return [(topic, partition) for partition in found.partitions]
 
     def _offsets(self, places: Iterable[Place], spec: OffsetSpec) -> dict[Place, int]:
         asked = {TopicPartition(*place): spec for place in places}
         answers = self._admin.list_offsets(asked, request_timeout=self._seconds)
         return {(one.topic, one.partition): future.result().offset for one, future in answers.items()}
 
-    def _committed(self) -> dict[Place, int]:
-        asked = [ConsumerGroupTopicPartitions(self._name)]
-        [future] = self._admin.list_consumer_group_offsets(asked, request_timeout=self._seconds).values()
-        try:
-            found = future.result().topic_partitions
-        except KafkaException as error:
-            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-                return {}
-            raise
-        return {(one.topic, one.partition): one.offset for one in found if one.offset >= 0}
+    def _committed(self, places: Iterable[Place]) -> dict[Place, int]:
+        found = self._consumer.committed([TopicPartition(*place) for place in places], timeout=self._seconds)
+        for one in found:
+            if one.error:
+                raise KafkaException(one.error)
+        return {(one.topic, one.partition): max(one.offset, NONE) for one in found}
 
-    def _described(self) -> ConsumerGroupDescription:
-        [future] = self._admin.describe_consumer_groups([self._name], request_timeout=self._seconds).values()
-        described: ConsumerGroupDescription = future.result()
-        return described
+    def _members(self) -> Members:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # what is to replace it ends the process: see above
+            groups = self._admin.list_groups(self._name, timeout=self._seconds)
+        by_id, stable = dict[str, Member](), True
+        for group in groups:
+            if group.error:
+                raise KafkaException(group.error)
+            stable = group.state == "Stable"
+            for one in group.members:
+                by_id[str(one.id)] = Member(str(one.client_id), frozenset(_assigned(one.assignment or b"")))
+        return Members(by_id, stable)
+
+    def _ask(self, question: Callable[[], _Answer]) -> _Answer:
+        if self._stopped:
+            raise TryAgain(Reason.KAFKA_UNAVAILABLE, "stopped")
+        try:
+            return question()
+        except KafkaException as error:
+            raise self._failure(error.args[0]) from None
 
     def _heard(self, error: KafkaError) -> None:
         self._error = error
 
-    def _failure(self, error: KafkaException) -> Exception:
-        found, heard = error.args[0], self._error
-        self._error = None
+    def _failure(self, found: KafkaError) -> Exception:
+        heard, self._error = self._error, None
         if heard and is_refusal(heard):
             found = heard
         name = error_name(found)
         return Refused(name) if is_refusal(found) else TryAgain(Reason.KAFKA_UNAVAILABLE, name)
 
 
-def _members(described: ConsumerGroupDescription) -> dict[str, Member]:
-    return {one.member_id: Member(one.client_id, _owned(one.assignment)) for one in described.members}
-
-
-def _owned(assignment: object) -> frozenset[Place]:
-    return frozenset((one.topic, one.partition) for one in getattr(assignment, "topic_partitions", None) or ())
+def _assigned(assignment: bytes) -> Iterator[Place]:
+    """Yields the partitions of an assignment in the form of Kafka's consumer protocol; none if it has another form."""
+    try:
+        place, (topics,) = 6, struct.unpack_from(">i", assignment, 2)
+        for _ in range(topics):
+            (length,) = struct.unpack_from(">h", assignment, place)
+            topic = assignment[place + 2 : place + 2 + length].decode()
+            place += 2 + length
+            (count,) = struct.unpack_from(">i", assignment, place)
+            partitions = struct.unpack_from(f">{count}i", assignment, place + 4)
+            place += 4 + 4 * count
+            yield from ((topic, partition) for partition in partitions)
+    except (struct.error, UnicodeDecodeError):
+        return

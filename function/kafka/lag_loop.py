@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TypeVar
 
-from function.kafka.lag import Group, GroupLook, Place, Refused
+from function.kafka.lag import Group, PartitionLag, Place, Refused
 from function.kafka.watchdog import Watchdog
 from function.outcomes import Reason, TryAgain
 from function.telemetry.logs import log, log_failure
@@ -34,6 +34,9 @@ class Pace:
     pause_least: float = 10.0
     pause_most: float = 30.0
     ask: float = 1.0  # between two questions whether they have left
+
+
+PACE = Pace()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ class LagLoop:
 
     def __init__(
         self, group: Group, roles: Mapping[str, str], watchdog: Watchdog | None, readiness: Readiness, metrics: Metrics,
-        pace: Pace = Pace(), clock: Callable[[], float] = time.monotonic,
+        pace: Pace = PACE, clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._group, self._roles, self._watchdog, self._readiness = group, roles, watchdog, readiness
         self._metrics, self._pace, self._clock = metrics, pace, clock
@@ -75,6 +78,7 @@ class LagLoop:
                 await asyncio.sleep(self._pace.look)
         finally:
             self._metrics.lag(None)
+            self._group.stop()
             self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def look(self) -> None:
@@ -85,33 +89,37 @@ class LagLoop:
             self._unknown(error)
 
     async def _look(self) -> None:
-        found = await self._ask(self._group.look)
+        found = await self._ask(self._group.lag)
         self._said = ""
-        self._metrics.lag({(self._roles[place[0]], place[1]): one.lag for place, one in found.partitions.items()})
+        self._metrics.lag({(self._roles[place[0]], place[1]): one.lag for place, one in found.items()})
         if self._watchdog and (stalled := await self._stalled(self._watchdog, found)):
-            await self._rejoin(self._watchdog, found, stalled)
+            await self._rejoin(self._watchdog, stalled)
 
-    async def _stalled(self, watchdog: Watchdog, found: GroupLook) -> list[Place]:
+    async def _stalled(self, watchdog: Watchdog, found: Mapping[Place, PartitionLag]) -> dict[Place, PartitionLag]:
+        """Returns the partitions that daprd has stopped reading."""
         now = self._clock()
         ready_since, last = self._readiness.ready_since(), self._looked_at
         self._looked_at = now
-        if ready_since is None or last is None or ready_since > last:
+        if last is None or (ready_since and ready_since > last):
             watchdog.reset()
-        if ready_since is None:
-            return []
-        stalled = watchdog.stalled(found, self._metrics.waiting.deliveries.copy(), now)
-        if found.stable and now - ready_since > JOIN_SECONDS:
+        if ready_since is None or not any(one.lag for one in found.values()):
+            watchdog.reset()
+            return {}
+        members = await self._ask(self._group.members)
+        places = watchdog.stalled(found, members, self._metrics.waiting.deliveries.copy(), now)
+        if members.stable and now - ready_since > JOIN_SECONDS:
             self._say_off(watchdog)
-        for place in list(stalled):
-            if not await self._ask(self._group.has_record, place, found.partitions[place]):
-                watchdog.nothing_to_read(place, found.partitions[place].end)
-                stalled.remove(place)
-        return stalled
+        return {place: found[place] for place in places if await self._is_stalled(watchdog, place, found[place])}
 
-    async def _rejoin(self, watchdog: Watchdog, found: GroupLook, stalled: list[Place]) -> None:
-        for topic, partition in stalled:
-            lag = found.partitions[topic, partition].lag
-            log(logging.ERROR, "partition_rejoined", topic=topic, partition=partition, size=lag)
+    async def _is_stalled(self, watchdog: Watchdog, place: Place, found: PartitionLag) -> bool:
+        if await self._ask(self._group.has_record, place, found):
+            return True
+        watchdog.nothing_to_read(place, found.end)
+        return False
+
+    async def _rejoin(self, watchdog: Watchdog, stalled: Mapping[Place, PartitionLag]) -> None:
+        for (topic, partition), found in stalled.items():
+            log(logging.ERROR, "partition_rejoined", topic=topic, partition=partition, size=found.lag)
             self._metrics.rejoined()
         why = ", ".join(f"{topic}/{partition}" for topic, partition in stalled)
         began = self._clock()
@@ -130,7 +138,7 @@ class LagLoop:
             members = await self._ask(self._group.members)
         except (TryAgain, Refused):
             return True
-        return any(member.client_id == client_id for member in members.values())
+        return any(member.client_id == client_id for member in members.by_id.values())
 
     async def _ask(self, question: Callable[..., _Answer], *about: object) -> _Answer:
         return await asyncio.get_running_loop().run_in_executor(self._thread, question, *about)

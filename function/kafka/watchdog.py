@@ -11,7 +11,7 @@ did not wait for the lock, and neither did one whose neighbour has got its turn 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from function.kafka.lag import GroupLook, Place
+from function.kafka.lag import Members, PartitionLag, Place
 from function.telemetry.deliveries import Delivered, Deliveries
 
 WINDOW_SECONDS = 120.0  # of looks without a gap
@@ -35,6 +35,9 @@ class Patience:
     idle: float = IDLE_SECONDS
     turns: int = TURNS
     pause: float = PAUSE_SECONDS
+
+
+PATIENCE = Patience()
 
 
 @dataclass(slots=True)
@@ -69,7 +72,7 @@ class Watchdog:
 
     client_id: str
     members: int
-    patience: Patience = field(default_factory=Patience)
+    patience: Patience = PATIENCE
     sees_members: bool = False
     _suspects: dict[Place, _Suspect] = field(default_factory=dict)
     _reported: dict[Place, _Reported] = field(default_factory=dict)
@@ -92,45 +95,48 @@ class Watchdog:
         self._reported[place] = _Reported(times, now)
         self.reset()
 
-    def stalled(self, look: GroupLook, seen: Deliveries, now: float) -> list[Place]:
+    def stalled(
+        self, lag: Mapping[Place, PartitionLag], members: Members, seen: Deliveries, now: float
+    ) -> list[Place]:  # fmt: skip
         """Returns the partitions that daprd has stopped reading.
 
         Args:
-            look: at the group.
+            lag: of each partition.
+            members: of the group.
             seen: what was delivered here until then.
             now: monotonic seconds.
         """
-        ours = {name: member.owned for name, member in look.members.items() if member.client_id == self.client_id}
+        ours = {name: member.owned for name, member in members.by_id.items() if member.client_id == self.client_id}
         self.sees_members = 0 < len(ours) <= self.members
         delivered = {(topic, int(number)): d for (topic, number), d in seen.partitions.items() if number.isdecimal()}
-        present = (look.members, seen.unknown)
-        if present != self._before or not self._certain(look, ours.values(), seen, delivered):
+        present = (members.by_id, seen.unknown)
+        if present != self._before or not self._certain(members, ours.values(), seen, delivered):
             self.reset()
         self._before = present
         if not self.sees_members:
             return []
         found = []
         for owned in ours.values():
-            found += self._of_member(owned, look, delivered, now)
+            found += self._of_member(owned, lag, delivered, now)
         return sorted(found)
 
     def _certain(
-        self, look: GroupLook, ours: Iterable[frozenset[Place]], seen: Deliveries, delivered: Mapping[Place, Delivered]
+        self, members: Members, ours: Iterable[frozenset[Place]], seen: Deliveries, delivered: Mapping[Place, Delivered]
     ) -> bool:
         """Whether it is known of every event that is here whose member it holds up."""
         known = frozenset[Place]().union(*ours)
         strange = any(_here(one) for place, one in delivered.items() if place not in known)
-        return look.stable and seen.unread < READING_SECONDS and not strange
+        return members.stable and seen.unread < READING_SECONDS and not strange
 
     def _of_member(
-        self, owned: frozenset[Place], look: GroupLook, delivered: Mapping[Place, Delivered], now: float
-    ) -> list[Place]:
+        self, owned: frozenset[Place], lags: Mapping[Place, PartitionLag], delivered: Mapping[Place, Delivered], now: float
+    ) -> list[Place]:  # fmt: skip
         all_of = {place: delivered.get(place, _NOTHING) for place in owned}
         busy = any(map(_here, all_of.values()))
         idle = 0.0 if busy else now - max((one.answered for one in all_of.values()), default=now)
         found = []
         for place, one in all_of.items():
-            lag = look.partitions.get(place)
+            lag = lags.get(place)
             if lag is None or not lag.lag or _here(one) or self._empty.get(place) == lag.end:
                 self._suspects.pop(place, None)
                 continue

@@ -372,11 +372,11 @@ async def test_the_dependency_that_makes_the_function_not_ready_is_shown(reason:
         assert all(value(s.metrics, "ready", dependency=name) for name in DEPENDENCIES)
 
 
-def test_the_reasons_that_make_the_function_not_ready_are_those_that_a_probe_can_find() -> None:
-    """And each is shown as its dependency, not as `other`."""
+def test_the_reasons_that_make_the_function_not_ready_are_those_whose_end_is_noticed() -> None:
+    """By a probe, or by the watchdog. And each is shown as its dependency, not as `other`."""
     ending = {reason for reason in Reason if reason.dependency}
     assert ending == {
-        Reason.STARTING, Reason.SECRET_UNAVAILABLE, Reason.TOKEN_REFUSED, Reason.SERVER_NAME_MISMATCH,
+        Reason.STARTING, Reason.REJOINING, Reason.SECRET_UNAVAILABLE, Reason.TOKEN_REFUSED, Reason.SERVER_NAME_MISMATCH,
         Reason.SYNAPSE_UNAVAILABLE, Reason.SYNAPSE_UNEXPECTED, Reason.STATE_UNAVAILABLE,
         Reason.ADMIN_SUSPENDED, Reason.ADMIN_LIMITED,
     }  # fmt: skip
