@@ -6,6 +6,7 @@ from pathlib import Path
 
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
+from dapr.proto import api_v1
 
 from dev.identity_events import ProducerRecord, new_user, profile
 from dev.running_stack import partitions_of
@@ -46,7 +47,8 @@ class Waiting:
         self._world.send(*records, partition=self._partition)
 
     def heal(self) -> None:
-        self._world.save_state(self.user, b"")
+        with self._world.state() as (dapr, token):
+            dapr.DeleteState(api_v1.DeleteStateRequest(store_name="statestore", key=self.user), metadata=token)
 
 
 def delete_records(world: StackUnderTest, partition: int, but: int = 10) -> None:
