@@ -89,9 +89,8 @@ ROWS: dict[str, tuple[Panel, ...]] = {
                 f"time() - (max({M}last_event_timestamp_seconds{{{NS}}}) > 0)", unit="s", limit=600),
         _number("Dead letters in an hour", "Events that can't succeed.",
                 f"sum(increase({M}dead_letters_total{{{NS}}}[1h]))", limit=1),
-        _number("Lag", "Events that wait in Kafka, from kafka-exporter or KEDA; empty if neither is scraped.",
-                'sum(kafka_consumergroup_lag{consumergroup="realtime-chat-service", topic="nova.identity.events"})'
-                ' or max(keda_scaler_metrics_value{scaledObject="matrix-account-sync"})', limit=1000),
+        _number("Lag", "Events that wait in Kafka, of the main and the replay topic; empty if Kafka does not tell.",
+                f"sum(max by (namespace, topic, partition) ({M}consumer_lag{{{NS}}}))", limit=1000),
     ),
     "Events": (
         Panel("Events by outcome", "Deliveries per second. An event that waits is delivered again and counts as retry each time.",
@@ -102,6 +101,10 @@ ROWS: dict[str, tuple[Panel, ...]] = {
               "s", limit=300),
         Panel("Dead letters by reason", "Within an hour. docs/reasons.md says what each reason means and what to do.",
               (Query(f"sum by (reason) (increase({M}dead_letters_total{{{NS}}}[1h])) > 0", "{{reason}}"),), stacked=True),
+        Panel("Lag by partition", "Records that the consumer group has not committed; in Kafka's own words, asked every 15 seconds.",
+              (Query(f"max by (topic, partition) ({M}consumer_lag{{{NS}}}) > 0", "{{topic}} {{partition}}"),), limit=1000, stacked=True),
+        Panel("Open dead letters", "Neither replayed nor discarded, by reason.",
+              (Query(f"max by (reason) ({M}open_dead_letters{{{NS}}}) > 0", "{{reason}}"),), stacked=True),
         Panel("Retries by reason", "Deliveries per second that come again: answered RETRY, or rejected.",
               (Query(f"{_rate('retries_total', 'reason')} > 0", "{{reason}}"),
                Query(f"{_rate('rejected_requests_total', 'cause')} > 0", "rejected: {{cause}}")), "ops", stacked=True),

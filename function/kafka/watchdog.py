@@ -110,10 +110,11 @@ class Watchdog:
         self.sees_members = 0 < len(ours) <= self.members
         delivered = {(topic, int(number)): d for (topic, number), d in seen.partitions.items() if number.isdecimal()}
         present = (members.by_id, seen.unknown)
-        if present != self._before or not self._certain(members, ours.values(), seen, delivered):
+        certain = self.sees_members and self._certain(members, ours.values(), seen, delivered)
+        if present != self._before or not certain:
             self.reset()
         self._before = present
-        if not self.sees_members:
+        if not certain:
             return []
         found = []
         for owned in ours.values():

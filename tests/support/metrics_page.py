@@ -1,9 +1,10 @@
-"""Reads the metrics of a running function."""
+"""Reads the metrics, of a running function or in memory."""
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from dev.running_stack import RunningStack
+from function.telemetry.metrics import Metrics
 
 
 def shown(running: RunningStack) -> tuple[str, dict[str, float]]:
@@ -20,3 +21,16 @@ def shown(running: RunningStack) -> tuple[str, dict[str, float]]:
 def refused(running: RunningStack, cause: str) -> float:
     """Returns how many deliveries the function has refused for the given cause."""
     return shown(running)[1][f"rejected_requests_total{{cause={cause}}}"]
+
+
+def samples(text: bytes) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    """Every sample of the text format by name and labels."""
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text.decode())
+        for sample in family.samples
+    }
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float:
+    return samples(metrics.exposed())[f"matrix_account_sync_{name}", frozenset(labels.items())]

@@ -38,25 +38,13 @@ from tests.support.fake_dapr import FakeTokens
 from tests.support.fake_synapse import ADMIN_TOKEN, FakeSynapse
 from tests.support.harness import Harness, world
 from tests.support.http import AUTH, client, entry, envelope, settings_with
+from tests.support.metrics_page import samples, value
 
 pytestmark = pytest.mark.anyio
 
 NOW = 1_800_000_000.0
 STANDARD = {"process"}  # of the library's process collector
 anything = st.text(max_size=20) | st.sampled_from([ALICE, "@nova-x:test.example", 'a"b\n', "", "retry", "dead_letter"])
-
-
-def samples(text: bytes) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-    """Every sample of the text format by name and labels."""
-    return {
-        (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(text.decode())
-        for sample in family.samples
-    }
-
-
-def value(metrics: Metrics, name: str, **labels: str) -> float:
-    return samples(metrics.exposed())[f"matrix_account_sync_{name}", frozenset(labels.items())]
 
 
 @dataclass
