@@ -11,6 +11,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from function.cli import cli
+from function.cli.exit_codes import ExitCode
 from function.events.decode import PAYLOADS
 from function.events.types import EventType
 from function.reasons import Reason
@@ -158,11 +159,16 @@ def command_help(name: str) -> str:
     return f"```text\n{text}\n```"
 
 
+def codes_of(command_help: str) -> set[int]:
+    """Returns the exit codes that the help of a command lists."""
+    return {int(code) for code in re.findall(r"^\s*(\d+): ", command_help, re.MULTILINE)}
+
+
 def exit_codes() -> str:
-    """Returns the exit codes of each command, as its help tells them."""
-    rows = []
-    for name, command in getattr(get_command(cli), "commands", {}).items():
-        codes = re.findall(r"^\s*(\d+): (.+)\.$", command.help or "", re.MULTILINE)
-        assert codes, f"the help of {name} has no exit codes"
-        rows += [(f"`{name}`", code, means) for code, means in codes]
-    return _table("Command, Exit code, Meaning", rows)
+    """Returns every exit code, and the commands whose help lists it."""
+    commands = getattr(get_command(cli), "commands", {}).items()
+    rows = [
+        (str(int(code)), code.means, _code(name for name, command in commands if code in codes_of(command.help or "")))
+        for code in ExitCode
+    ]
+    return _table("Exit code, Meaning, Commands", rows)

@@ -48,6 +48,7 @@ def command(
     0: every check passed.
     1: a check failed.
     2: a setting is invalid.
+    4: the output was closed before its end.
     130: interrupted.
     """
     logs.configure("ERROR")

@@ -2,13 +2,14 @@
 
 import functools
 import gc
-import sys
 
 import typer
 import uvicorn
 
 from function.app import MissingExtra, create_app, open_parts, open_traces
+from function.cli.exit_codes import ExitCode
 from function.cli.options import print_problems, settings_or_exit
+from function.cli.output import say
 from function.dapr.http_server import UVICORN_OPTIONS
 from function.settings import Settings, WrongSettings
 from function.telemetry import logs
@@ -32,8 +33,8 @@ def command() -> None:
     try:
         traces = open_traces()
     except MissingExtra as error:
-        print(error, file=sys.stderr)
-        raise typer.Exit(2) from None
+        say(str(error))
+        raise typer.Exit(ExitCode.INVALID) from None
     try:
         app = traces.extract_context(create_app(settings, functools.partial(open_parts, traces=traces)))
     except WrongSettings as wrong:

@@ -97,8 +97,9 @@ def test_a_body_that_is_no_object_shows_its_size(publish: Any, value: bytes) -> 
 
 def test_what_helps_to_find_the_cause_is_shown() -> None:
     """Types, times, ids of events, booleans, the names of known fields, and all that the function wrote."""
+    payload = profile_payload(is_verified=True)
     body = {"event_id": EVENT, "event_type": "identity.user.deleted", "timestamp": "2026-01-01T09:30:00+01:00",
-            "schema_version": 1, "data": profile_payload(is_verified=True)}  # fmt: skip
+            "schema_version": 1, "data": payload}  # fmt: skip
     metadata = {
         "__key": ALICE,
         "__partition": "1",
@@ -114,7 +115,7 @@ def test_what_helps_to_find_the_cause_is_shown() -> None:
         "data": {
             "user_id": "<36 characters>", "username": "<4 characters>", "display_name": "<13 characters>",
             "bio": "<5 characters>", "avatar_url": None, "is_verified": True, "follower_count": "<number>",
-            "updated_at": body["data"]["updated_at"],
+            "updated_at": payload["updated_at"],
         },
     }  # fmt: skip
     assert shown["headers"] == {

@@ -14,17 +14,17 @@ from tests.support.dead_letters import DEAD, HEADERS, POSITION, letter
 from tests.support.events import ALICE, profile_payload
 
 
-def on_day(day: int, value: bytes = b"{}", **headers: str) -> DeadLetter:
+def on_day(day: int, value: bytes = b"{}", reason: str = "synapse_error") -> DeadLetter:
     """A letter that Kafka took on that day of January."""
     at = str(int(datetime(2026, 1, day, 23, 59, tzinfo=UTC).timestamp() * 1000))
-    return read_letter(KafkaRecord(value, DEAD, POSITION | HEADERS | headers | {"__timestamp": at}))
+    return read_letter(KafkaRecord(value, DEAD, POSITION | HEADERS | {REASON: reason} | {"__timestamp": at}))
 
 
 def test_letters_are_counted_by_reason_type_and_the_day_on_which_kafka_took_them() -> None:
     summary = Summary(newest=20)
     for day in (2, 1, 2):
         summary.add(on_day(day))
-    summary.add(on_day(3, **{REASON: "not_json"}))
+    summary.add(on_day(3, reason="not_json"))
     counted = summary.as_json()
     assert counted["reasons"] == {"synapse_error": 3, "not_json": 1}
     assert counted["types"] == {"identity.user.profile_updated": 4}
