@@ -29,7 +29,7 @@ class ExitCode(IntEnum):
     CUT_SHORT = (
         4,
         (
-            "Cut short: a read ended before the end, or whoever read the output closed it, as `head` does. What was printed is "
+            "Cut short: a read ended before the end, or the reader of the output closed it, as `head` does. What was printed is "
             "true but incomplete; the message says where it ended."
         ),
     )

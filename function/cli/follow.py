@@ -49,7 +49,7 @@ async def _look(stream: TopicStream, positions: dict[int, int], process: Process
     """Reads up to the present end, and moves the positions. Raises TryAgain, CutShort, NoPartition."""
     spans = await stream.spans(offsets=positions, only=None if whole else positions)
     if any(span.end < positions.get(span.partition, 0) for span in spans):
-        say("the topic was made anew, or lost records; following from its beginning")
+        say("the topic was created again, or lost records; following from its beginning")
         positions |= dict.fromkeys(positions, 0)
         return
     async for batch in stream.batches(spans):

@@ -18,7 +18,7 @@ from function.cli.exit_codes import ExitCode
 
 
 class Commands(TyperGroup):
-    """The commands. Ends them quietly if whoever reads their output closes it, as `head` does."""
+    """The commands. Ends them quietly if the reader of their output closes it, as `head` does."""
 
     def invoke(self, ctx: Context) -> Any:  # type: ignore[override]  # typer's own name of click's class
         """Runs the command, and writes out what it printed while a closed pipe can still be told."""

@@ -52,7 +52,7 @@ def test_a_type_that_is_not_of_the_identity_service_is_unknown_and_found_by_its_
 
 
 def test_a_time_in_a_header_selects_nothing() -> None:
-    """Whoever may publish to the topic could write it."""
+    """Any client that may publish to the topic could write it."""
     one = letter({TIME: "2099-01-01T00:00:00+00:00"})
     assert DeadLetterFilter(until=AT + timedelta(seconds=1)).matches(one)
     assert not DeadLetterFilter(since=AT + timedelta(seconds=1)).matches(one)
