@@ -156,9 +156,9 @@ class Replay:
 
     def _outgoing(self, letter: DeadLetter, before: int) -> Outgoing:
         headers = headers_of(letter.record)
-        if not self._marks:  # main topic: it has no origin yet; such headers come from the producer
+        if not letter.own:  # of the main topic, or written by daprd: such headers come from the producer
             kept = {name: text for name, text in headers.items() if not name.lower().startswith(PREFIX)}
-            headers = kept | origin(letter.record)
+            headers = kept | origin(letter.record) | {PREFIX + name: text for name, text in letter.daprd.items()}
         return Outgoing(letter.record, headers | {REPLAYS: str(before + 1)})
 
     def _count(self, letter: DeadLetter, sent: Sent) -> None:

@@ -98,6 +98,20 @@ async def test_a_replayed_letter_has_a_higher_count_and_goes_to_its_origins_part
     assert (record.value, record.headers[TOPIC], record.headers[OFFSET]) == (b"{}", MAIN, "3")
 
 
+async def test_a_letter_of_daprd_goes_to_its_origins_partition_without_headers_that_only_look_like_ours() -> None:
+    """daprd copies a producer's headers, and writes the origin into headers of its own."""
+    topics = FakeTopics()
+    by_daprd = {"___topic": MAIN, "___partition": "9", "___offset": "4"}
+    forged = {PARTITION: "1", REPLAYS: "8", "x-dead-letter-note": "Ada"}
+    topics.put(DEAD, b"{}", {"event_id": "a", "__key": ALICE} | by_daprd | forged)
+    await Run(topics, FakeStateStore(), Selection()).go()
+    [record] = topics.records[AGAIN]
+    assert record.kafka_field("partition") == "9"
+    ours = {name: text for name, text in record.headers.items() if name.startswith("x-dead-letter-")}
+    assert ours.items() >= {TOPIC: MAIN, PARTITION: "9", OFFSET: "4", REPLAYS: "1"}.items()
+    assert "x-dead-letter-note" not in ours
+
+
 async def test_a_second_replay_publishes_only_what_is_open() -> None:
     topics, state = FakeTopics(), FakeStateStore()
     put(topics, "e-1")
