@@ -150,6 +150,8 @@ def command(
         raise typer.BadParameter("with MATRIX_DRY_RUN=true nothing can be repaired: add --dry-run")
     skipped = {Kind.IN_ROOMS: not rooms, Kind.AVATAR_GONE: not avatars}
     kinds = frozenset(one for one in kind or Kind if not skipped.get(one))
+    if not kinds:
+        raise typer.BadParameter("--no-rooms and --no-avatars leave nothing of --kind to look for")
     if repair and not (yes or dry_run):
         confirm(f"Repair the drift on {settings.matrix_server_name}?")
     cap = max_repairs if repair and max_repairs else None

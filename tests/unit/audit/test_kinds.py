@@ -104,6 +104,17 @@ def test_after_a_repair_a_second_audit_finds_nothing(record: UserState, account:
     anyio.run(run)
 
 
+async def test_an_avatar_costs_a_call_and_none_if_its_kind_is_not_looked_for() -> None:
+    """As with --no-avatars."""
+    async with world(ALICE) as w:
+        w.avatars.images["https://cdn.example/face.png"] = b"face"
+        await w.process(profile(avatar_url="https://cdn.example/face.png"))
+        for kinds, calls in ((frozenset(Kind), 1), (frozenset(Kind) - {Kind.AVATAR_GONE}, 0)):
+            w.homeserver.requests.clear()
+            assert await audited(w, Options(kinds)) == []
+            assert sum("/v1/media/" in path for _, path in w.homeserver.requests) == calls
+
+
 # --- no drift
 
 

@@ -270,6 +270,8 @@ async def test_an_account_that_could_not_be_checked_gives_exit_code_1(capsys: py
         (["--from", "17"], "such as accounts:1500"),
         (["--from", "rooms:17"], "such as accounts:1500"),
         (["--from", "users:17"], "goes with --users"),
+        (["--kind", "avatar_gone", "--no-avatars"], "leave nothing of --kind"),
+        (["--kind", "in_rooms", "--no-rooms"], "leave nothing of --kind"),
         (["--max-repairs", "-1"], "Invalid value for '--max-repairs'"),
         (["--in-flight", "0"], "Invalid value for '--in-flight'"),
         (["--output", "xml"], "'xml' is not one of"),
