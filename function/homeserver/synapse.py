@@ -54,7 +54,7 @@ class Synapse(MediaApi):
         body = (await self._call(Operation.ACCOUNTS, "GET", path, None, having("users", list))).body
         ours = re.compile(rf"@nova-({UUID}):{re.escape(self._server_name)}")
         found = [(ours.fullmatch(row["name"]), row) for row in body["users"]]
-        rows = [Row(r["creation_ts"], r["name"], (match[1], _account(r)) if match else None) for match, r in found]
+        rows = [Row(r["creation_ts"] or 0, r["name"], (match[1], _account(r)) if match else None) for match, r in found]
         return page(rows, body)
 
     async def deactivate(self, user_id: str, *, erase: bool) -> bool:
