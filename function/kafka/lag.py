@@ -101,7 +101,8 @@ class KafkaGroup:
         self._error: KafkaError | None = None  # the client's last one: a wrong password only shows there
         self._stopped = False
         self._admin = admin_client(config, self._heard)
-        self._consumer = Consumer({**config, "group.id": name}, logger=SILENT)  # asks for its offsets, never joins
+        # Asks for its offsets, and never joins.
+        self._consumer = Consumer({**config, "group.id": name, "error_cb": self._heard}, logger=SILENT)
 
     def lag(self) -> Mapping[Place, PartitionLag]:
         places = [place for topic in self._topics for place in self._ask(partial(self._places, topic))]
@@ -164,9 +165,13 @@ class KafkaGroup:
             raise self._failure(error.args[0]) from None
 
     def _heard(self, error: KafkaError) -> None:
-        self._error = error
+        if self._error is None or not is_refusal(self._error):
+            self._error = error
 
     def _failure(self, found: KafkaError) -> Exception:
+        self._admin.poll(0)
+        if (message := self._consumer.poll(0)) and (error := message.error()):
+            self._heard(error)
         heard, self._error = self._error, None
         if heard and is_refusal(heard):
             found = heard
