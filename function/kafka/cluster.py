@@ -2,14 +2,15 @@
 
 import concurrent.futures
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import ConfigResource, OffsetSpec, ResourceType
 
-from function.kafka.client import ClientConfig, admin_client, asking_kafka, is_refusal
+from function.kafka.client import SILENT, ClientConfig, admin_client, asking_kafka, is_refusal
 from function.outcomes import Reason, TryAgain
 
 ASK_SECONDS = 5.0  # for one question
@@ -62,11 +63,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A consumer group; `owned` has the partitions that its members hold."""
+    """A consumer group: its state in Kafka's words, the number of its members, and its progress."""
 
     state: str
     members: int
-    owned: frozenset[tuple[str, int]] = frozenset()
     progress: Sequence[Progress] = field(default_factory=tuple)
 
 
@@ -81,7 +81,7 @@ class Cluster:
     """
 
     def __init__(self, config: ClientConfig, first_seconds: float = FIRST_SECONDS) -> None:
-        self._first_seconds = first_seconds
+        self._properties, self._first_seconds = config, first_seconds
         self._error: KafkaError | None = None
         self._admin = admin_client(config, self._heard)
 
@@ -132,25 +132,47 @@ class Cluster:
         return {name: str(entry.value) for name, entry in found.items()}
 
     def group(self, name: str, topics: Mapping[str, int]) -> Group:
-        """Returns the group and its progress in the topics, which are given with their numbers of partitions."""
+        """Returns the group and its progress in the topics, which are given with their numbers of partitions.
+
+        A broker that goes away makes AdminClient's describe_consumer_groups of confluent-kafka 2.16 end the whole process;
+        what is called here survives it.
+        """
         places = [TopicPartition(topic, number) for topic, count in topics.items() for number in range(count)]
         with asking_kafka():
-            found = _result(self._admin.describe_consumer_groups([name], request_timeout=ASK_SECONDS)[name])
-            asked = ConsumerGroupTopicPartitions(name)
-            offsets = _result(self._admin.list_consumer_group_offsets([asked], request_timeout=ASK_SECONDS)[name])
             beginnings = self._offsets(places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
             ends = self._offsets(places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
-        committed = {(at.topic, at.partition): at.offset for at in offsets.topic_partitions or () if at.offset >= 0}
-        owned = {
-            (place.topic, place.partition)
-            for member in found.members
-            for place in (member.assignment.topic_partitions if member.assignment else ())
-        }
+            committed = self._committed(name, places)
+            state, members = self._members(name)
         progress = [
             Progress(*place, beginnings[place], ends[place], committed.get(place))
             for place in ((one.topic, one.partition) for one in places)
         ]
-        return Group(found.state.name, len(found.members), frozenset(owned), progress)
+        return Group(state, members, progress)
+
+    def _committed(self, group: str, places: Sequence[TopicPartition]) -> dict[tuple[str, int], int]:
+        consumer = Consumer({**self._properties, "group.id": group}, logger=SILENT)  # asks, never joins
+        try:
+            found = consumer.committed(list(places), timeout=ASK_SECONDS)
+        except KafkaException as failure:
+            told = consumer.poll(TRY_SECONDS)  # a refusal shows only there
+            raise KafkaException((told and told.error()) or failure.args[0]) from None
+        finally:
+            consumer.close()
+        for place in found:
+            if place.error:
+                raise KafkaException(place.error)
+        return {(place.topic, place.partition): place.offset for place in found if place.offset >= 0}
+
+    def _members(self, group: str) -> tuple[str, int]:
+        """Returns the group's state and the number of its members."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # for describe_consumer_groups: see `group`
+            found = self._admin.list_groups(group, timeout=ASK_SECONDS)
+        for one in found:
+            if one.error:
+                raise KafkaException(one.error)
+            return str(one.state), len(one.members)
+        return "Dead", 0
 
     def _offsets(self, places: Sequence[TopicPartition], at: OffsetSpec) -> dict[tuple[str, int], int]:
         found = self._admin.list_offsets(dict.fromkeys(places, at), request_timeout=ASK_SECONDS) if places else {}

@@ -22,7 +22,7 @@ READ = (TOPIC, TOPICS[2])
 
 def stable() -> Group:
     places = [(topic, number) for topic in READ for number in range(PARTITIONS)]
-    return Group("STABLE", 6, frozenset(places), [Progress(*place, 0, 10, 10) for place in places])
+    return Group("Stable", 6, [Progress(*place, 0, 10, 10) for place in places])
 
 
 @dataclass

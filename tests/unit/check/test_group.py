@@ -7,9 +7,8 @@ from function.check.group import judge
 from function.kafka.cluster import Group, Progress
 
 
-def group(*progress: Progress, state: str = "STABLE", members: int = 6, owned: bool = True) -> Group:
-    places = frozenset((at.topic, at.partition) for at in progress) if owned else frozenset()
-    return Group(state, members, places, progress)
+def group(*progress: Progress, state: str = "Stable", members: int = 6) -> Group:
+    return Group(state, members, progress)
 
 
 def at(committed: int | None, beginning: int = 0, end: int = 10, partition: int = 0) -> Progress:
@@ -24,8 +23,7 @@ def test_a_healthy_group_is_one_row_with_its_lag() -> None:
 @pytest.mark.parametrize(
     ("found", "said"),
     [
-        (group(at(8), state="EMPTY", members=0, owned=False), "has no members; 2 events wait"),
-        (group(at(8), at(8, partition=1), owned=False), "partition 0 of t and 1 more without a member"),
+        (group(at(8), state="Empty", members=0), "has no members; 2 events wait"),
         (group(at(2, beginning=5)), "partition 0 of t: Kafka deleted 3 records that were not processed"),
         (group(at(20)), "partition 0 of t: the committed offset is beyond the end"),
     ],
@@ -40,7 +38,7 @@ def test_what_stops_events_has_failed(found: Group, said: str) -> None:
 @pytest.mark.parametrize(
     ("found", "said"),
     [
-        (group(at(8), state="PREPARING_REBALANCING", owned=False), "is preparing rebalancing"),
+        (group(at(8), state="PreparingRebalance"), "is in the state PreparingRebalance"),
         (group(at(0, end=2000)), "2000 events wait"),
         (group(at(2, beginning=10)), "Kafka deleted 8 records"),
     ],
@@ -52,5 +50,5 @@ def test_what_may_pass_or_has_passed_is_a_warning(found: Group, said: str) -> No
 
 
 def test_a_group_without_members_is_as_it_should_be_while_consuming_is_switched_off() -> None:
-    [row] = judge(group(at(8), state="EMPTY", members=0, owned=False), consuming=False)
+    [row] = judge(group(at(8), state="Empty", members=0), consuming=False)
     assert row.mark is Mark.OK
