@@ -64,7 +64,10 @@ def _exec(plan: Plan, words: list[str]) -> int:
     # There is no terminal to ask on.
     agreed = ["--yes"] if "-it" in own and "--yes" not in command else []
     line = [*plan.programs[command[0]], *command[1:], *agreed]
-    return subprocess.run(line, env=plan.environment, stdin=subprocess.DEVNULL, check=False).returncode
+    # In the checkout's root, which has the package `function` of these tests.
+    root = Path(__file__).parents[2]
+    given = None if "-i" in own else subprocess.DEVNULL
+    return subprocess.run(line, env=plan.environment, stdin=given, check=False, cwd=root).returncode
 
 
 def _logs(plan: Plan, words: list[str]) -> int:

@@ -79,9 +79,8 @@ class Namespace:
     def make_job(self, command: str, *options: str, deadline: int = 0) -> str:
         """Makes a Job with the page's command, but with other options, and does not follow its log; returns its name."""
         name = f"{command}-{uuid.uuid4().hex[:8]}"
-        _, plain, with_options = scripts("Jobs")
-        script = with_options if command == "replay" else plain.partition("\nkubectl logs")[0]
-        script = script.replace("dead-letters", command).replace(f"{command}-$(date +%s)", name)
+        (script,) = [block for block in scripts("Jobs") if f"cronjob/{APP}-{command} " in block]
+        script = script.partition("\nkubectl logs")[0].replace(f"{command}-$(date +%s)", name)
         script = script.replace(JOB_OPTIONS, ", ".join(map(json.dumps, options)))
         if deadline:
             change = f's/"activeDeadlineSeconds": [0-9]*/"activeDeadlineSeconds": {deadline}/;'

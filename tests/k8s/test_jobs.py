@@ -96,7 +96,7 @@ def test_a_job_replays_a_letter_and_joins_no_consumer_group(deployed: Namespace,
 def test_an_audit_runs_in_its_jobs_pod_with_the_admin_token(deployed: Namespace, stack: Stack, tell: Tell) -> None:
     """Its daprd may read the one Secret. It repairs nothing, and the accounts of the stack have no drift or some."""
     stack.create_account(f"nova-{new_user()}", "before")
-    job = job_pod(deployed, make_job(deployed, "audit"))
+    job = deployed.job_pod(deployed.make_job("audit"))
     job.start_sidecar()
     wait_until(lambda: listens(job.http_port), "daprd's API")
     done = job.in_function(*job.arguments(), "--json")

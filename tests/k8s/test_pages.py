@@ -32,6 +32,7 @@ BLOCKS += [block for block in blocks("deploy") if block.heading == "Jobs"]
 NOT_HERE = {
     r"kubectl exec kafka-0": "needs the pod of Kafka",
     r"kubectl port-forward|localhost:8008": "needs the pod of Synapse",
+    r"psql|sqlite3": "needs the database's host; the integration tests of the audit run the queries",
     r"make ": "for the local stack; the integration tests run the same commands there",
     r"\.venv/bin/": "for the local stack; the integration tests run the same commands there",
 }
@@ -66,6 +67,7 @@ def desk(pod: Pod, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -
     folder = tmp_path_factory.mktemp("desk")
     (folder / "k8s").symlink_to(ROOT / "k8s")
     (folder / "function.log").write_text(pod.function.log.read_text())
+    (folder / "users").write_text(f"{new_user()}\n")
     plan = Plan(
         str(toolchain.KUBECTL),
         str(cluster.folder / "admin.kubeconfig"),
