@@ -1,7 +1,8 @@
-"""Opens the Dapr client once the sidecar is healthy, sets a deadline for its calls, and shuts the sidecar down."""
+"""Opens the Dapr client once the sidecar is healthy, and sets a deadline for its calls."""
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -44,13 +45,14 @@ async def open_client(timeout: float = 0.0, call_seconds: float = CALL_SECONDS) 
     """Returns a client of the sidecar.
 
     Args:
-        timeout: seconds to wait for the sidecar, which may start later than the function.
+        timeout: seconds to wait for the sidecar, which may start later than the function; DAPR_HEALTH_TIMEOUT, the variable of
+            Dapr's SDK, makes it longer.
         call_seconds: deadline of each call that the client makes.
 
     Raises:
         TryAgain: the sidecar does not answer.
     """
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + max(timeout, _longer_timeout())
     while not await _answers():
         if time.monotonic() >= deadline:
             raise TryAgain(Reason.STARTING, f"no sidecar yet at port {dapr_settings.DAPR_HTTP_PORT}")
@@ -58,6 +60,11 @@ async def open_client(timeout: float = 0.0, call_seconds: float = CALL_SECONDS) 
     # DaprClient() blocks the event loop until the sidecar answers, so it is built only now.
     async with DaprClient(interceptors=[Deadline(call_seconds)]) as client:
         yield client
+
+
+def _longer_timeout() -> float:
+    """Returns DAPR_HEALTH_TIMEOUT if it is set. A Job sets it, whose tool starts together with its sidecar."""
+    return float(dapr_settings.DAPR_HEALTH_TIMEOUT) if "DAPR_HEALTH_TIMEOUT" in os.environ else 0.0
 
 
 async def _answers() -> bool:

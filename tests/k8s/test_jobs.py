@@ -3,6 +3,7 @@ and ended by the real Job controller as soon as the tool has ended. There is no 
 
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -91,6 +92,17 @@ def test_a_job_replays_a_letter_and_joins_no_consumer_group(deployed: Namespace,
     assert done.returncode == 0, done.stdout + done.stderr
     events.wait_named(user, "replayed by a Job")
     assert members(stack) == [function.name] * 6
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_tool_that_starts_before_its_sidecar_answers_waits_for_it(command: str, deployed: Namespace) -> None:
+    """Kubelet starts the tool as soon as daprd runs: the injector gives a native sidecar no startup probe."""
+    job = deployed.job_pod(deployed.make_job(command, "--dry-run"))
+    with ThreadPoolExecutor() as side:
+        running = side.submit(job.in_function, *job.arguments())
+        job.start_sidecar()
+        done = running.result()
+    assert done.returncode in (0, 1), done.stdout + done.stderr
 
 
 def test_an_audit_runs_in_its_jobs_pod_with_the_admin_token(deployed: Namespace, stack: Stack, tell: Tell) -> None:

@@ -11,6 +11,7 @@ from tests.manifests.rules.workload import number
 ARGUMENTS = {"dead-letters": ["dead-letters"], "replay": ["replay", "--dry-run"], "audit": ["audit"]}
 GRACE = {"audit": 90}  # seconds; a repair is finished
 TOKENS = {"audit": {"DAPR_API_TOKEN", "APP_API_TOKEN"}}  # it reads the function's settings
+WAITS = {"name": "DAPR_HEALTH_TIMEOUT", "value": "60"}  # for its sidecar, which starts together with the tool
 # Annotations of the function's that make no sense for a tool. Without app-port daprd asks for no subscriptions, so that it
 # does not join the consumer group.
 LEFT_OUT = re.compile(r"dapr\.io/(app-port|app-protocol|app-token-secret|enable-metrics|metrics-port|.*app-health-.*)")
@@ -73,7 +74,7 @@ def a_jobs_container_runs_the_command_as_the_function_would(manifests: Manifests
         if container.get("args") != ARGUMENTS[command]:
             yield f"{command}: arguments {container.get('args')}"
         wanted = TOKENS.get(command, {"DAPR_API_TOKEN"})
-        tokens = [one for one in manifests.container.get("env", []) if one.get("name") in wanted]
+        tokens = [one for one in manifests.container.get("env", []) if one.get("name") in wanted] + [WAITS]
         found = [one for one in container.get("env", []) if one.get("name") != "KAFKA_CLIENT_CONFIG"]
         if sorted(found, key=str) != sorted(tokens, key=str):
             yield f"{command}: environment {container.get('env')}"
