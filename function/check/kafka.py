@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from threading import Thread
 from typing import Protocol, TypeVar, cast
@@ -11,7 +11,8 @@ from function.check import group as groups
 from function.check import topic as topics
 from function.check.finding import Finding, ok, row_of, rows, warning
 from function.dapr.subscription import RECORD_BYTES
-from function.kafka.cluster import Group, Topic
+from function.kafka.cluster import Topic
+from function.kafka.lag import Members, PartitionLag, Place
 from function.outcomes import TryAgain
 from function.settings import Settings
 
@@ -35,7 +36,7 @@ class Cluster(Protocol):
 
     def topic(self, name: str) -> Topic | None: ...
 
-    def group(self, name: str, topics: Mapping[str, int]) -> Group: ...
+    def group(self, name: str, topics: Sequence[str]) -> tuple[Members, Mapping[Place, PartitionLag]]: ...
 
 
 async def kafka_rows(settings: Settings, cluster: Cluster | None, protocol: str) -> AsyncIterator[Finding]:
@@ -85,15 +86,15 @@ async def _group(settings: Settings, cluster: Cluster, described: Mapping[str, T
         return [warning(groups.WHAT, "not asked: KAFKA_CONSUMER_GROUP_ID is empty",
                         "Set KAFKA_CONSUMER_GROUP_ID as for the component.")]  # fmt: skip
     read = (settings.kafka_identity_events_topic, settings.replay_topic)
-    counts = {name: topic.partitions for name in read if (topic := described.get(name))}
+    present = [name for name in read if described.get(name)]
     try:
-        found = await _in_thread(lambda: cluster.group(settings.kafka_consumer_group_id, counts))
+        members, lag = await _in_thread(lambda: cluster.group(settings.kafka_consumer_group_id, present))
     except TryAgain as failure:
         if failure.detail == "GROUP_AUTHORIZATION_FAILED":
             return [warning(groups.WHAT, "Kafka does not show it to this client",
                             "Grant DESCRIBE on the group to have members and lag checked.")]  # fmt: skip
         raise
-    return groups.judge(found, consuming=settings.enabled)
+    return groups.judge(members, lag, consuming=settings.enabled)
 
 
 async def _in_thread(question: Callable[[], _Answer]) -> _Answer:

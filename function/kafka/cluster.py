@@ -2,15 +2,15 @@
 
 import concurrent.futures
 import time
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import ConfigResource, OffsetSpec, ResourceType
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import ConfigResource, ResourceType
 
-from function.kafka.client import SILENT, ClientConfig, admin_client, asking_kafka, is_refusal
+from function.kafka.client import ClientConfig, admin_client, asking_kafka, is_refusal
+from function.kafka.lag import KafkaGroup, Members, PartitionLag, Place, Refused
 from function.outcomes import Reason, TryAgain
 
 ASK_SECONDS = 5.0  # for one question
@@ -42,32 +42,6 @@ class Topic:
     leaderless: int = 0
     config: Mapping[str, str] | None = None
     operations: frozenset[str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a group is in one partition; `committed` is None if it never committed there."""
-
-    topic: str
-    partition: int
-    beginning: int
-    end: int
-    committed: int | None
-
-    @property
-    def lag(self) -> int:
-        """The records that are still there and not committed."""
-        at = self.beginning if self.committed is None else self.committed
-        return max(0, self.end - max(at, self.beginning))
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """A consumer group: its state in Kafka's words, the number of its members, and its progress."""
-
-    state: str
-    members: int
-    progress: Sequence[Progress] = field(default_factory=tuple)
 
 
 class Cluster:
@@ -131,52 +105,13 @@ class Cluster:
             raise
         return {name: str(entry.value) for name, entry in found.items()}
 
-    def group(self, name: str, topics: Mapping[str, int]) -> Group:
-        """Returns the group and its progress in the topics, which are given with their numbers of partitions.
-
-        A broker that goes away makes AdminClient's describe_consumer_groups of confluent-kafka 2.16 end the whole process;
-        what is called here survives it.
-        """
-        places = [TopicPartition(topic, number) for topic, count in topics.items() for number in range(count)]
-        with asking_kafka():
-            beginnings = self._offsets(places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
-            ends = self._offsets(places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
-            committed = self._committed(name, places)
-            state, members = self._members(name)
-        progress = [
-            Progress(*place, beginnings[place], ends[place], committed.get(place))
-            for place in ((one.topic, one.partition) for one in places)
-        ]
-        return Group(state, members, progress)
-
-    def _committed(self, group: str, places: Sequence[TopicPartition]) -> dict[tuple[str, int], int]:
-        consumer = Consumer({**self._properties, "group.id": group}, logger=SILENT)  # asks, never joins
+    def group(self, name: str, topics: Sequence[str]) -> tuple[Members, Mapping[Place, PartitionLag]]:
+        """Returns the group's members, and how far it is in each partition of the topics."""
+        asked = KafkaGroup(self._properties, name, topics, ASK_SECONDS)
         try:
-            found = consumer.committed(list(places), timeout=ASK_SECONDS)
-        except KafkaException as failure:
-            told = consumer.poll(TRY_SECONDS)  # a refusal shows only there
-            raise KafkaException((told and told.error()) or failure.args[0]) from None
-        finally:
-            consumer.close()
-        for place in found:
-            if place.error:
-                raise KafkaException(place.error)
-        return {(place.topic, place.partition): place.offset for place in found if place.offset >= 0}
-
-    def _members(self, group: str) -> tuple[str, int]:
-        """Returns the group's state and the number of its members."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # for describe_consumer_groups: see `group`
-            found = self._admin.list_groups(group, timeout=ASK_SECONDS)
-        for one in found:
-            if one.error:
-                raise KafkaException(one.error)
-            return str(one.state), len(one.members)
-        return "Dead", 0
-
-    def _offsets(self, places: Sequence[TopicPartition], at: OffsetSpec) -> dict[tuple[str, int], int]:
-        found = self._admin.list_offsets(dict.fromkeys(places, at), request_timeout=ASK_SECONDS) if places else {}
-        return {(place.topic, place.partition): _result(answer).offset for place, answer in found.items()}
+            return asked.members(), asked.lag()
+        except Refused as refused:
+            raise TryAgain(Reason.KAFKA_UNAVAILABLE, str(refused)) from None
 
     def _is_final(self) -> bool:
         """Whether the next try would end as this one did: credentials or certificates do not fit."""

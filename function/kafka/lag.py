@@ -57,10 +57,15 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """The members of the group by their ids, and whether no rebalance was going on."""
+    """The members of the group by their ids, and its state in Kafka's words; "Dead" if Kafka does not know the group."""
 
     by_id: Mapping[str, Member]
-    stable: bool
+    state: str = "Stable"
+
+    @property
+    def stable(self) -> bool:
+        """Whether no rebalance was going on."""
+        return self.state == "Stable"
 
 
 class Refused(Exception):
@@ -147,14 +152,14 @@ class KafkaGroup:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # what is to replace it ends the process: see above
             groups = self._admin.list_groups(self._name, timeout=self._seconds)
-        by_id, stable = dict[str, Member](), True
+        by_id, state = dict[str, Member](), "Dead"
         for group in groups:
             if group.error:
                 raise KafkaException(group.error)
-            stable = group.state == "Stable"
+            state = str(group.state)
             for one in group.members:
                 by_id[str(one.id)] = Member(str(one.client_id), frozenset(_assigned(one.assignment or b"")))
-        return Members(by_id, stable)
+        return Members(by_id, state)
 
     def _ask(self, question: Callable[[], _Answer]) -> _Answer:
         if self._stopped:

@@ -10,7 +10,8 @@ from confluent_kafka.admin import AclOperation, AclPermissionType, ResourceType
 
 from dev.processes import wait_until
 from function.kafka.client import client_config
-from function.kafka.cluster import Cluster, Progress
+from function.kafka.cluster import Cluster
+from function.kafka.lag import NONE, Members, PartitionLag
 from function.outcomes import Reason, TryAgain
 from function.settings import CommonSettings
 from tests.contract.servers.secure_kafka import SecureKafka
@@ -121,21 +122,21 @@ def test_a_group_has_members_and_its_progress_in_each_partition(cluster: Open, s
     topic.put(*[b"x"] * 10)
     member = commit(secure_kafka, topic.name, topic.name, 2)
     topic.delete_records(5)
-    found = cluster().group(topic.name, {topic.name: 2})
+    members, lag = cluster().group(topic.name, [topic.name])
     member.close()
-    assert (found.state, found.members) == ("Stable", 1)
-    assert found.progress == [Progress(topic.name, 0, 5, 10, 2), Progress(topic.name, 1, 0, 0, None)]
-    assert [place.lag for place in found.progress] == [5, 0]
+    assert (members.state, len(members.by_id)) == ("Stable", 1)
+    assert lag == {(topic.name, 0): PartitionLag(2, 5, 10), (topic.name, 1): PartitionLag(NONE, 0, 0)}
+    assert [one.lag for one in lag.values()] == [5, 0]
 
 
 def test_a_group_that_does_not_exist_has_no_members(cluster: Open, secure_kafka: SecureKafka) -> None:
     topic = Topic(secure_kafka)
-    found = cluster().group("no-such-group", {topic.name: 1})
-    assert (found.members, found.progress) == (0, [Progress(topic.name, 0, 0, 0, None)])
+    members, lag = cluster().group("no-such-group", [topic.name])
+    assert (members, lag) == (Members({}, "Dead"), {(topic.name, 0): PartitionLag(NONE, 0, 0)})
 
 
 def test_a_group_without_the_right_is_refused(cluster: Open, secure_kafka: SecureKafka) -> None:
     topic = Topic(secure_kafka)
     secure_kafka.grant(ResourceType.GROUP, topic.name, AclOperation.ALL, AclPermissionType.DENY)
     with pytest.raises(TryAgain, match="GROUP_AUTHORIZATION_FAILED"):
-        cluster().group(topic.name, {topic.name: 1})
+        cluster().group(topic.name, [topic.name])

@@ -326,7 +326,12 @@ def test_every_header_of_a_dead_letter_is_explained() -> None:
 @pytest.mark.parametrize("command", ["dead-letters", "replay", "discard"])
 def test_every_option_of_the_tools_is_explained_and_no_other(command: str) -> None:
     page = (ROOT / "docs" / "dead-letters.md").read_text()
-    listed = {name for row in rows(section(page, "## Options")) if row[1] == "all" or command in row[1].split(", ") for name in code(row[0])}
+    listed = {
+        name
+        for row in rows(section(page, "## Options"))
+        if row[1] == "all" or command in row[1].split(", ")
+        for name in code(row[0])
+    }
     options = {option for one in COMMANDS[command].params for option in one.opts}
     assert listed == options
 

@@ -1,13 +1,14 @@
 """Fakes what `check` asks: a healthy Kafka and a healthy sidecar, which a test makes ill."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from dev.servers.kafka import TOPIC, TOPICS
 from function.check.run import Dependencies, Outside
 from function.dapr.sidecar import Loaded, Publishing, Sidecar
-from function.kafka.cluster import Group, Progress, Topic
+from function.kafka.cluster import Topic
+from function.kafka.lag import Member, Members, PartitionLag, Place
 from function.settings import Settings
 from tests.support.harness import Harness
 
@@ -20,9 +21,7 @@ PUBSUBS = ("pubsub", *(f"pubsub-{number}" for number in range(2, 7)))
 READ = (TOPIC, TOPICS[2])
 
 
-def stable() -> Group:
-    places = [(topic, number) for topic in READ for number in range(PARTITIONS)]
-    return Group("Stable", 6, [Progress(*place, 0, 10, 10) for place in places])
+PLACES = frozenset((topic, number) for topic in READ for number in range(PARTITIONS))
 
 
 @dataclass
@@ -32,10 +31,10 @@ class FakeCluster:
     topics: dict[str, Topic] = field(
         default_factory=lambda: {name: Topic(PARTITIONS, 3, 3, 0, CONFIG, RIGHTS) for name in TOPICS}
     )
-    consumers: Group = field(default_factory=stable)
+    members: Members = field(default_factory=lambda: Members({"one": Member("pod", PLACES)}))
     failure: Exception | None = None
     group_failure: Exception | None = None
-    asked: list[tuple[str, dict[str, int]]] = field(default_factory=list)
+    asked: list[tuple[str, list[str]]] = field(default_factory=list)
 
     def brokers(self) -> int:
         if self.failure:
@@ -45,11 +44,11 @@ class FakeCluster:
     def topic(self, name: str) -> Topic | None:
         return self.topics.get(name)
 
-    def group(self, name: str, topics: Mapping[str, int]) -> Group:
-        self.asked.append((name, dict(topics)))
+    def group(self, name: str, topics: Sequence[str]) -> tuple[Members, Mapping[Place, PartitionLag]]:
+        self.asked.append((name, list(topics)))
         if self.group_failure:
             raise self.group_failure
-        return self.consumers
+        return self.members, {place: PartitionLag(10, 0, 10) for place in PLACES if place[0] in topics}
 
 
 def all_loaded() -> Loaded:

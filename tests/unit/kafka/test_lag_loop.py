@@ -40,7 +40,7 @@ class FakeGroup:
 
     def members(self) -> Members:
         self.asked += 1
-        return Members(OURS if self.asked < self.leaving else {}, stable=True)
+        return Members(OURS if self.asked < self.leaving else {})
 
     def has_record(self, place: Place, found: PartitionLag) -> bool:
         assert self.found[place] == found

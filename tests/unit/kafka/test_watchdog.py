@@ -38,7 +38,12 @@ class Pod:
         self.now += LOOK
         ours = {name: Member(US, frozenset((TOPIC, n) for n in numbers)) for name, numbers in self.owned.items()}
         lag = {(TOPIC, number): one for number, one in self.lag.items()}
-        return self.watchdog.stalled(lag, Members(ours | self.strangers, self.stable), self.seen.copy(), self.now)
+        return self.watchdog.stalled(
+            lag,
+            Members(ours | self.strangers, "Stable" if self.stable else "PreparingRebalance"),
+            self.seen.copy(),
+            self.now,
+        )
 
     def looks(self, number: int) -> list[Place]:
         return [place for _ in range(number) for place in self.look()]
