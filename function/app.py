@@ -34,7 +34,7 @@ from function.homeserver.transport import HttpClient, SingleTry
 from function.kafka.client import client_config
 from function.kafka.lag import KafkaGroup
 from function.kafka.lag_loop import PACE, LagLoop, Pace, Readiness
-from function.kafka.watchdog import PATIENCE, Patience, Watchdog
+from function.kafka.watchdog import LIMITS, Limits, Watchdog
 from function.outcomes import Reason, TryAgain
 from function.processing.batch import BatchProcessor
 from function.processing.deletion_limit import DeletionLimit
@@ -133,14 +133,14 @@ async def open_parts(
 
 
 def open_lag(
-    settings: Settings, health: Health, metrics: Metrics, patience: Patience = PATIENCE, pace: Pace = PACE
+    settings: Settings, health: Health, metrics: Metrics, limits: Limits = LIMITS, pace: Pace = PACE
 ) -> LagLoop | None:
     """Returns what asks Kafka for the lag; None if no broker is known. Raises WrongSettings."""
     if not settings.kafka_brokers or not settings.kafka_consumer_group_id:
         return None
     topics = (settings.kafka_identity_events_topic, settings.replay_topic)
     name = settings.kafka_client_id
-    watchdog = Watchdog(name, len(settings.pubsub_names), patience) if name else None
+    watchdog = Watchdog(name, len(settings.pubsub_names), limits) if name else None
     return LagLoop(
         KafkaGroup(client_config(settings), settings.kafka_consumer_group_id, topics),
         dict(zip(topics, TOPICS, strict=True)),

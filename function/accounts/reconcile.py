@@ -37,7 +37,7 @@ from function.outcomes import Reason, Rejected, TryAgain
 _NEVER = datetime.min.replace(tzinfo=UTC)
 MEDIA_STEPS = (DeleteMedia, DeleteOwnAvatar)  # they do not change the account
 # After a step was rejected so late, the next ones are not tried: each may hang as long, and the user's claim would end first.
-PATIENCE_SECONDS = 10.0
+LIMITS_SECONDS = 10.0
 RECENT = timedelta(minutes=5)  # how long after a profile write its joins may still be queued; 21 s were seen
 ROOM_WORK_LOOKS, ROOM_WORK_PAUSE = 10, 0.5  # seconds
 
@@ -127,7 +127,7 @@ class Reconciler:
             except Rejected as rejected:
                 work.refused.append((step, rejected))
                 work.in_doubt |= rejected.in_doubt and not isinstance(step, MEDIA_STEPS)
-                late = asyncio.get_running_loop().time() - began > PATIENCE_SECONDS
+                late = asyncio.get_running_loop().time() - began > LIMITS_SECONDS
                 if late or (isinstance(step, CreateAccount) and not work.account.exists):
                     work.refused += [(other, rejected) for other in steps[place + 1 :]]
                     return

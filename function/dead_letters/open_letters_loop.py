@@ -79,7 +79,7 @@ class OpenLettersLoop:
             self._letters.clear()
 
     async def _spans(self, stream: TopicStream) -> list[Span]:
-        """Returns what was not read yet. Forgets what Kafka has deleted, and everything if the topic was made anew."""
+        """Returns what was not read yet. Forgets what Kafka has deleted, and everything if the topic was created again."""
         spans = await stream.spans()
         if any(span.end < self._letters.next_offset(span.partition) for span in spans):
             self._letters.clear()

@@ -1,6 +1,6 @@
 """Asks Kafka for the group's lag in a loop, shows it as metrics, and has daprd join the group again if the watchdog says so.
 
-Runs beside the events and knows nothing of them. What Kafka does not tell is unknown; nothing waits for it.
+Runs alongside the events and knows nothing of them. What Kafka does not tell is unknown; nothing waits for it.
 """
 
 import asyncio

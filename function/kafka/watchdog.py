@@ -4,7 +4,7 @@ daprd reads a partition in a claim. When Kafka deletes the offset at which a cla
 the group again. Seen from outside: the partition has lag, its member of the group is this pod's, and nothing of it arrives.
 
 Waiting looks alike and is common: all partitions of a member share a lock in daprd, which is held during a batch and for as
-long as its events are answered RETRY. Go hands such a lock to whoever waits longest. So a partition whose member was idle here
+long as its events are answered RETRY. Go hands such a lock to the partition that waits longest. So a partition whose member was idle here
 did not wait for the lock, and neither did one whose neighbour has got its turn many times.
 """
 
@@ -28,7 +28,7 @@ _NOTHING = Delivered()
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Limits:
     """How long the watchdog waits before it reports a partition, and before it reports the same one again."""
 
     window: float = WINDOW_SECONDS
@@ -37,7 +37,7 @@ class Patience:
     pause: float = PAUSE_SECONDS
 
 
-PATIENCE = Patience()
+LIMITS = Limits()
 
 
 @dataclass(slots=True)
@@ -64,7 +64,7 @@ class Watchdog:
     Args:
         client_id: of this pod's members of the group: the component's `clientId`.
         members: how many members this pod can have. More with its client id belong to another process.
-        patience: how long it waits.
+        limits: how long it waits.
 
     Attributes:
         sees_members: whether the last look had members of this pod.
@@ -72,7 +72,7 @@ class Watchdog:
 
     client_id: str
     members: int
-    patience: Patience = PATIENCE
+    limits: Limits = LIMITS
     sees_members: bool = False
     _suspects: dict[Place, _Suspect] = field(default_factory=dict)
     _reported: dict[Place, _Reported] = field(default_factory=dict)
@@ -89,7 +89,7 @@ class Watchdog:
         self._suspects.pop(place, None)
 
     def report(self, place: Place, now: float) -> None:
-        """Takes note that daprd will read the partition anew."""
+        """Takes note that daprd will read the partition again."""
         before = self._reported.get(place)
         times = before.times + 1 if before and now - before.last < FORGOTTEN_SECONDS else 1
         self._reported[place] = _Reported(times, now)
@@ -155,13 +155,13 @@ class Watchdog:
         return found
 
     def _is_dead(self, suspect: _Suspect, turns: int, now: float) -> bool:
-        patience = self.patience
-        return now - suspect.since >= patience.window and (suspect.idle >= patience.idle or turns >= patience.turns)
+        limits = self.limits
+        return now - suspect.since >= limits.window and (suspect.idle >= limits.idle or turns >= limits.turns)
 
     def _pauses(self, place: Place, now: float) -> bool:
         if (reported := self._reported.get(place)) is None:
             return False
-        return now - reported.last < min(self.patience.pause * 2.0 ** (reported.times - 1), LONGEST_PAUSE_SECONDS)
+        return now - reported.last < min(self.limits.pause * 2.0 ** (reported.times - 1), LONGEST_PAUSE_SECONDS)
 
 
 def _here(delivered: Delivered) -> bool:

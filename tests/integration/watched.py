@@ -13,7 +13,7 @@ from dev.running_stack import partitions_of
 from dev.servers.kafka import TOPIC
 from tests.integration.stack import StackUnderTest, wait_until
 
-QUICK = "tests.integration.programs.impatient"
+QUICK = "tests.integration.programs.quick_watchdog"
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from function.routes import READY_ROUTE
 from function.settings import Settings, load
 from function.telemetry import logs
 from function.telemetry.metrics import Metrics
-from tests.integration.programs.impatient import QUICK
+from tests.integration.programs.quick_watchdog import QUICK
 
 PROBES = 3  # daprd's threshold
 DAPRD = b"Go-http-client"

@@ -10,7 +10,7 @@ import pytest
 from function.health import Health
 from function.kafka.lag import Member, Members, PartitionLag, Place, Refused
 from function.kafka.lag_loop import LagLoop, Pace, Readiness
-from function.kafka.watchdog import Patience, Watchdog
+from function.kafka.watchdog import Limits, Watchdog
 from function.outcomes import Reason, TryAgain
 from function.telemetry.metrics import Metrics
 from tests.support.metrics_page import value
@@ -25,7 +25,7 @@ UNAVAILABLE = TryAgain(Reason.KAFKA_UNAVAILABLE, "TRANSPORT")
 
 @dataclass
 class FakeGroup:
-    """A group of which a test says what Kafka tells. With `leaving`, its members are gone after so many questions."""
+    """A group of which a test says what Kafka tells. With `leaving`, its members are gone after that number of questions."""
 
     found: dict[Place, PartitionLag] = field(default_factory=lambda: {(TOPIC, 0): PartitionLag(7, 0, 9)})
     failure: Exception | None = None
@@ -59,7 +59,7 @@ class Watched:
         self.health.failure = None
         self.ready_during: list[bool] = []
         self.loop = LagLoop(
-            group, {TOPIC: "events"}, Watchdog("pod-a", 6, Patience(window=30, idle=10)),
+            group, {TOPIC: "events"}, Watchdog("pod-a", 6, Limits(window=30, idle=10)),
             Readiness(lambda: self.health.ready_since, self.health.pausing), self.metrics, pace, lambda: self.now,
         )  # fmt: skip
 
@@ -147,7 +147,7 @@ async def test_offsets_without_a_record_are_no_reason_to_leave_the_group() -> No
     assert watched.rejoined() == 0
 
 
-@pytest.mark.parametrize("event", ["not ready", "a failed look", "ready anew"])
+@pytest.mark.parametrize("event", ["not ready", "a failed look", "ready again"])
 async def test_the_window_starts_again(event: str) -> None:
     watched = Watched(FakeGroup())
     await watched.looks(2)
@@ -160,7 +160,7 @@ async def test_the_window_starts_again(event: str) -> None:
             watched.group.failure = UNAVAILABLE
             await watched.looks(1)
             watched.group.failure = None
-        case "ready anew":
+        case "ready again":
             watched.now += 5
             watched.health.failure = UNAVAILABLE
             watched.health.failure = None

@@ -1,4 +1,4 @@
-"""When the watchdog takes a partition for one that daprd has stopped reading, and above all when it does not."""
+"""When the watchdog takes a partition to be dead, since daprd has stopped reading it, and above all when it does not."""
 
 import random
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from function.kafka.lag import Member, Members, PartitionLag, Place
-from function.kafka.watchdog import PATIENCE, PAUSE_SECONDS, TURNS, Watchdog
+from function.kafka.watchdog import LIMITS, PAUSE_SECONDS, TURNS, Watchdog
 from function.telemetry.deliveries import DeliveryCount
 
 US, OTHERS = "pod-a", "pod-b"
@@ -26,7 +26,7 @@ class Pod:
     now: float = 1_000.0
     stable: bool = True
     lag: dict[int, PartitionLag] = field(default_factory=dict)
-    strangers: dict[str, Member] = field(default_factory=dict)
+    others: dict[str, Member] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.watchdog = Watchdog(US, 6)
@@ -65,7 +65,7 @@ QUIET = 9  # looks in which an idle member's partition is reported: one to begin
 
 def test_a_partition_with_lag_of_an_idle_member_is_reported_after_the_window() -> None:
     assert Pod().first() == QUIET
-    assert PATIENCE.window <= (QUIET - 1) * LOOK
+    assert LIMITS.window <= (QUIET - 1) * LOOK
 
 
 def test_a_partition_without_lag_is_never_reported() -> None:
@@ -112,7 +112,7 @@ def test_events_that_wait_at_another_member_hide_nothing() -> None:
 
 
 def test_a_partition_among_busy_neighbours_is_reported_once_one_of_them_had_many_turns() -> None:
-    """The member is never idle, but the lock goes to whoever has waited longest."""
+    """The member is never idle, but the lock goes to the partition that has waited longest."""
     pod, neighbour, turns = Pod(), {(TOPIC, "1")}, 0
     pod.seen.begin(neighbour)
     while pod.look() == []:
@@ -166,7 +166,7 @@ def test_a_group_that_is_never_stable_is_never_judged() -> None:
 
 
 def test_partitions_of_other_pods_are_not_ours_to_judge() -> None:
-    pod = Pod(owned={"m2": (2, 3)}, strangers={"m1": Member(OTHERS, frozenset({P, (TOPIC, 1)}))})
+    pod = Pod(owned={"m2": (2, 3)}, others={"m1": Member(OTHERS, frozenset({P, (TOPIC, 1)}))})
     assert pod.looks(100) == []
     assert pod.watchdog.sees_members
 
@@ -226,4 +226,4 @@ def test_no_report_without_a_whole_window_in_which_nothing_of_the_partition_happ
         if step not in {"look", "sibling"}:
             last = number
         if P in pod.look():
-            assert (number - last) * LOOK >= PATIENCE.window
+            assert (number - last) * LOOK >= LIMITS.window
