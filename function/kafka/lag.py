@@ -5,6 +5,7 @@ A broker that comes and goes makes some calls of confluent-kafka 2.16 end the wh
 The calls here were seen to survive it: tests/contract/test_lag.py kills the broker under them.
 """
 
+import concurrent.futures
 import struct
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -139,7 +140,8 @@ class KafkaGroup:
     def _offsets(self, places: Iterable[Place], spec: OffsetSpec) -> dict[Place, int]:
         asked = {TopicPartition(*place): spec for place in places}
         answers = self._admin.list_offsets(asked, request_timeout=self._seconds)
-        return {(one.topic, one.partition): future.result().offset for one, future in answers.items()}
+        limit = self._seconds + 1  # the client's own limit should end it first
+        return {(one.topic, one.partition): future.result(limit).offset for one, future in answers.items()}
 
     def _committed(self, places: Iterable[Place]) -> dict[Place, int]:
         found = self._consumer.committed([TopicPartition(*place) for place in places], timeout=self._seconds)
@@ -168,6 +170,8 @@ class KafkaGroup:
             return question()
         except KafkaException as error:
             raise self._failure(error.args[0]) from None
+        except concurrent.futures.TimeoutError:
+            raise TryAgain(Reason.KAFKA_UNAVAILABLE, "no answer in time") from None
 
     def _heard(self, error: KafkaError) -> None:
         if self._error is None or not is_refusal(self._error):

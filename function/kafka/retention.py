@@ -1,5 +1,7 @@
 """Asks Kafka for how long a topic keeps its records."""
 
+import concurrent.futures
+
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import ConfigResource, ResourceType
 
@@ -13,8 +15,8 @@ def retention_milliseconds(config: ClientConfig, topic: str) -> int | None:
     client = admin_client(config)
     [future] = client.describe_configs([ConfigResource(ResourceType.TOPIC, topic)], request_timeout=SECONDS).values()
     try:
-        found = {name: entry.value for name, entry in future.result().items()}
-    except KafkaException:
+        found = {name: entry.value for name, entry in future.result(SECONDS + 1).items()}
+    except (KafkaException, concurrent.futures.TimeoutError):
         return None
     limit = int(found.get("retention.ms") or -1)
     return limit if limit >= 0 and "delete" in (found.get("cleanup.policy") or "") else None
