@@ -1,68 +1,28 @@
-"""The composition root: builds the FastAPI application from the settings. Its lifespan opens and closes every part."""
+"""The composition root: builds the FastAPI application from the settings. Its lifespan opens, runs and closes every part."""
 
 import asyncio
 import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 
-import httpx
 from fastapi import FastAPI
 
 from function import __version__
-from function.accounts.departures import Departures
-from function.accounts.recheck_loop import RecheckLoop
-from function.accounts.recheck_queue import RecheckQueue
-from function.accounts.reconcile import Reconciler
-from function.accounts.updater import Updater
-from function.accounts.user_store import UserStore
-from function.avatars.fetch import AvatarSource
-from function.clock import utc_now
-from function.dapr.client import open_client
-from function.dapr.pubsub import Publisher
-from function.dapr.secret_store import AdminToken
-from function.dapr.state_store import StateStore
-from function.dead_letters.marks import Marks
-from function.dead_letters.open_letters_loop import OpenLettersLoop
-from function.dead_letters.publish import DeadLetters
-from function.health import PROBE_INTERVAL_FAILING, Health, Probe
-from function.homeserver.requests import IN_FLIGHT
-from function.homeserver.synapse import Synapse
-from function.homeserver.transport import HttpClient, SingleTry
+from function.health import PROBE_INTERVAL_FAILING, Health
 from function.kafka.client import client_config
 from function.kafka.lag import KafkaGroup
 from function.kafka.lag_loop import PACE, LagLoop, Pace, Readiness
 from function.kafka.watchdog import LIMITS, Limits, Watchdog
 from function.outcomes import Reason, TryAgain
-from function.processing.batch import BatchProcessor
-from function.processing.deletion_limit import DeletionLimit
+from function.parts import Loop, OpenParts, Parts, open_parts
 from function.routes import mount
 from function.settings import Settings
 from function.telemetry.logs import log, log_failure
 from function.telemetry.metrics import TOPICS, Metrics
 from function.telemetry.tracing import OFF, Traces, otlp_tracing
 
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """The parts that are opened at the start and closed at the end."""
-
-    processor: BatchProcessor
-    state: StateStore
-    users: UserStore
-    synapse: Synapse
-    probes: Sequence[Probe]
-    updater: Updater
-
-
-AGENT = f"matrix-account-sync/{__version__}"  # in Synapse's log
-
-OpenAvatars = Callable[[Settings], AbstractAsyncContextManager[AvatarSource]]
 OpenLag = Callable[[Settings, Health, Metrics], LagLoop | None]
-OpenParts = Callable[[Settings, Health, Metrics], AbstractAsyncContextManager[Parts]]
-
 
 TRACES_TO = "OTEL_EXPORTER_OTLP_ENDPOINT"  # the standard's variable; the SDK reads it, and the others of its kind
 
@@ -79,57 +39,6 @@ def open_traces(environment: Mapping[str, str] = os.environ) -> Traces:
         return otlp_tracing()
     except ImportError:
         raise MissingExtra(f"{TRACES_TO}: is set; install matrix-account-sync[traces] as well") from None
-
-
-def open_avatars(settings: Settings) -> AbstractAsyncContextManager[AvatarSource]:
-    """Opens a source that fetches from the internet and trusts the certificate authorities of httpx."""
-    return AvatarSource(settings.avatar_hosts, httpx.create_ssl_context())
-
-
-@contextlib.asynccontextmanager
-async def open_parts(
-    settings: Settings, health: Health, metrics: Metrics, avatars: OpenAvatars = open_avatars, traces: Traces = OFF,
-    in_flight: int = IN_FLIGHT,
-) -> AsyncIterator[Parts]:  # fmt: skip
-    """Opens the parts on the real sidecar and the real Synapse, which gets `in_flight` requests at a time at most. Raises
-    TryAgain if the sidecar does not answer."""
-    dry_run = settings.matrix_dry_run  # guarded where requests are sent, so that it covers every call
-    url = str(settings.matrix_homeserver_url)
-    http = HttpClient(SingleTry(), url, AGENT, metrics=metrics, traces=traces, read_only=dry_run)
-    async with open_client() as client, http, avatars(settings) as source:
-        token = AdminToken(client, settings.secret_store_name, settings.secret_name, metrics)
-        synapse = Synapse(http, token, settings.matrix_server_name, in_flight)
-        state = StateStore(client, settings.state_store_name, read_only=dry_run)
-        users = UserStore(state)
-        publisher = Publisher(client, settings.pubsub_name, read_only=dry_run)
-        rechecks = RecheckQueue(state, utc_now)
-        reconciler = Reconciler(synapse, source, settings.matrix_oidc_provider)
-        updater = Updater(users, reconciler, rechecks)
-        deletion_limit = DeletionLimit(state, settings.matrix_max_deletions_per_hour, utc_now)
-        processor = BatchProcessor(
-            updater,
-            DeadLetters(publisher, settings.dead_letter_topic),
-            health,
-            deletion_limit=deletion_limit,
-            precreate=settings.matrix_precreate_users,
-            traces=traces,
-        )
-        loop = RecheckLoop(rechecks, processor.recheck, utc_now, Departures(state))
-        watching = [asyncio.create_task(deletion_limit.watch())]
-        if not dry_run:
-            watching.append(asyncio.create_task(loop.watch()))
-        if settings.kafka_brokers:
-            topic = settings.dead_letter_topic
-            letters = OpenLettersLoop(client_config(settings), topic, Marks(state, topic), metrics)
-            watching.append(asyncio.create_task(letters.watch()))
-        try:
-            yield Parts(processor, state, users, synapse, [state.probe, synapse.probe], updater)
-        finally:
-            for task in watching:
-                task.cancel()
-                await asyncio.wait([task])
-            await deletion_limit.close()
-            await asyncio.to_thread(traces.flush)
 
 
 def open_lag(
@@ -199,7 +108,7 @@ async def _keep_open(
     """Opens the parts once the sidecar answers. Runs next to the server, which answers health checks from the start."""
     while True:
         try:
-            async with parts(settings, health, metrics) as found:
+            async with parts(settings, health, metrics) as found, _running(found.loops):
                 opened.append(found)
                 await health.watch(found.probes)
         except TryAgain as failure:
@@ -210,3 +119,15 @@ async def _keep_open(
         finally:
             opened.clear()
         await asyncio.sleep(PROBE_INTERVAL_FAILING)
+
+
+@contextlib.asynccontextmanager
+async def _running(loops: Sequence[Loop]) -> AsyncIterator[None]:
+    """Runs the loops inside the block."""
+    tasks = [asyncio.create_task(loop()) for loop in loops]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+            await asyncio.wait([task])

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
-from function.app import AGENT
 from function.check.finding import Finding, ok, row_of, rows, unexpected
 from function.check.homeserver import homeserver_rows
 from function.check.kafka import BROKERS, Cluster, kafka_rows
@@ -19,6 +18,7 @@ from function.homeserver.transport import HttpClient, SingleTry
 from function.kafka import cluster as kafka
 from function.kafka.client import ClientConfig
 from function.outcomes import TryAgain
+from function.parts import AGENT
 from function.settings import Settings
 from function.telemetry.metrics import Metrics
 

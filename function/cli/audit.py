@@ -13,7 +13,6 @@ from typing import Annotated
 
 import typer
 
-from function.app import OpenParts, open_parts
 from function.audit.drift import Kind
 from function.audit.findings import Cursor, Listing, Options
 from function.audit.repair import Repairer
@@ -35,6 +34,7 @@ from function.cli.output import discard_output
 from function.cli.progress import progress
 from function.health import Health
 from function.outcomes import Rejected, TryAgain
+from function.parts import OpenParts, open_parts
 from function.settings import Settings
 from function.telemetry import logs
 from function.telemetry.metrics import Metrics

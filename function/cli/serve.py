@@ -6,11 +6,12 @@ import gc
 import typer
 import uvicorn
 
-from function.app import MissingExtra, create_app, open_parts, open_traces
+from function.app import MissingExtra, create_app, open_traces
 from function.cli.exit_codes import ExitCode
 from function.cli.options import print_problems, settings_or_exit
 from function.cli.output import say
 from function.dapr.http_server import UVICORN_OPTIONS
+from function.parts import open_parts
 from function.settings import Settings, WrongSettings
 from function.telemetry import logs
 

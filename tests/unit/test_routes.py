@@ -14,11 +14,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dev.servers.kafka import TOPIC
-from function.app import Parts, create_app
+from function.app import create_app
 from function.dapr.subscription import BATCH_MS, BATCH_SIZE
 from function.health import Health
 from function.kafka.record import KafkaRecord
 from function.outcomes import Reason, TryAgain
+from function.parts import Parts
 from function.routes import EVENTS_ROUTE, LIVE_ROUTE, READY_ROUTE, mount
 from function.settings import Settings
 from function.telemetry.metrics import Metrics
@@ -312,7 +313,7 @@ async def test_the_application_becomes_ready_once_its_parts_are_open_and_probed(
         @asynccontextmanager
         async def parts(_: Settings, health: Health, __: Metrics) -> AsyncIterator[Parts]:
             w.processor._health = health
-            yield Parts(w.processor, w.state, w.users, w.client, probes, w.updater)
+            yield Parts(w.processor, w.users, w.client, probes, w.updater)
             closed.append(True)
 
         app = create_app(settings_with(), parts)

@@ -17,7 +17,6 @@ from typer.testing import CliRunner
 
 from function.accounts.user_state import UserState
 from function.accounts.user_store import Versioned
-from function.app import OpenParts, Parts
 from function.audit.drift import Kind
 from function.audit.findings import Cursor, Options
 from function.cli import cli
@@ -26,6 +25,7 @@ from function.cli.audit_report import Report
 from function.cli.exit_codes import ExitCode
 from function.health import Health
 from function.outcomes import Reason, TryAgain
+from function.parts import OpenParts, Parts
 from function.settings import Settings
 from function.telemetry.metrics import Metrics
 from tests.support.audits import user
@@ -57,7 +57,7 @@ def opening(w: Harness, opened: list[Settings] | None = None) -> OpenParts:
     async def parts(settings: Settings, _: Health, __: Metrics) -> AsyncIterator[Parts]:
         if opened is not None:
             opened.append(settings)
-        yield Parts(w.processor, w.state, w.users, w.client, [], w.updater)
+        yield Parts(w.processor, w.users, w.client, [], w.updater)
 
     return parts
 

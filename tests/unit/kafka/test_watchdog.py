@@ -40,7 +40,7 @@ class Pod:
         lag = {(TOPIC, number): one for number, one in self.lag.items()}
         return self.watchdog.stalled(
             lag,
-            Members(ours | self.strangers, "Stable" if self.stable else "PreparingRebalance"),
+            Members(ours | self.others, "Stable" if self.stable else "PreparingRebalance"),
             self.seen.copy(),
             self.now,
         )

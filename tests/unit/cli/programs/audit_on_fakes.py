@@ -12,12 +12,12 @@ import typer
 
 from function.accounts.user_state import UserState
 from function.accounts.user_store import Versioned
-from function.app import Parts
 from function.audit.findings import Options
 from function.cli.audit import RunOptions, run
 from function.cli.audit_report import Report
 from function.cli.options import run_and_exit
 from function.health import Health
+from function.parts import Parts
 from function.settings import Settings
 from function.telemetry.metrics import Metrics
 from tests.support.audits import user
@@ -39,7 +39,7 @@ def main(repair: bool = False, hang: str = "") -> None:
         async with world(*USERS) as w:
             await w.users.write({one: Versioned(UserState(display_name="Ada")) for one in USERS})
             w.homeserver.before = hangs
-            yield Parts(w.processor, w.state, w.users, w.client, [], w.updater)
+            yield Parts(w.processor, w.users, w.client, [], w.updater)
 
     settings = Settings.model_validate({
         "matrix_homeserver_url": "http://127.0.0.1:9", "matrix_server_name": "test.example",

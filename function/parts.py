@@ -1,0 +1,106 @@
+"""Builds, opens and closes the parts of the function, on the real sidecar and the real Synapse. Runs nothing by itself."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from function import __version__
+from function.accounts.departures import Departures
+from function.accounts.recheck_loop import RecheckLoop
+from function.accounts.recheck_queue import RecheckQueue
+from function.accounts.reconcile import Reconciler
+from function.accounts.updater import Updater
+from function.accounts.user_store import UserStore
+from function.avatars.fetch import AvatarSource
+from function.clock import utc_now
+from function.dapr.client import open_client
+from function.dapr.pubsub import Publisher
+from function.dapr.secret_store import AdminToken
+from function.dapr.state_store import StateStore
+from function.dead_letters.marks import Marks
+from function.dead_letters.open_letters_loop import OpenLettersLoop
+from function.dead_letters.publish import DeadLetters
+from function.health import Health, Probe
+from function.homeserver.requests import IN_FLIGHT
+from function.homeserver.synapse import Synapse
+from function.homeserver.transport import HttpClient, SingleTry
+from function.kafka.client import client_config
+from function.processing.batch import BatchProcessor
+from function.processing.deletion_limit import DeletionLimit
+from function.settings import Settings
+from function.telemetry.metrics import Metrics
+from function.telemetry.tracing import OFF, Traces
+
+AGENT = f"matrix-account-sync/{__version__}"  # in Synapse's log
+
+Loop = Callable[[], Coroutine[Any, Any, None]]  # runs until it is cancelled
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts that are opened at the start and closed at the end.
+
+    `loops` are for the function to run, while it serves; a command that opens the parts runs none of them.
+    """
+
+    processor: BatchProcessor
+    users: UserStore
+    synapse: Synapse
+    probes: Sequence[Probe]
+    updater: Updater
+    loops: Sequence[Loop] = ()
+
+
+OpenAvatars = Callable[[Settings], AbstractAsyncContextManager[AvatarSource]]
+OpenParts = Callable[[Settings, Health, Metrics], AbstractAsyncContextManager[Parts]]
+
+
+def open_avatars(settings: Settings) -> AbstractAsyncContextManager[AvatarSource]:
+    """Opens a source that fetches from the internet and trusts the certificate authorities of httpx."""
+    return AvatarSource(settings.avatar_hosts, httpx.create_ssl_context())
+
+
+@contextlib.asynccontextmanager
+async def open_parts(
+    settings: Settings, health: Health, metrics: Metrics, avatars: OpenAvatars = open_avatars, traces: Traces = OFF,
+    in_flight: int = IN_FLIGHT,
+) -> AsyncIterator[Parts]:  # fmt: skip
+    """Opens the parts on the real sidecar and the real Synapse, which gets `in_flight` requests at a time at most. Raises
+    TryAgain if the sidecar does not answer."""
+    dry_run = settings.matrix_dry_run  # guarded where requests are sent, so that it covers every call
+    url = str(settings.matrix_homeserver_url)
+    http = HttpClient(SingleTry(), url, AGENT, metrics=metrics, traces=traces, read_only=dry_run)
+    async with open_client() as client, http, avatars(settings) as source:
+        token = AdminToken(client, settings.secret_store_name, settings.secret_name, metrics)
+        synapse = Synapse(http, token, settings.matrix_server_name, in_flight)
+        state = StateStore(client, settings.state_store_name, read_only=dry_run)
+        users = UserStore(state)
+        publisher = Publisher(client, settings.pubsub_name, read_only=dry_run)
+        rechecks = RecheckQueue(state, utc_now)
+        reconciler = Reconciler(synapse, source, settings.matrix_oidc_provider)
+        updater = Updater(users, reconciler, rechecks)
+        deletion_limit = DeletionLimit(state, settings.matrix_max_deletions_per_hour, utc_now)
+        processor = BatchProcessor(
+            updater,
+            DeadLetters(publisher, settings.dead_letter_topic),
+            health,
+            deletion_limit=deletion_limit,
+            precreate=settings.matrix_precreate_users,
+            traces=traces,
+        )
+        loops: list[Loop] = [deletion_limit.watch]
+        if not dry_run:
+            loops.append(RecheckLoop(rechecks, processor.recheck, utc_now, Departures(state)).watch)
+        if settings.kafka_brokers:
+            topic = settings.dead_letter_topic
+            loops.append(OpenLettersLoop(client_config(settings), topic, Marks(state, topic), metrics).watch)
+        try:
+            yield Parts(processor, users, synapse, [state.probe, synapse.probe], updater, loops)
+        finally:
+            await deletion_limit.close()
+            await asyncio.to_thread(traces.flush)
