@@ -106,7 +106,7 @@ def test_a_tool_that_starts_before_its_sidecar_answers_waits_for_it(command: str
 
 
 def test_an_audit_runs_in_its_jobs_pod_with_the_admin_token(deployed: Namespace, stack: Stack, tell: Tell) -> None:
-    """Its daprd may read the one Secret. It repairs nothing, and the accounts of the stack have no drift or some."""
+    """Its daprd may read the one Secret. It repairs nothing, and the accounts of the stack have drift or none."""
     stack.create_account(f"nova-{new_user()}", "before")
     job = deployed.job_pod(deployed.make_job("audit"))
     job.start_sidecar()
