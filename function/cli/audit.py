@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from function.audit.drift import Kind
-from function.audit.findings import Cursor, Listing, Options
+from function.audit.findings import AuditSummary, Cursor, Listing, Options
 from function.audit.repair import Repairer
 from function.audit.scan import Audit
 from function.audit.users import UserList, WrongLine
@@ -211,19 +211,18 @@ async def run(
     except BrokenPipeError:
         discard_output()
         closed = True
-    if audit is None:
-        assert failure
-        print_failure(failure)
-        return ExitCode.UNAVAILABLE
     code = ExitCode.CUT_SHORT if closed else _exit_code(audit, failure)
-    report.end(audit.summary, audit.cursor, code, failure)
+    if audit:
+        report.end(audit.summary, audit.cursor, code, failure)
+    elif report.as_json:  # nothing was checked; the last line is a summary all the same
+        report.end(AuditSummary(), run_options.cursor, code, failure)
     if failure:
         print_failure(failure)
     return code
 
 
-def _exit_code(audit: Audit, failure: TryAgain | Rejected | None) -> ExitCode:
-    if failure:
+def _exit_code(audit: Audit | None, failure: TryAgain | Rejected | None) -> ExitCode:
+    if failure or audit is None:
         return ExitCode.UNAVAILABLE
     if audit.stopped and audit.cursor:
         return ExitCode.INTERRUPTED

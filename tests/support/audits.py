@@ -9,6 +9,12 @@ from function.audit.scan import Audit
 from function.audit.users import UserList
 from tests.support.harness import Harness
 
+SETTINGS = {
+    "MATRIX_HOMESERVER_URL": "http://127.0.0.1:9",
+    "MATRIX_SERVER_NAME": "test.example",
+    "APP_API_TOKEN": "token-of-the-sidecar",
+}
+
 
 def user(number: int) -> str:
     return f"00000000-0000-4000-8000-{number:012}"

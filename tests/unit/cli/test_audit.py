@@ -7,19 +7,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, redirect_stdout
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 from starlette.responses import Response
-from typer.testing import CliRunner
 
 from function.accounts.user_state import UserState
 from function.accounts.user_store import Versioned
 from function.audit.drift import Kind
 from function.audit.findings import Cursor, Options
-from function.cli import cli
 from function.cli.audit import RunOptions, run
 from function.cli.audit_report import Report
 from function.cli.exit_codes import ExitCode
@@ -28,17 +25,11 @@ from function.outcomes import Reason, TryAgain
 from function.parts import OpenParts, Parts
 from function.settings import Settings
 from function.telemetry.metrics import Metrics
-from tests.support.audits import user
+from tests.support.audits import SETTINGS, user
 from tests.support.drift_scenarios import MADE
 from tests.support.events import ALICE
 from tests.support.harness import Harness, world
 
-RUNNER = CliRunner()
-SETTINGS = {
-    "MATRIX_HOMESERVER_URL": "http://127.0.0.1:9",
-    "MATRIX_SERVER_NAME": "test.example",
-    "APP_API_TOKEN": "token-of-the-sidecar",
-}
 ALL = Options(media_age=timedelta(0))
 TABLE, JSON, DRY = Report(), Report(as_json=True), Report(dry_run=True)
 MXID = f"@nova-{ALICE}:test.example"
@@ -246,6 +237,8 @@ async def test_a_missing_sidecar_gives_exit_code_3(capsys: pytest.CaptureFixture
 
     assert await run(Settings(), ALL, RunOptions(), TABLE, parts) == 3  # type: ignore[call-arg]
     assert "starting: no sidecar" in capsys.readouterr().err
+    assert await run(Settings(), ALL, RunOptions(), JSON, parts) == 3  # type: ignore[call-arg]
+    assert objects(capsys.readouterr().out)[-1]["summary"]["failure"] == "starting"
 
 
 @pytest.mark.anyio
@@ -256,77 +249,3 @@ async def test_an_account_that_could_not_be_checked_gives_exit_code_1(capsys: py
         w.homeserver.failing_for = {"/joined_rooms"}
         assert await ran(w) == 1
     assert "1 could not be checked: synapse_error" in capsys.readouterr().out
-
-
-# --- options
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        (["--repair"], "add --yes, or --dry-run"),
-        (["--dry-run"], "--dry-run is for --repair"),
-        (["--kind", "nonsense"], "'nonsense' is not one of"),
-        (["--from", "17"], "such as accounts:1500"),
-        (["--from", "rooms:17"], "such as accounts:1500"),
-        (["--from", "users:17"], "goes with --users"),
-        (["--kind", "avatar_gone", "--no-avatars"], "leave nothing of --kind"),
-        (["--kind", "in_rooms", "--no-rooms"], "leave nothing of --kind"),
-        (["--max-repairs", "-1"], "Invalid value for '--max-repairs'"),
-        (["--in-flight", "0"], "Invalid value for '--in-flight'"),
-        (["--output", "xml"], "'xml' is not one of"),
-        (["--limit", "0"], "Invalid value for '--limit'"),
-        (["--rate", "-1"], "Invalid value for '--rate'"),
-        (["--media-age", "-1"], "Invalid value for '--media-age'"),
-    ],
-)
-def test_an_invalid_option_is_named_and_the_audit_does_not_start(options: list[str], said: str) -> None:
-    """Exit code 2, no traceback."""
-    result = RUNNER.invoke(cli, ["audit", *options], env={"COLUMNS": "300", "TERM": "dumb"})
-    assert result.exit_code == 2
-    assert said in " ".join(result.output.split())
-    assert "Traceback" not in result.output
-
-
-@pytest.mark.parametrize(
-    ("options", "lines", "said"),
-    [
-        (["--from", "accounts:5"], "", "goes with --users, and no other does"),
-        (["--kind", "orphaned_media"], "", "leave --users out"),
-        (["--from", "users:5"], f"{ALICE}\n", "has only 1 lines"),
-        ([], f"{ALICE}\nBob\n", "line 2: expected a user's UUID"),
-    ],
-)
-def test_a_list_of_users_that_does_not_fit_is_refused(
-    options: list[str], lines: str, said: str, tmp_path: Path
-) -> None:
-    """From a file and from standard input."""
-    (tmp_path / "users").write_text(lines)
-    for source, standard_input in ((str(tmp_path / "users"), ""), ("-", lines)):
-        arguments = ["audit", "--users", source, *options]
-        result = RUNNER.invoke(cli, arguments, input=standard_input, env={"COLUMNS": "300", "TERM": "dumb"})
-        assert result.exit_code == 2
-        assert said in " ".join(result.output.split())
-
-
-def test_a_list_of_users_that_is_not_there_is_named() -> None:
-    arguments = ["audit", "--users", "no-such-file"]
-    result = RUNNER.invoke(cli, arguments, env={"COLUMNS": "300", "TERM": "dumb"})
-    assert result.exit_code == 2
-    assert "no-such-file: can't be read: No such file" in " ".join(result.output.split())
-
-
-def test_a_missing_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MATRIX_SERVER_NAME")
-    result = RUNNER.invoke(cli, ["audit"])
-    assert result.exit_code == 2
-    assert "MATRIX_SERVER_NAME: is not set" in result.output
-
-
-def test_repair_is_refused_if_the_function_is_in_a_dry_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With MATRIX_DRY_RUN it would print "repaired" without writing."""
-    monkeypatch.setenv("MATRIX_DRY_RUN", "true")
-    monkeypatch.setenv("KAFKA_CONSUMER_GROUP_ID", "audit-dry-run")
-    result = RUNNER.invoke(cli, ["audit", "--repair", "--yes"], env={"COLUMNS": "300", "TERM": "dumb"})
-    assert result.exit_code == 2
-    assert "with MATRIX_DRY_RUN=true nothing can be repaired" in " ".join(result.output.split())
