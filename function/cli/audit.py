@@ -27,7 +27,7 @@ from function.cli.options import (
     Yes,
     confirm,
     print_failure,
-    run_and_exit,
+    run_or_exit,
     settings_or_exit,
 )
 from function.cli.output import discard_output
@@ -159,7 +159,7 @@ def command(
     report = Report(as_json or output is Output.JSON, dry_run, cap)
     options = Options(kinds, limit, timedelta(minutes=media_age), cap)
     parts = functools.partial(open_parts, in_flight=in_flight)
-    run_and_exit(run(settings, options, run_options, report, parts))
+    raise typer.Exit(run_or_exit(run(settings, options, run_options, report, parts)))
 
 
 def _read_users(source: str, kinds: list[Kind], cursor: Cursor | None) -> UserList | None:

@@ -18,7 +18,6 @@ from function.cli.letters import (
     Letters,
     OpenTopic,
     ending,
-    run_or_exit,
     size_of,
     stoppable,
     walk,
@@ -34,6 +33,7 @@ from function.cli.options import (
     Until,
     User,
     letter_filter,
+    run_or_exit,
     tool_settings,
 )
 from function.cli.output import say

@@ -17,14 +17,10 @@ from function.cli.letters import (
     Letters,
     OpenClient,
     OpenTopic,
-    confirm_on_stderr,
     counted,
     ending,
     place_text,
     print_summary,
-    require_terminal,
-    run_or_exit,
-    say,
     size_of,
     stoppable,
     walk,
@@ -39,10 +35,15 @@ from function.cli.options import (
     Until,
     User,
     Yes,
+    confirm,
     letter_filter,
+    require_terminal,
+    run_or_exit,
     tool_settings,
 )
+from function.cli.output import say
 from function.cli.progress import progress
+from function.cli.values import check_period
 from function.dapr.client import open_client
 from function.dapr.state_store import StateStore
 from function.dead_letters.discard import Discard, DiscardTally
@@ -129,6 +130,7 @@ def command(
     if selection.everything and not all_:
         raise typer.BadParameter("nothing says which letters: add a filter such as --reason or --letter, or --all")
     require_terminal(unless=yes or dry_run)
+    check_period(since, until)
     settings = tool_settings()
     job = Job(selection, why, dry_run, as_json or output is Output.JSON)
     if not (dry_run or yes):
@@ -137,7 +139,7 @@ def command(
             raise typer.Exit(print_report(survey, job, done=False))
         chosen = survey.tally.discarded
         say(f"{chosen.total()} letters to discard: {counted(chosen)}")
-        confirm_on_stderr("Discard them?")
+        confirm("Discard them?")
     raise typer.Exit(print_report(run_or_exit(run(settings, job)), job, done=not dry_run))
 
 

@@ -4,33 +4,30 @@ import asyncio
 import contextlib
 import json
 import signal
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 from dapr.aio.clients import DaprClient
 
 from function.cli.exit_codes import ExitCode
-from function.cli.options import print_problems
 from function.cli.progress import Advance
 from function.dead_letters.marks import Place
 from function.dead_letters.selection import read_places
 from function.dead_letters.stopping import Stopped, unless_stopped
 from function.kafka.client import ClientConfig
 from function.kafka.record import KafkaRecord
-from function.kafka.spans import CutShort, NoPartition, Span
+from function.kafka.spans import CutShort, Span
 from function.kafka.stream import TopicStream
 from function.outcomes import TryAgain
-from function.settings import WrongSettings
 
 SIDECAR_SECONDS = 10.0  # for a sidecar that starts at the same time
 
 OpenClient = Callable[[float], AbstractAsyncContextManager[DaprClient]]
-_Result = TypeVar("_Result")
+
 OpenTopic = Callable[[ClientConfig, str], AbstractAsyncContextManager[TopicStream]]
 
 
@@ -144,43 +141,6 @@ async def _next(batches: AsyncIterator[list[KafkaRecord]]) -> list[KafkaRecord] 
 
 def size_of(spans: Sequence[Span]) -> int:
     return sum(span.end - span.start for span in spans)
-
-
-def require_terminal(*, unless: bool) -> None:
-    """Refuses to begin where nobody can confirm, before anything is read."""
-    if not unless and not sys.stdin.isatty():
-        raise typer.BadParameter("no terminal to confirm on; add --yes, or --dry-run to preview")
-
-
-def run_or_exit(job: Coroutine[Any, Any, _Result]) -> _Result:
-    """Runs the job; ends the process if a setting or an option is invalid, or at a second Ctrl-C."""
-    try:
-        return asyncio.run(job)
-    except WrongSettings as wrong:
-        code = print_problems(wrong)
-    except NoPartition as wrong:
-        say(str(wrong))
-        code = ExitCode.INVALID
-    except KeyboardInterrupt:
-        code = ExitCode.INTERRUPTED
-    raise typer.Exit(code)
-
-
-def confirm_on_stderr(question: str) -> None:
-    """Asks on standard error, since standard output may be a file; ends the process unless the answer is yes."""
-    try:
-        if typer.confirm(question, err=True):
-            return
-        code = ExitCode.DONE
-    except typer.Abort:  # Ctrl-C, or the end of the input
-        code = ExitCode.INTERRUPTED
-    say("nothing was done")
-    raise typer.Exit(code)
-
-
-def say(line: str) -> None:
-    """Prints a line for a person on standard error; standard output has the result only."""
-    print(f"matrix-account-sync: {line}", file=sys.stderr, flush=True)
 
 
 def print_summary(summary: Mapping[str, Any]) -> None:

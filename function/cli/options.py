@@ -13,7 +13,7 @@ from function.cli.exit_codes import ExitCode
 from function.cli.output import say
 from function.cli.values import check_reasons, check_types, check_user, complete_reason, complete_type, parse_time
 from function.dead_letters.filter import DeadLetterFilter
-from function.kafka.spans import CutShort, NoPartition
+from function.kafka.spans import NoPartition
 from function.outcomes import Rejected, TryAgain
 from function.settings import CommonSettings, ToolSettings, WrongSettings, load
 from function.telemetry import logs
@@ -65,6 +65,7 @@ def letter_filter(
 
 
 Kind = TypeVar("Kind", bound=CommonSettings)
+_Result = TypeVar("_Result")
 
 
 def settings_or_exit(kind: type[Kind]) -> Kind:
@@ -88,11 +89,23 @@ def tool_settings() -> ToolSettings:
     return settings_or_exit(ToolSettings)
 
 
+def require_terminal(*, unless: bool) -> None:
+    """Refuses to begin where no one can confirm, before anything is read."""
+    if not unless and not sys.stdin.isatty():
+        raise typer.BadParameter("no terminal to confirm on; add --yes, or --dry-run to preview")
+
+
 def confirm(question: str) -> None:
     """Asks on standard error, since standard output may be a file; ends the process unless the answer is yes."""
-    if not sys.stdin.isatty():
-        raise typer.BadParameter("no terminal to confirm on; add --yes, or --dry-run to preview")
-    typer.confirm(question, abort=True, err=True)
+    require_terminal(unless=False)
+    try:
+        if typer.confirm(question, err=True):
+            return
+        code = ExitCode.DONE
+    except typer.Abort:  # Ctrl-C, or the end of the input
+        code = ExitCode.INTERRUPTED
+    say("nothing was done")
+    raise typer.Exit(code)
 
 
 def print_failure(failure: TryAgain | Rejected) -> None:
@@ -100,21 +113,18 @@ def print_failure(failure: TryAgain | Rejected) -> None:
     say(f"{failure.reason}: {failure.detail}. {failure.reason.todo}")
 
 
-def run_and_exit(job: Coroutine[Any, Any, ExitCode]) -> None:
-    """Runs the job and ends the process with its exit code, or with that of the failure, which is printed."""
+def run_or_exit(job: Coroutine[Any, Any, _Result]) -> _Result:
+    """Runs the job; if it fails, prints why and ends the process with the exit code of the failure."""
     try:
-        code = asyncio.run(job)
+        return asyncio.run(job)
     except WrongSettings as wrong:
         code = print_problems(wrong)
-    except TryAgain as failure:
-        print_failure(failure)
-        code = ExitCode.UNAVAILABLE
     except NoPartition as wrong:
         say(str(wrong))
         code = ExitCode.INVALID
-    except CutShort as cut:
-        say(f"incomplete: {cut}")
-        code = ExitCode.CUT_SHORT
+    except TryAgain as failure:
+        print_failure(failure)
+        code = ExitCode.UNAVAILABLE
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
     raise typer.Exit(code)

@@ -16,10 +16,7 @@ from function.cli.letters import (
     Letters,
     OpenClient,
     OpenTopic,
-    confirm_on_stderr,
     ending,
-    require_terminal,
-    run_or_exit,
     size_of,
     stoppable,
     walk,
@@ -34,11 +31,15 @@ from function.cli.options import (
     Until,
     User,
     Yes,
+    confirm,
     letter_filter,
+    require_terminal,
+    run_or_exit,
     tool_settings,
 )
 from function.cli.progress import progress
 from function.cli.replay_report import Job, Report, Source, print_report, say_plan
+from function.cli.values import check_period
 from function.clock import utc_now
 from function.dapr.client import open_client
 from function.dapr.pubsub import Publisher
@@ -112,6 +113,7 @@ def command(
     if source is Source.EVENTS:
         _check_events(bool(since or offsets), {"--reason": reason, "--letter": letter, "--again": again})
     require_terminal(unless=yes or dry_run)
+    check_period(since, until)
     settings = tool_settings()
     selection = Selection(letter_filter(reason, type_, user, None, until), places, again, since, offsets)
     job = Job(source, selection, Options(max_replays, max_, rate, dry_run), as_json or output is Output.JSON)
@@ -123,7 +125,7 @@ def command(
             raise typer.Exit(print_report(survey, job, done=False))
         say_plan(survey, job)
         if not yes:
-            confirm_on_stderr(f"Replay them to {settings.replay_topic}?")
+            confirm(f"Replay them to {settings.replay_topic}?")
     raise typer.Exit(print_report(run_or_exit(run(settings, job)), job, done=not dry_run))
 
 

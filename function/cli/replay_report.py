@@ -5,7 +5,8 @@ from enum import StrEnum
 from typing import Any
 
 from function.cli.exit_codes import ExitCode
-from function.cli.letters import Ended, Ending, counted, place_text, print_summary, say
+from function.cli.letters import Ended, Ending, counted, place_text, print_summary
+from function.cli.output import say
 from function.dead_letters.replay import Options, Tally
 from function.dead_letters.selection import Selection
 from function.outcomes import Reason

@@ -42,7 +42,7 @@ def test_a_terminal_that_is_not_utf_8_gets_what_it_can_show(environment: dict[st
 
 def test_a_pipe_that_is_closed_ends_it_quietly() -> None:
     """`dead-letters --json | head -1`: exit code 4, nothing on standard error but progress."""
-    with started("20000", "--as-json") as process:
+    with started("2000", "--as-json") as process:
         assert process.stdout
         assert process.stderr
         first = process.stdout.readline()

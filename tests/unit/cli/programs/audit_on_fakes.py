@@ -15,7 +15,7 @@ from function.accounts.user_store import Versioned
 from function.audit.findings import Options
 from function.cli.audit import RunOptions, run
 from function.cli.audit_report import Report
-from function.cli.options import run_and_exit
+from function.cli.options import run_or_exit
 from function.health import Health
 from function.parts import Parts
 from function.settings import Settings
@@ -45,7 +45,7 @@ def main(repair: bool = False, hang: str = "") -> None:
         "matrix_homeserver_url": "http://127.0.0.1:9", "matrix_server_name": "test.example",
         "app_api_token": "token-of-the-sidecar",
     })  # fmt: skip
-    run_and_exit(run(settings, Options(), RunOptions(repair), Report(), parts))
+    raise typer.Exit(run_or_exit(run(settings, Options(), RunOptions(repair), Report(), parts)))
 
 
 if __name__ == "__main__":

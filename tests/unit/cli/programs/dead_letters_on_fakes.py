@@ -13,8 +13,8 @@ import typer
 from function.cli import main
 from function.cli.dead_letters import run
 from function.cli.dead_letters_report import Style
-from function.cli.letters import run_or_exit
 from function.cli.listing import Asked
+from function.cli.options import run_or_exit
 from function.cli.output import Commands
 from function.kafka.client import ClientConfig
 from function.kafka.record import KafkaRecord
