@@ -1,4 +1,4 @@
-"""Measures time and memory of `dead-letters` for many dead letters on a real broker: `make bench-dead-letters LETTERS=1000000`."""
+"""Measures time and memory of `dead-letters` for many dead letters on a real broker: `python -m benchmarks.studies.dead_letters 200000 1000000`."""
 
 import os
 import subprocess
