@@ -141,7 +141,7 @@ def _add(values: Mapping[str, bytes], added: Mapping[str, _Block]) -> dict[str, 
 
 
 def _merged(stored: _Block, added: _Block) -> _Block:
-    """Returns both. If the topic was made anew, the marks of the earlier one go.
+    """Returns both. If the topic was deleted and created again, the marks of the earlier one go.
 
     An earlier topic's mark has another time than the record at its place; so has every mark that is not younger than it.
     """

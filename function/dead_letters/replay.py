@@ -21,7 +21,7 @@ from function.kafka.record import KafkaRecord
 from function.outcomes import Reason
 
 AT_ONCE = 100  # letters that are published before they are marked with one write
-SECONDS_AT_ONCE = 5  # with a rate: so many that a kill repeats little
+SECONDS_AT_ONCE = 5  # with a rate: few letters, so that a kill repeats little
 PLACES = 20  # of letters that failed, which are named
 
 
@@ -96,7 +96,7 @@ class Replay:
         """Replays one batch, up to the limit.
 
         Raises:
-            TryAgain: the state store is unavailable, or so many publishes failed in a row that sidecar or Kafka are broken.
+            TryAgain: the state store is unavailable, or twenty publishes failed in a row, so that sidecar or Kafka are broken.
         """
         chosen = await self._chosen([read_letter(record) for record in batch])
         waiting = {place_of(letter.record) for letter, _ in chosen}

@@ -46,7 +46,7 @@ class Republisher:
         stop: once it is set, no letter is begun.
 
     Attributes:
-        broken: the last failure, once so many followed each other that no letter is begun any more.
+        broken: the last failure, once BROKEN_AFTER followed each other; no letter is begun any more.
     """
 
     def __init__(self, publisher: Publisher, topic: str, rate: float, stop: asyncio.Event) -> None:

@@ -17,7 +17,7 @@ from function.settings import CommonSettings, WrongSettings
 
 # Properties that decide what the client does to the cluster; a properties file can't change them.
 _FIXED = {"enable.auto.commit": "false", "allow.auto.create.topics": "false", "auto.offset.reset": "error"}
-# Kept small: a tool runs beside the function in one container.
+# Kept small: a tool runs next to the function in one container.
 _MEMORY = {"queued.max.messages.kbytes": "4096", "fetch.max.bytes": "8388608"}
 _DEFAULTS = {"socket.timeout.ms": "10000", "client.id": "matrix-account-sync"} | _MEMORY
 _REFUSED = {

@@ -112,7 +112,7 @@ class TopicReader:
         If Kafka deletes records before they are read, it goes on at the new beginning and counts them as `gone`.
 
         Raises:
-            CutShort: Kafka went away, refused, fell silent before the end, or the topic was made anew.
+            CutShort: Kafka went away, refused, fell silent before the end, or the topic was deleted and created again.
         """
         left = {span.partition: span for span in spans if span.start < span.end}
         if not left:
@@ -174,7 +174,7 @@ class TopicReader:
         """Kafka has no longer what is to be read next: goes on at the beginning, unless the topic is another one."""
         low, high = self._bounds(span.partition)
         if low <= span.start or high < span.end:
-            raise CutShort(left.values(), "the topic was made anew", span.partition)
+            raise CutShort(left.values(), "the topic was deleted and created again", span.partition)
         self.gone += min(low, span.end) - span.start
         self._move(span, low, left)
         if low < span.end:
@@ -185,7 +185,7 @@ class TopicReader:
     def _check_identity(self, spans: Sequence[Span]) -> None:
         with contextlib.suppress(KafkaException):
             if not self._stopped and self._id and self._id != topic_id(self._config, self._topic):
-                raise CutShort(spans, "the topic was made anew during the read")
+                raise CutShort(spans, "the topic was deleted and created again during the read")
 
     def _partitions(self) -> list[int]:
         found = self._ask(lambda seconds: self._consumer.list_topics(self._topic, timeout=seconds))

@@ -25,10 +25,10 @@ class CutShort(Exception):
     Args:
         left: what was not read, of each partition.
         why: why not, without addresses.
-        partition: the one that failed, if it was one.
+        partition: which of them failed, if only one did.
 
     Attributes:
-        partition: one that was not read to its end.
+        partition: the first that was not read to its end.
         offset: the first one of `partition` that was not read.
         end: of `partition`.
     """

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
-from confluent_kafka.admin import ResourceType
+from confluent_kafka.admin import AclOperation, AclPermissionType, ResourceType
 
 from dev.processes import free_port, wait_until
 from dev.servers.kafka import Kafka
@@ -18,8 +18,7 @@ from function.kafka.lag import NONE, KafkaGroup, Member, PartitionLag, Refused
 from function.kafka.retention import retention_milliseconds
 from function.outcomes import TryAgain
 from tests.contract.servers.secure_kafka import SecureKafka
-from tests.contract.servers.topics import Topic
-from tests.contract.test_topic_reader import config_of, deny, numbers
+from tests.contract.servers.topics import Topic, config_of, numbers
 
 pytestmark = pytest.mark.real
 
@@ -103,7 +102,7 @@ def test_the_marker_of_a_transaction_is_an_offset_without_a_record(kafka: Kafka)
 
 def test_without_a_right_to_the_group_the_client_is_refused(secure_kafka: SecureKafka, tmp_path: Path) -> None:
     topic, name = Topic(secure_kafka), str(uuid.uuid4())
-    deny(secure_kafka, ResourceType.GROUP, name)
+    secure_kafka.grant(ResourceType.GROUP, name, AclOperation.ALL, AclPermissionType.DENY)
     config = config_of(f"127.0.0.1:{secure_kafka.sasl_port}", secure_kafka.properties(tmp_path, door="sasl"))
     with pytest.raises(Refused, match="GROUP_AUTHORIZATION_FAILED"):
         KafkaGroup(config, name, [topic.name]).lag()

@@ -9,8 +9,7 @@ from function.dead_letters.marks import Mark, Marks
 from function.dead_letters.open_letters_loop import OpenLettersLoop
 from function.dead_letters.publish import REASON
 from function.telemetry.metrics import Metrics
-from tests.contract.servers.topics import Topic
-from tests.contract.test_topic_reader import config_of, numbers
+from tests.contract.servers.topics import Topic, config_of, numbers
 from tests.support.fake_dapr import FakeStateStore
 from tests.support.metrics_page import samples
 

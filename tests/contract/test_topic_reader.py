@@ -9,33 +9,23 @@ from pathlib import Path
 import anyio
 import pytest
 from confluent_kafka.admin import (
-    AclBinding,
     AclOperation,
     AclPermissionType,
-    AdminClient,
-    ResourcePatternType,
     ResourceType,
 )
 
 from dev.processes import free_port
 from dev.servers.kafka import Kafka
-from function.kafka.client import client_config
 from function.kafka.reader import BATCH, TopicReader
 from function.kafka.record import KafkaRecord
 from function.kafka.spans import CutShort, NoPartition, Span
 from function.kafka.stream import open_topic
 from function.outcomes import Reason, TryAgain
-from function.settings import CommonSettings, WrongSettings
-from tests.contract.servers.secure_kafka import USER, SecureKafka
-from tests.contract.servers.topics import Topic
+from function.settings import WrongSettings
+from tests.contract.servers.secure_kafka import SecureKafka
+from tests.contract.servers.topics import Topic, config_of, numbers
 
 pytestmark = pytest.mark.real
-
-
-def config_of(brokers: str, properties: Path | None = None) -> dict[str, str]:
-    return client_config(
-        CommonSettings.model_construct(kafka_brokers=brokers, kafka_client_config=str(properties or ""))
-    )
 
 
 @contextmanager
@@ -50,10 +40,6 @@ def everything(reader: TopicReader, spans: list[Span]) -> list[KafkaRecord]:
 
 def values(records: list[KafkaRecord]) -> list[bytes]:
     return [record.value for record in records]
-
-
-def numbers(*bounds: int) -> list[bytes]:
-    return [str(number).encode() for number in range(*bounds)]
 
 
 @pytest.fixture
@@ -313,19 +299,10 @@ def test_wrong_or_missing_credentials_are_a_clear_error(
     assert time.monotonic() - began < 8
 
 
-def deny(kafka: SecureKafka, kind: ResourceType, name: str) -> None:
-    binding = AclBinding(
-        kind, name, ResourcePatternType.LITERAL, f"User:{USER}", "*", AclOperation.ALL, AclPermissionType.DENY
-    )
-    admin = AdminClient({"bootstrap.servers": kafka.brokers, "log_level": 0})  # kept until its answer is there
-    [future] = admin.create_acls([binding]).values()
-    future.result(30)
-
-
 def test_no_right_to_any_group_is_needed(secure_kafka: SecureKafka, tmp_path: Path) -> None:
     topic = Topic(secure_kafka)
     topic.put(*numbers(5))
-    deny(secure_kafka, ResourceType.GROUP, "*")
+    secure_kafka.grant(ResourceType.GROUP, "*", AclOperation.ALL, AclPermissionType.DENY)
     config = config_of(f"127.0.0.1:{secure_kafka.sasl_port}", secure_kafka.properties(tmp_path, door="sasl"))
     with TopicReader(config, topic.name, silent_seconds=5) as reader:
         assert values(everything(reader, reader.spans())) == numbers(5)
@@ -334,7 +311,7 @@ def test_no_right_to_any_group_is_needed(secure_kafka: SecureKafka, tmp_path: Pa
 def test_no_right_to_the_topic_is_a_refusal(secure_kafka: SecureKafka, tmp_path: Path) -> None:
     topic = Topic(secure_kafka)
     topic.put(*numbers(5))
-    deny(secure_kafka, ResourceType.TOPIC, topic.name)
+    secure_kafka.grant(ResourceType.TOPIC, topic.name, AclOperation.ALL, AclPermissionType.DENY)
     config = config_of(f"127.0.0.1:{secure_kafka.sasl_port}", secure_kafka.properties(tmp_path, door="sasl"))
     with TopicReader(config, topic.name, silent_seconds=5) as reader, pytest.raises(TryAgain) as failed:
         reader.spans()

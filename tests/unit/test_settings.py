@@ -175,7 +175,7 @@ def test_either_switch_turns_consuming_off(environment: pytest.MonkeyPatch, swit
     assert not load(Settings).enabled
 
 
-@pytest.mark.parametrize("command", ["serve", "check"])
+@pytest.mark.parametrize("command", ["serve", "audit"])
 def test_the_command_line_ends_with_2_and_no_traceback(environment: pytest.MonkeyPatch, command: str) -> None:
     """Kubernetes shows the last lines of a pod that fails: they should be the problem."""
     environment.setenv("APP_PORT", "http")

@@ -1,13 +1,16 @@
-"""Makes, fills and changes topics of a real broker."""
+"""Makes, fills and changes topics of a real broker, and configures its clients."""
 
 import uuid
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from dev.processes import wait_until
 from dev.servers.kafka import Kafka
+from function.kafka.client import client_config
+from function.settings import CommonSettings
 
 
 class Topic:
@@ -68,3 +71,13 @@ class Topic:
     def _leads(self) -> bool:
         found = self.admin.list_topics(self.name, timeout=10).topics[self.name]
         return len(found.partitions) == self._partitions and all(one.leader >= 0 for one in found.partitions.values())
+
+
+def config_of(brokers: str, properties: Path | None = None) -> dict[str, str]:
+    return client_config(
+        CommonSettings.model_construct(kafka_brokers=brokers, kafka_client_config=str(properties or ""))
+    )
+
+
+def numbers(*bounds: int) -> list[bytes]:
+    return [str(number).encode() for number in range(*bounds)]

@@ -40,7 +40,7 @@ async def test_matching_letters_are_marked_with_why_and_counted_by_reason() -> N
 
 
 async def test_what_was_done_before_is_left_as_it_is() -> None:
-    """A letter that was replayed needs nothing; one that is named is discarded all the same."""
+    """A letter that was replayed needs nothing; if --letter names it, it is discarded all the same."""
     topics, state = letters("not_json", "not_json"), FakeStateStore()
     time = int(topics.records[DEAD][0].kafka_field("timestamp"))
     await Marks(state, DEAD).add({(0, 0): Mark(time, 1, 7)})

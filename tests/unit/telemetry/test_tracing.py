@@ -95,7 +95,7 @@ main()
 """
     done = run(code)
     assert done.returncode == 2
-    assert done.stderr == f"{TRACES_TO}: is set; install matrix-account-sync[traces] as well\n"
+    assert done.stderr == f"matrix-account-sync: {TRACES_TO}: is set; install matrix-account-sync[traces] as well\n"
 
 
 # --- on
