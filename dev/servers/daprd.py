@@ -17,7 +17,6 @@ from dev.toolchain import DEV, daprd
 ROOT = DEV.parent
 COMPONENTS = ROOT / "components"
 APP_ID = "matrix-account-sync"
-TOOLS = {"dead-letters": f"{APP_ID}-dead-letters", "replay": f"{APP_ID}-replay"}  # command: app id
 
 
 class Sidecar:
