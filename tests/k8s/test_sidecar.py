@@ -93,7 +93,8 @@ def test_only_the_sidecar_has_a_token_of_the_account(staging: Namespace) -> None
     assert function["name"] == "function"
     assert "volumeMounts" not in function
     added = {variable["name"] for variable in function["env"]}
-    assert added == {"APP_HOST", "APP_API_TOKEN", "DAPR_API_TOKEN", "DAPR_HTTP_PORT", "DAPR_GRPC_PORT", "APP_PROTOCOL"}
+    own = {"APP_HOST", "KAFKA_CLIENT_ID", "APP_API_TOKEN", "DAPR_API_TOKEN"}
+    assert added == own | {"DAPR_HTTP_PORT", "DAPR_GRPC_PORT", "APP_PROTOCOL"}
 
 
 def test_the_chart_values_of_the_deploy_page_are_needed(staging: Namespace) -> None:
