@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,14 @@ from tests.integration.stack import wait_until
 from tests.k8s.events import Events
 from tests.k8s.kubectl_stand_in import Plan
 from tests.k8s.namespace import Namespace, settings_for
-from tests.manifests.pages import Block, blocks
+from tests.manifests.pages import Block, blocks, sentences
 from tests.manifests.rendering import ROOT
 
 PAGES = ("runbook", "dead-letters", "troubleshooting", "audit")
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 BLOCKS += [block for block in blocks("deploy") if block.heading == "Jobs"]
+SENTENCES = {block.text: block for page in PAGES for block in sentences(page)}.values()  # each command once
+EXEC = "kubectl exec deployment/matrix-account-sync -c function -n infrastructure -- matrix-account-sync"
 # Commands that can't be run here: what they contain, and why.
 NOT_HERE = {
     r"kubectl exec kafka-0": "needs the pod of Kafka",
@@ -107,10 +110,23 @@ def test_the_commands_of_a_page_work_as_they_stand(block: Block, desk: Path) -> 
         assert complaint not in ran.stderr, said
 
 
+@pytest.mark.parametrize("block", SENTENCES, ids=str)
+def test_a_command_of_a_sentence_works_in_the_container(block: Block, desk: Path) -> None:
+    """There is no terminal to confirm on."""
+    asks = re.match(r"replay|discard|audit --repair", block.text) and not re.search(r"--yes|--dry-run", block.text)
+    ran, commands = run(replace(block, text=f"{EXEC} {block.text}{' --yes' if asks else ''}"), desk)
+    assert [command["code"] in FINE for command in commands] == [True], f"{block.text}\n{ran.stdout}\n{ran.stderr}"
+    assert "Traceback" not in ran.stderr
+
+
 def test_a_command_that_is_mistyped_is_found(desk: Path) -> None:
     """The control of the test above."""
-    exec_ = "kubectl exec deployment/matrix-account-sync -c function -n infrastructure -- matrix-account-sync"
-    for text in (f"{exec_} chekc", "kubectl get podz -n infrastructure", "kubectl logs --prevous -c daprd some-pod"):
+    for text in (
+        f"{EXEC} chekc",
+        f"{EXEC} replay --raeson synapse_error --yes",
+        "kubectl get podz -n infrastructure",
+        "kubectl logs --prevous -c daprd some-pod",
+    ):
         _, [command] = run(Block("", 0, "", text), desk)
         assert command["code"] not in FINE or command["words"][0] != "exec", text
         assert command["code"] != 0, text

@@ -1,4 +1,4 @@
-"""The shell blocks of the pages in docs/."""
+"""The commands of the pages in docs/: shell blocks, and those of `matrix-account-sync` in sentences and examples."""
 
 import re
 import textwrap
@@ -22,9 +22,22 @@ class Block:
 
 def blocks(page: str) -> list[Block]:
     """The blocks of a page, each with the heading that it stands under; indentation of a list is removed."""
+    return _found(page, r"^( *)```sh\n(?P<text>.*?)^\1```$")
+
+
+def sentences(page: str) -> list[Block]:
+    """The commands of a page's sentences, with or without the program's name in front, and of its examples' prompts.
+
+    A word alone is a command only where it can be one: `replay` without options is mostly the name of a thing.
+    """
+    tools = r"(?:dead-letters|check|audit)(?: --?[^`\n]*)?|(?:replay|discard) --?[^`\n]*"
+    return _found(page, rf"(?:`(?:matrix-account-sync )?|^\$ matrix-account-sync )(?P<text>{tools})(?:`|$)")
+
+
+def _found(page: str, pattern: str) -> list[Block]:
     text = (ROOT / "docs" / f"{page}.md").read_text()
-    found = []
-    for number, match in enumerate(re.finditer(r"^( *)```sh\n(.*?)^\1```$", text, re.MULTILINE | re.DOTALL)):
+    blocks = []
+    for number, match in enumerate(re.finditer(pattern, text, re.MULTILINE | re.DOTALL)):
         (heading,) = re.findall(r"^#+ (.*)$", text[: match.start()], re.MULTILINE)[-1:]
-        found.append(Block(page, number, heading, textwrap.dedent(match[2])))
-    return found
+        blocks.append(Block(page, number, heading, textwrap.dedent(match["text"])))
+    return blocks
