@@ -12,7 +12,8 @@ from function.settings import DEAD_SUFFIX, REPLAY_SUFFIX
 from tests.manifests.deploy_page import PAGE, scripts
 from tests.manifests.rendering import K8S, OVERLAYS, VARIANTS, metadata, render
 from tests.manifests.rules.monitoring import adapted
-from tests.manifests.rules.names import APP, CONFIG_MAP, NAMESPACE, secrets_of, settings_of
+from tests.manifests.rules.names import CONFIG_MAP, secrets_of, settings_of
+from tests.manifests.rules.optional import SASL
 
 
 def created() -> set[tuple[str, str]]:
@@ -56,18 +57,6 @@ def test_dapr_is_installed_as_it_is_tested() -> None:
     assert f"--version {DAPR}" in script
 
 
-def test_every_kubectl_command_is_about_what_is_there() -> None:
-    commands = re.findall(r"kubectl (?:[^`\n]|\\\n)*", PAGE)
-    assert commands
-    for command in commands:
-        assert set(re.findall(r"(?:-n|namespace) (infra\w+)", command)) <= {NAMESPACE}
-        assert set(re.findall(r"deployment/([\w-]+)", command)) <= {APP}
-        assert set(re.findall(r"configmap ([\w-]+)", command)) <= {CONFIG_MAP}
-        assert set(re.findall(r" -c ([\w-]+) ", command)) <= {"function", "daprd"}
-        for folder in re.findall(r" -k (\S+)", command):
-            assert (K8S.parent / folder / "kustomization.yaml").exists()
-
-
 def test_every_folder_of_the_manifests_is_explained() -> None:
     named = set(re.findall(r"`k8s/((?:base|overlays|components|jobs)[\w/-]*)`", PAGE))
     folders = {file.parent.relative_to(K8S).as_posix() for file in K8S.rglob("kustomization.yaml")}
@@ -108,3 +97,9 @@ def test_every_optional_component_is_explained() -> None:
     for variant in VARIANTS:
         component = variant.partition("+")[2]
         assert not component or component.startswith("kafka-") or f"- `{component}`:" in explained
+
+
+def test_the_vault_makes_the_same_properties_of_kafkas_client_as_the_page() -> None:
+    _, script = scripts("7. Secrets")
+    (properties,) = re.findall(r"<<END\n(.*?)END\n", script, re.DOTALL)
+    assert properties.replace("$KAFKA_USER", "{{ .username }}").replace("$KAFKA_PASSWORD", "{{ .password }}") == SASL

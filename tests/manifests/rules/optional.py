@@ -5,9 +5,28 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
+from function.settings import SECRET_KEY
 from tests.manifests.rendering import Document, Manifests
 from tests.manifests.rules.names import APP, KAFKA_SECRET, secrets_of, settings_of
 
+# Each Secret and key that the vault fills, with the property of its entry.
+PROPERTIES = {
+    ("realtime-chat-service-secret", SECRET_KEY): "admin-token",
+    (f"{APP}-app-token", "token"): "app-token",
+    (f"{APP}-api-token", "token"): "api-token",
+    (f"{APP}-statestore", "connectionString"): "statestore",
+    (KAFKA_SECRET, "username"): "kafka-username",
+    (KAFKA_SECRET, "password"): "kafka-password",
+    (KAFKA_SECRET, "ca.crt"): "kafka-ca",
+}
+SASL = """\
+security.protocol=SASL_SSL
+sasl.mechanism=SCRAM-SHA-512
+sasl.username={{ .username }}
+sasl.password={{ .password }}
+ssl.ca.location=/var/run/secrets/kafka/ca.crt
+"""
+KAFKA_TEMPLATE = {"mergePolicy": "Merge", "data": {"client.properties": SASL}}
 PRIVATE = {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"}
 
 
@@ -101,21 +120,23 @@ def the_vault_fills_every_secret(manifests: Manifests) -> Iterator[str]:
     for external in manifests.of("ExternalSecret"):
         spec = external.get("spec", {})
         name = external["metadata"].get("name")
-        if spec.get("target") != {"name": name} or spec.get("refreshInterval") != "1m":
+        template = {"template": KAFKA_TEMPLATE} if name == KAFKA_SECRET else {}
+        if spec.get("target") != {"name": name, **template} or spec.get("refreshInterval") != "1m":
             yield f"{name} fills {spec.get('target')}"
         if spec.get("secretStoreRef") != {"kind": "ClusterSecretStore", "name": "vault"}:
             yield f"{name} is not from the vault"
         for item in spec.get("data", []):
             found.add((name, item.get("secretKey")))
-            entry = item.get("remoteRef", {})
-            if entry.get("key") != APP or entry.get("property") not in {
-                "admin-token", "app-token", "api-token", "statestore",
-            }:  # fmt: skip
-                yield f"{name} asks the vault for {entry}"
-    # The operators of Kafka bring its credentials: docs/deploy.md says so.
-    wanted = {(name, key) for name, key in secrets_of(manifests) if name != KAFKA_SECRET}
-    if manifests.of("ExternalSecret") and found != wanted:
+            if item.get("remoteRef") != {"key": APP, "property": PROPERTIES.get((name, item.get("secretKey")))}:
+                yield f"{name} asks the vault for {item.get('remoteRef')}"
+    wanted = {(name, key) for name, key in PROPERTIES if name in {name for name, _ in found}}
+    if found != wanted:
         yield f"{sorted(found ^ wanted, key=str)} are not both filled and used"
+    # Kafka's credentials come from a component of their own, or from its operators.
+    read = {(name, key) for name, key in secrets_of(manifests) if name != KAFKA_SECRET}
+    others = {(name, key) for name, key in found if name != KAFKA_SECRET}
+    if others and others != read:
+        yield f"{sorted(others ^ read, key=str)} are not both filled and read"
 
 
 RULES = (
