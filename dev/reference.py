@@ -100,6 +100,7 @@ def labels() -> str:
     in_words = {
         "reason": f"the [reasons](reasons.md), {_code(v for v in values['reason'] if v not in set(Reason))}",
         "version": "the version that runs",
+        "partition": f"the partition of the topic, `0` to `{len(values['partition']) - 2}`; `other`: those above it, added up",
     }
     rows = [(f"`{label}`", in_words.get(label) or _code(allowed)) for label, allowed in values.items()]
     return _table("Label, Values", rows)

@@ -108,7 +108,7 @@ class Watchdog:
         """
         ours = {name: member.owned for name, member in members.by_id.items() if member.client_id == self.client_id}
         self.sees_members = 0 < len(ours) <= self.members
-        delivered = {(topic, int(number)): d for (topic, number), d in seen.partitions.items() if number.isdecimal()}
+        delivered = {(topic, _number(text)): one for (topic, text), one in seen.partitions.items()}
         present = (members.by_id, seen.unknown)
         certain = self.sees_members and self._certain(members, ours.values(), seen, delivered)
         if present != self._before or not certain:
@@ -162,6 +162,11 @@ class Watchdog:
         if (reported := self._reported.get(place)) is None:
             return False
         return now - reported.last < min(self.limits.pause * 2.0 ** (reported.times - 1), LONGEST_PAUSE_SECONDS)
+
+
+def _number(text: str) -> int:
+    """Returns the number of a partition as daprd gives it; -1 if it is none, since a producer's header has replaced it."""
+    return int(text) if text.isdecimal() and len(text) < 10 else -1
 
 
 def _here(delivered: Delivered) -> bool:

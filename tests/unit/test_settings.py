@@ -1,6 +1,7 @@
 """Settings: a wrong one stops the start with one line that names the variable and what it should be."""
 
 import os
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -192,3 +193,25 @@ def test_the_version_is_shown() -> None:
     """The first thing a report needs."""
     result = CliRunner().invoke(cli, ["--version"])
     assert (result.exit_code, len(result.stdout.strip().split("."))) == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("sasl.password", "line 1 is not property=value"),
+        ("no.such.property=secret", 'No such configuration property: "no.such.property"'),
+    ],
+)
+def test_a_wrong_file_of_kafkas_client_prevents_the_start(
+    environment: pytest.MonkeyPatch, tmp_path: Path, text: str, problem: str
+) -> None:
+    path = tmp_path / "kafka.properties"
+    path.write_text(f"{text}\n")
+    environment.setenv("KAFKA_CLIENT_CONFIG", str(path))
+    environment.setenv("KAFKA_BROKERS", "127.0.0.1:1")
+    environment.setenv("KAFKA_CONSUMER_GROUP_ID", "group")
+    done = CliRunner().invoke(cli, ["serve"])
+    assert done.exit_code == 2
+    assert "KAFKA_CLIENT_CONFIG: " in done.output
+    assert problem in done.output
+    assert "secret" not in done.output.replace("no.such.property", "")

@@ -177,11 +177,13 @@ def test_more_members_than_this_pod_can_have_mean_that_another_process_has_the_s
     assert not pod.watchdog.sees_members
 
 
-def test_an_event_here_of_a_partition_that_is_not_ours_leaves_unknown_whom_it_holds_up() -> None:
+@pytest.mark.parametrize("partition", ["9", "", "-1", "x", "9" * 5_000])
+def test_an_event_here_of_a_partition_that_is_not_ours_leaves_unknown_whom_it_holds_up(partition: str) -> None:
     """A producer's header can name any partition."""
     pod = Pod()
     for _ in range(100):
-        pod.serve(9, retried=True)
+        pod.seen.begin({(TOPIC, partition)})
+        pod.seen.end({(TOPIC, partition)}, {(TOPIC, partition)})
         assert pod.look() == []
 
 
