@@ -28,7 +28,7 @@ class ReadingPace:
     """The seconds between two rounds, and the letters a second at most, so that a start with many leaves events their time."""
 
     rounds: float = 60.0
-    letters: float = 10_000.0
+    letters: float = 5_000.0
 
 
 class OpenLettersLoop:
