@@ -163,7 +163,7 @@ class Replay:
 
     def _count(self, letter: DeadLetter, sent: Sent) -> None:
         if sent is Sent.DONE:
-            self.tally.replayed[letter.reason] += 1
+            self.tally.replayed[letter.reason or "event"] += 1  # records of the main topic have no reason
             self._report(letter)
         elif sent is Sent.HELD_BACK:
             self.tally.held_back += 1
