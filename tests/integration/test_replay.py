@@ -369,7 +369,7 @@ def test_an_interrupted_replay_tells_its_counts_and_is_gone_on_with(world: Stack
     since = _text(time.time())
     world.send(*letters)
     words = ("--yes", "--since", since, "--reason", "synapse_error")
-    process = Tool(world.environment, "replay").launch(*words, "--rate", "0.5", "--json")
+    process = Tool(world.environment, "replay").launch(*words, "--rate", "4", "--json")
     wait_until(lambda: bool(_times(world, letters)), "the first letter replayed")
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=30)
@@ -388,7 +388,7 @@ def test_a_replay_whose_sidecar_dies_tells_its_counts_and_is_gone_on_with(world:
     since = _text(time.time())
     world.send(*letters)
     words = ("--yes", "--since", since, "--reason", "synapse_error")
-    process = Tool(world.environment, "replay").launch(*words, "--rate", "0.5", "--json")
+    process = Tool(world.environment, "replay").launch(*words, "--rate", "4", "--json")
     wait_until(lambda: bool(_times(world, letters)), "the first letter replayed")
     world.sidecar.stop(kill=True)
     try:
