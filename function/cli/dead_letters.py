@@ -17,6 +17,7 @@ from function.cli.letters import (
     FromOffset,
     Letters,
     OpenTopic,
+    check_named,
     ending,
     size_of,
     stoppable,
@@ -97,8 +98,7 @@ def command(
     """
     check_period(since, until)
     places, offsets = frozenset(read_places(letter or ())), dict(read_places(from_offset or ()))
-    if places and (watch or since or until or offsets):
-        raise typer.BadParameter("--letter names the letters: leave out --since, --until, --from-offset and --watch")
+    check_named(places, watch, since, until, offsets)
     settings = tool_settings()
     selection = Selection(letter_filter(reason, type_, user, since, until), places, since=since, offsets=offsets)
     style = Style(as_json or output is Output.JSON, raw, newest, whole=bool(places))

@@ -2,8 +2,9 @@
 
 import json
 import unicodedata
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 import typer
@@ -17,6 +18,7 @@ from function.cli.letters import (
     Letters,
     OpenClient,
     OpenTopic,
+    check_named,
     counted,
     ending,
     place_text,
@@ -76,6 +78,7 @@ class Report:
 
     tally: DiscardTally
     ending: Ending
+    ends: Mapping[int, int] = field(default_factory=dict)  # of what was read, by partition
     gone: int = 0
     foreign: int = 0
 
@@ -126,7 +129,8 @@ def command(
     The counts are printed in each case but 2.
     """
     places, offsets = frozenset(read_places(letter or ())), dict(read_places(from_offset or ()))
-    selection = Selection(letter_filter(reason, type_, user, None, until), places, since=since, offsets=offsets)
+    check_named(places, since, until, offsets)
+    selection = Selection(letter_filter(reason, type_, user, since, until), places, since=since, offsets=offsets)
     if selection.everything and not all_:
         raise typer.BadParameter("nothing says which letters: add a filter such as --reason or --letter, or --all")
     require_terminal(unless=yes or dry_run)
@@ -140,6 +144,8 @@ def command(
         chosen = survey.tally.discarded
         say(f"{chosen.total()} letters to discard: {counted(chosen)}")
         confirm("Discard them?")
+        # What came while a person thought was not agreed to.
+        job = replace(job, selection=replace(job.selection, ends=survey.ends))
     raise typer.Exit(print_report(run_or_exit(run(settings, job)), job, done=not dry_run))
 
 
@@ -159,6 +165,7 @@ async def run(
             stream = await stack.enter_async_context(topic(config, settings.dead_letter_topic))
             marks = Marks(StateStore(client, settings.state_store_name), settings.dead_letter_topic)
             spans = await unless_stopped(stop, job.selection.spans(stream))
+            report.ends = {span.partition: span.end for span in spans}
             discard = Discard(marks, job.selection, job.why, dry_run=job.dry_run, report=lambda one: _name(one, job))
             report.tally = discard.tally
             with progress("dead letters read") as advance:

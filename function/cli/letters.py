@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -53,6 +53,12 @@ FromOffset = Annotated[
         help="Only this partition, from this offset on; repeatable, or several separated by commas.",
     ),
 ]  # fmt: skip
+
+
+def check_named(places: Collection[Place], *others: object) -> None:
+    """Refuses options beside --letter that would say something else about which letters are meant."""
+    if places and any(others):
+        raise typer.BadParameter("--letter names the letters: leave out --since, --until, --from-offset and --watch")
 
 
 class Ended(StrEnum):

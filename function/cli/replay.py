@@ -16,6 +16,7 @@ from function.cli.letters import (
     Letters,
     OpenClient,
     OpenTopic,
+    check_named,
     ending,
     size_of,
     stoppable,
@@ -112,10 +113,14 @@ def command(
     places, offsets = frozenset(read_places(letter or ())), dict(read_places(from_offset or ()))
     if source is Source.EVENTS:
         _check_events(bool(since or offsets), {"--reason": reason, "--letter": letter, "--again": again})
+    check_named(places, since, until, offsets)
     require_terminal(unless=yes or dry_run)
     check_period(since, until)
     settings = tool_settings()
-    selection = Selection(letter_filter(reason, type_, user, None, until), places, again, since, offsets)
+    # Of the letters exactly those that the list shows. Of the main topic everything from the place where Kafka finds the time:
+    # producers' clocks differ, and no event may be left out.
+    letters_since = since if source is Source.DEAD else None
+    selection = Selection(letter_filter(reason, type_, user, letters_since, until), places, again, since, offsets)
     job = Job(source, selection, Options(max_replays, max_, rate, dry_run), as_json or output is Output.JSON)
     if not (
         dry_run or (yes and source is Source.EVENTS)
@@ -124,6 +129,8 @@ def command(
         if survey.ending.ended not in (Ended.COMPLETE, Ended.MAX) or not survey.tally.replayed:
             raise typer.Exit(print_report(survey, job, done=False))
         say_plan(survey, job)
+        # What comes while a person thinks was not agreed to.
+        job = replace(job, selection=replace(job.selection, ends=survey.ends))
         if not yes:
             confirm(f"Replay them to {settings.replay_topic}?")
     raise typer.Exit(print_report(run_or_exit(run(settings, job)), job, done=not dry_run))
@@ -153,6 +160,7 @@ async def run(
             state = StateStore(client, settings.state_store_name)
             report.permits = await unless_stopped(stop, _permits(state, settings.matrix_max_deletions_per_hour))
             spans = await unless_stopped(stop, job.selection.spans(stream))
+            report.ends = {span.partition: span.end for span in spans}
             marks = Marks(state, settings.dead_letter_topic) if job.source is Source.DEAD else None
             positions = Positions(spans)
             replay = Replay(

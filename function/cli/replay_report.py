@@ -1,6 +1,7 @@
 """What a replay is asked to do, and the report of what became of it: as text, as JSON and as exit code."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -37,6 +38,7 @@ class Report:
     tally: Tally
     ending: Ending
     positions: str = ""  # where to go on, for --from-offset; "" for dead letters
+    ends: Mapping[int, int] = field(default_factory=dict)  # of what was read, by partition
     gone: int = 0
     foreign: int = 0
     permits: int | None = None  # deletions that the limit lets pass now; None for no limit

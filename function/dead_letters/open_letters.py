@@ -8,11 +8,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from function.dead_letters.letter import read_letter
 from function.dead_letters.marks import BLOCK, Mark, Place, block_of, place_of, time_of
-from function.dead_letters.publish import REASON
 from function.kafka.record import KafkaRecord
-from function.reasons import Reason
-from function.telemetry.logs import plain
 from function.telemetry.metrics import UNCOUNTED
 
 LIMIT = 1_000_000  # letters whose place is remembered; further ones are only counted
@@ -62,8 +60,7 @@ class OpenLetters:
             if self._remembered >= self._limit:
                 block.uncounted += 1
                 continue
-            reason = plain(record.headers.get(REASON, Reason.DAPR_RETRIES_EXHAUSTED.value))
-            number = self._reasons.setdefault(reason, min(len(self._reasons), 0xFFFF))
+            number = self._reasons.setdefault(read_letter(record).reason, len(self._reasons))
             block.offsets.append(place[1] % BLOCK)
             block.reasons.append(number)
             block.times.append(time_of(record))

@@ -5,6 +5,7 @@ text, into the names of headers and fields, and into the key.
 """
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,6 +17,7 @@ from function.events.type_names import event_type
 from function.kafka.record import KafkaRecord
 
 _Shape = Callable[[str], bool]
+MAX_DEPTH = 100  # of a body; a deeper one is shown as text, so that no producer ends the tool
 _ID = re.compile(r"[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}|[0-7][0-9A-HJKMNP-TV-Z]{25}", re.ASCII | re.IGNORECASE)
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?", re.ASCII)
 _NUMBER = re.compile(r"\d{1,20}", re.ASCII)
@@ -172,10 +174,29 @@ _NOT_JSON = object()
 
 
 def _parsed(value: bytes) -> Any:
+    """Returns the body, or _NOT_JSON: also for what Python reads but could not print again as JSON."""
     try:
-        return json.loads(value, parse_constant=_refuse)
+        body = json.loads(value, parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError):
         return _NOT_JSON
+    return _NOT_JSON if _too_deep(body, value) else body
+
+
+def _too_deep(body: Any, value: bytes) -> bool:
+    """Returns whether lists and objects are nested deeper than MAX_DEPTH. Goes through them only if they may be."""
+    if value.count(b"[") + value.count(b"{") <= MAX_DEPTH:
+        return False
+    level = [body]
+    for _ in range(MAX_DEPTH + 1):
+        parts = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
+        level = [inner for part in parts for inner in part]
+    return bool(level)
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(text)
+    return number
 
 
 def _refuse(constant: str) -> Any:

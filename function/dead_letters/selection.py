@@ -25,6 +25,7 @@ class Selection:
         again: also letters that were replayed before.
         since: from this Kafka time on.
         offsets: only these partitions, from these offsets on.
+        ends: only these partitions, before these offsets: what a person saw and agreed to.
     """
 
     wanted: DeadLetterFilter = field(default_factory=DeadLetterFilter)
@@ -32,6 +33,7 @@ class Selection:
     again: bool = False
     since: datetime | None = None
     offsets: Mapping[int, int] = field(default_factory=dict)
+    ends: Mapping[int, int] | None = None
 
     @property
     def everything(self) -> bool:
@@ -49,7 +51,8 @@ class Selection:
     async def spans(self, stream: TopicStream) -> list[Span]:
         """Asks Kafka which part of the topic has to be read. Raises TryAgain, NoPartition."""
         if not self.places:
-            return await stream.spans(self.since, self.offsets, self.offsets or None)
+            found = await stream.spans(self.since, self.offsets, self.offsets or None)
+            return found if self.ends is None else [_before(span, self.ends.get(span.partition, 0)) for span in found]
         numbers = {number for number, _ in self.places}
         whole = await stream.spans(only=numbers)
         return [
@@ -65,6 +68,10 @@ def read_places(texts: Sequence[str]) -> list[Place]:
             raise ValueError(f"{text!r} is no place; expected a partition and an offset, such as 3:17")
         places.append((int(found[1]), int(found[2])))
     return places
+
+
+def _before(span: Span, end: int) -> Span:
+    return Span(span.partition, min(span.start, end), min(span.end, end))
 
 
 def _narrowed(span: Span, offsets: Sequence[int]) -> Span:

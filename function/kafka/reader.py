@@ -60,6 +60,7 @@ class TopicReader:
         self._ask_seconds, self._silent = ask_seconds, silent_seconds
         self._error: KafkaError | None = None  # the client's last one
         self._id = ""
+        self._cut: CutShort | None = None
         self._stopped = False
         self.gone = 0
         own = {"group.id": NO_GROUP, "enable.partition.eof": True, "error_cb": self._heard}
@@ -114,7 +115,7 @@ class TopicReader:
         Raises:
             CutShort: Kafka went away, refused, fell silent before the end, or the topic was deleted and created again.
         """
-        left = {span.partition: span for span in spans if span.start < span.end}
+        self._cut, left = None, {span.partition: span for span in spans if span.start < span.end}
         if not left:
             return
         with self._cutting_short(left):
@@ -132,16 +133,26 @@ class TopicReader:
 
     def _batch(self, left: dict[int, Span]) -> tuple[int, list[KafkaRecord]]:
         """Returns how many messages came, and the wanted records of them."""
+        if self._cut:
+            raise self._cut
         taken, size, records = 0, 0, list[KafkaRecord]()
         while left and len(records) < BATCH and size < BATCH_BYTES:
-            with self._cutting_short(left):
-                messages = self._consumer.consume(FEW, 0 if taken else POLL_SECONDS)
-                found = [record for message in messages if (record := self._take(message, left))]
+            try:
+                with self._cutting_short(left):
+                    messages = self._consumer.consume(FEW, 0 if taken else POLL_SECONDS)
+                    for message in messages:
+                        if record := self._take(message, left):
+                            records.append(record)
+                            size += record.size
+            except CutShort as cut:
+                if not records:
+                    raise
+                self._cut = cut  # the records before it are no longer left: they are handed out first
+                break
             if not messages:
                 break
-            taken, size = taken + len(messages), size + sum(record.size for record in found)
-            records += found
-        if not taken and self._error and is_refusal(self._error):
+            taken += len(messages)
+        if not taken and not records and self._error and is_refusal(self._error):
             raise CutShort(left.values(), error_name(self._error))
         return taken, records
 

@@ -48,6 +48,8 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         (["replay", "--yes", "--max", "0"], "Invalid value for '--max'"),
         (["dead-letters", "--letter", "5"], "such as 3:17"),
         (["dead-letters", "--letter", "5:1", "--since", "1h"], "--letter names the letters"),
+        (["replay", "--yes", "--letter", "5:1", "--since", "1h"], "--letter names the letters"),
+        (["discard", "--yes", "--why", "x", "--letter", "5:1", "--from-offset", "5:0"], "--letter names the letters"),
         (["dead-letters", "--output", "yaml"], "'yaml' is not one of 'table', 'json'"),
     ],
 )

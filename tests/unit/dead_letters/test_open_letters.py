@@ -37,7 +37,14 @@ def test_letters_count_by_reason_and_the_oldest_is_known() -> None:
 
 def test_a_letter_of_daprd_has_no_reason_and_a_strange_reason_is_not_shown() -> None:
     found = holding(record_from(TOPIC, 0, 0, 1, None, b"", []), letter(1, "Ada <ada@example.org>"))
-    assert found.counts() == {"dapr_retries_exhausted": 1, "-": 1}
+    assert found.counts() == {"dapr_retries_exhausted": 1, "unknown": 1}
+
+
+def test_a_producers_header_in_a_letter_of_daprd_is_no_reason() -> None:
+    """The list of letters counts it the same way."""
+    forged = [(REASON, b"not_json"), ("__topic", b"events"), ("__partition", b"0"), ("__offset", b"7")]
+    found = holding(record_from(TOPIC, 0, 0, 1, None, b"{}", forged))
+    assert found.counts() == {"dapr_retries_exhausted": 1}
 
 
 def test_a_marked_letter_is_no_longer_open() -> None:

@@ -168,3 +168,16 @@ def test_a_body_that_is_not_json_is_shown_by_its_size_and_with_raw_as_text() -> 
     assert content(letter(value=b"\xff{ada"), raw=False)["body"] == "<5 bytes, not JSON>"
     assert content(letter(value=b"\xff{ada"), raw=True)["body"] == "\\xff{ada"
     assert content(letter(value=b"[NaN]"), raw=True)["body"] == "[NaN]"
+
+
+@pytest.mark.parametrize("raw", [False, True])
+@pytest.mark.parametrize("value", [b"[" * 900 + b"]" * 900, b'{"a":' * 600 + b"1" + b"}" * 600, b'{"a": 1e999}'])
+def test_no_body_ends_the_tool_or_breaks_its_json(value: bytes, raw: bool) -> None:
+    """Nested as deeply as Python can just read, or with a number that only Python writes as `Infinity`."""
+    shown = json.dumps(content(letter(value=value), raw=raw), allow_nan=False, indent=2)
+    assert json.loads(shown)["body"] == (value.decode() if raw else f"<{len(value)} bytes, not JSON>")
+
+
+def test_a_body_with_many_fields_is_not_taken_for_a_deep_one() -> None:
+    body = [{"is_verified": True}] * 500
+    assert content(letter(value=json.dumps(body).encode()), raw=False)["body"] == body
