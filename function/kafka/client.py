@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from function.outcomes import Reason, TryAgain
@@ -41,10 +41,14 @@ def client_config(settings: CommonSettings) -> dict[str, str]:
     found = read_properties(settings.kafka_client_config) if settings.kafka_client_config else {}
     config = _DEFAULTS | found | {"bootstrap.servers": settings.kafka_brokers} | _FIXED
     try:
-        # Without brokers: it must not connect.
-        AdminClient(_for_admin({**config, "bootstrap.servers": ""}), logger=SILENT)
+        # Without brokers: it must not connect. A consumer also checks that the properties fit each other.
+        Consumer({**config, "bootstrap.servers": "", "group.id": "none"}, logger=SILENT).close()
     except KafkaException as refused:
         raise WrongSettings([f"KAFKA_CLIENT_CONFIG: {said(refused)}"]) from None
+    except (TypeError, ValueError, AttributeError):
+        raise WrongSettings(
+            ["KAFKA_CLIENT_CONFIG: has a property whose value is code, such as error_cb: leave it out"]
+        ) from None
     return config
 
 

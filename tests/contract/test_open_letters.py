@@ -6,7 +6,7 @@ import pytest
 
 from dev.servers.kafka import Kafka
 from function.dead_letters.marks import Mark, Marks
-from function.dead_letters.open_letters_loop import OpenLettersLoop
+from function.dead_letters.open_letters_loop import OpenLettersLoop, ReadingPace
 from function.dead_letters.publish import REASON
 from function.telemetry.metrics import Metrics
 from tests.contract.servers.topics import Topic, config_of, numbers
@@ -22,13 +22,13 @@ NOW = int(time.time())
 class Counted:
     """A topic of dead letters, its marks, and the loop that counts them."""
 
-    def __init__(self, kafka: Kafka, retention: str = str(10 * DAY * 1000)) -> None:
+    def __init__(self, kafka: Kafka, retention: str = str(10 * DAY * 1000), blocks: int = 200) -> None:
         self.topic = Topic(kafka, 2, {"retention.ms": retention})
         self.store = FakeStateStore()
         self.marks = Marks(self.store, self.topic.name)
         self.metrics = Metrics()
         self.loop = OpenLettersLoop(
-            config_of(kafka.brokers), self.topic.name, self.marks, self.metrics, clock=lambda: NOW
+            config_of(kafka.brokers), self.topic.name, self.marks, self.metrics, ReadingPace(blocks=blocks), lambda: NOW
         )
 
     def put(self, reason: str, count: int = 1, partition: int = 0, days: int = 0) -> None:
@@ -62,6 +62,15 @@ async def test_letters_are_open_until_they_are_marked_or_deleted(kafka: Kafka) -
     assert counted.expires() == 9 * DAY
     counted.topic.delete_records(2, partition=1)
     assert await counted.open() == {"avatar_invalid": 1}
+
+
+async def test_the_first_count_has_read_every_mark(kafka: Kafka) -> None:
+    counted = Counted(kafka, blocks=1)
+    for partition in range(2):
+        counted.put("not_json", partition=partition)
+    await counted.marks.add({(partition, 0): Mark(NOW * 1000, 1, NOW) for partition in range(2)})
+    assert await counted.open() == {}
+    assert b"open_dead_letters{" in counted.metrics.exposed()
 
 
 async def test_a_topic_that_was_made_anew_is_counted_from_its_beginning(kafka: Kafka) -> None:

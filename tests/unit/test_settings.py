@@ -200,6 +200,9 @@ def test_the_version_is_shown() -> None:
     [
         ("sasl.password", "line 1 is not property=value"),
         ("no.such.property=secret", 'No such configuration property: "no.such.property"'),
+        ("queued.max.messages.kbytes=secret", 'Invalid value for configuration property "queued.max.messages.kbytes"'),
+        ("message.max.bytes=10000000", "`fetch.max.bytes` must be >= `message.max.bytes`"),
+        ("error_cb=secret", "has a property whose value is code"),
     ],
 )
 def test_a_wrong_file_of_kafkas_client_prevents_the_start(
