@@ -113,8 +113,9 @@ class KafkaGroup:
     def lag(self) -> Mapping[Place, PartitionLag]:
         places = [place for topic in self._topics for place in self._ask(partial(self._places, topic))]
         lows = self._ask(lambda: self._offsets(places, _EARLIEST))
-        ends = self._ask(lambda: self._offsets(places, _LATEST))
         committed = self._ask(lambda: self._committed(places))
+        # Asked last: what is committed in between would seem to be beyond the end, as in a topic that was created again.
+        ends = self._ask(lambda: self._offsets(places, _LATEST))
         return {place: PartitionLag(committed[place], lows[place], ends[place]) for place in places}
 
     def members(self) -> Members:

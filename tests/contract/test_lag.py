@@ -1,10 +1,13 @@
 """What a real broker tells about a consumer group, and what happens when it does not."""
 
+import itertools
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -113,6 +116,30 @@ def test_a_wrong_password_is_a_refusal(secure_kafka: SecureKafka, tmp_path: Path
     config = config_of(f"127.0.0.1:{secure_kafka.sasl_port}", path)
     with pytest.raises(Refused, match="AUTHENTICATION"):
         KafkaGroup(config, "any", ["any"]).lag()
+
+
+def test_events_that_are_processed_during_the_questions_never_put_the_commit_beyond_the_end(kafka: Kafka) -> None:
+    topic, name = Topic(kafka), str(uuid.uuid4())
+    group, stopped = group_of(topic, name=name), threading.Event()
+
+    def process() -> None:
+        with consumer(topic, name) as member:
+            for end in itertools.count(1):
+                if stopped.is_set():
+                    return
+                topic.put(*numbers(1))
+                member.commit(offsets=[TopicPartition(topic.name, 0, end)], asynchronous=False)
+
+    answer(group.lag)
+    with ThreadPoolExecutor(1) as thread:
+        processing = thread.submit(process)
+        try:
+            found = [group.lag()[topic.name, 0] for _ in range(100)]
+        finally:
+            stopped.set()
+        processing.result(30)
+    assert [one for one in found if one.committed > one.end] == []
+    assert found[-1].committed > 0
 
 
 def test_a_topic_that_is_missing_and_a_broker_that_is_away_are_failures_within_seconds(kafka: Kafka) -> None:
