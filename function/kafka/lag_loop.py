@@ -19,6 +19,7 @@ from function.telemetry.logs import log, log_failure
 from function.telemetry.metrics import Metrics
 
 JOIN_SECONDS = 60.0  # in which daprd joins the group
+NOT_SEEN = "no member of the group, or too many, have KAFKA_CLIENT_ID as clientId"
 
 _Answer = TypeVar("_Answer")
 
@@ -68,7 +69,7 @@ class LagLoop:
         self._metrics, self._pace, self._clock = metrics, pace, clock
         self._thread = ThreadPoolExecutor(1, "kafka-lag")
         self._looked_at: float | None = None
-        self._said, self._said_off = "", False
+        self._said, self._said_off = "", ""
 
     async def watch(self) -> None:
         """Looks in a loop, until it is cancelled. Never raises."""
@@ -92,8 +93,18 @@ class LagLoop:
         found = await self._ask(self._group.lag)
         self._said = ""
         self._metrics.lag({(self._roles[place[0]], place[1]): one.lag for place, one in found.items()})
-        if self._watchdog and (stalled := await self._stalled(self._watchdog, found)):
-            await self._rejoin(self._watchdog, stalled)
+        if self._watchdog:
+            await self._heal(self._watchdog, found)
+
+    async def _heal(self, watchdog: Watchdog, found: Mapping[Place, PartitionLag]) -> None:
+        try:
+            stalled = await self._stalled(watchdog, found)
+        except (TryAgain, Refused) as error:  # the lag is known all the same
+            watchdog.reset()
+            self._say_off(f"Kafka does not tell the group's members: {_detail(error)}")
+            return
+        if stalled:
+            await self._rejoin(watchdog, stalled)
 
     async def _stalled(self, watchdog: Watchdog, found: Mapping[Place, PartitionLag]) -> dict[Place, PartitionLag]:
         """Returns the partitions that daprd has stopped reading."""
@@ -108,7 +119,7 @@ class LagLoop:
         members = await self._ask(self._group.members)
         places = watchdog.stalled(found, members, self._metrics.waiting.deliveries.copy(), now)
         if members.stable and now - ready_since > JOIN_SECONDS:
-            self._say_off(watchdog)
+            self._say_off("" if watchdog.sees_members else NOT_SEEN)
         return {place: found[place] for place in places if await self._is_stalled(watchdog, place, found[place])}
 
     async def _is_stalled(self, watchdog: Watchdog, place: Place, found: PartitionLag) -> bool:
@@ -147,19 +158,20 @@ class LagLoop:
         self._metrics.lag(None)
         if self._watchdog:
             self._watchdog.reset()
-        detail = error.detail if isinstance(error, TryAgain) else str(error) if isinstance(error, Refused) else ""
+        detail = _detail(error)
         if not detail:
             log_failure("lag_failed", error)
         elif detail != self._said:
             log(logging.WARNING, "lag_unknown", detail=detail)
         self._said = detail
 
-    def _say_off(self, watchdog: Watchdog) -> None:
-        """Logs once that the members of this pod can't be told from others."""
-        if not watchdog.sees_members and not self._said_off:
-            log(
-                logging.WARNING,
-                "watchdog_off",
-                detail="no member of the group, or too many, have KAFKA_CLIENT_ID as clientId",
-            )
-        self._said_off = not watchdog.sees_members
+    def _say_off(self, why: str) -> None:
+        """Logs why the watchdog can't see what it needs; once, until it changes."""
+        if why and why != self._said_off:
+            log(logging.WARNING, "watchdog_off", detail=why)
+        self._said_off = why
+
+
+def _detail(error: Exception) -> str:
+    """Returns the name of what Kafka said; "" for any other error."""
+    return error.detail if isinstance(error, TryAgain) else str(error) if isinstance(error, Refused) else ""

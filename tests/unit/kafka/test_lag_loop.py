@@ -29,6 +29,7 @@ class FakeGroup:
 
     found: dict[Place, PartitionLag] = field(default_factory=lambda: {(TOPIC, 0): PartitionLag(7, 0, 9)})
     failure: Exception | None = None
+    members_failure: Exception | None = None
     record: bool = True
     leaving: int = 1_000_000
     asked: int = 0
@@ -40,6 +41,8 @@ class FakeGroup:
 
     def members(self) -> Members:
         self.asked += 1
+        if self.members_failure:
+            raise self.members_failure
         return Members(OURS if self.asked < self.leaving else {})
 
     def has_record(self, place: Place, found: PartitionLag) -> bool:
@@ -100,6 +103,18 @@ async def test_where_kafka_does_not_tell_there_is_no_series_and_the_log_says_so_
     watched.group.failure = None
     await watched.looks(1)
     assert value(watched.metrics, "lag_known") == 1
+
+
+@pytest.mark.parametrize("failure", [UNAVAILABLE, Refused("CLUSTER_AUTHORIZATION_FAILED")])
+async def test_the_lag_is_shown_also_while_kafka_does_not_tell_the_members(
+    failure: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    watched = Watched(FakeGroup(members_failure=failure))
+    with caplog.at_level(logging.WARNING, "function"):
+        await watched.looks(10)
+    assert value(watched.metrics, "lag_known") == 1
+    assert value(watched.metrics, "consumer_lag", topic="events", partition="0") == 2
+    assert (events(caplog), watched.rejoined()) == (["watchdog_off"], 0)
 
 
 async def test_a_dead_partition_makes_the_function_not_ready_until_its_members_have_left() -> None:
