@@ -45,13 +45,16 @@ def open_lag(
     settings: Settings, health: Health, metrics: Metrics, limits: Limits = LIMITS, pace: Pace = PACE
 ) -> LagLoop | None:
     """Returns what asks Kafka for the lag; None if no broker is known. Raises WrongSettings."""
-    if not settings.kafka_brokers or not settings.kafka_consumer_group_id:
+    if not settings.kafka_brokers:
+        return None
+    config = client_config(settings)  # also without a group: the open dead letters are read with it
+    if not settings.kafka_consumer_group_id:
         return None
     topics = (settings.kafka_identity_events_topic, settings.replay_topic)
     name = settings.kafka_client_id
     watchdog = Watchdog(name, len(settings.pubsub_names), limits) if name else None
     return LagLoop(
-        KafkaGroup(client_config(settings), settings.kafka_consumer_group_id, topics),
+        KafkaGroup(config, settings.kafka_consumer_group_id, topics),
         dict(zip(topics, TOPICS, strict=True)),
         watchdog,
         Readiness(lambda: health.ready_since, health.pausing),

@@ -195,6 +195,7 @@ def test_the_version_is_shown() -> None:
     assert (result.exit_code, len(result.stdout.strip().split("."))) == (0, 3)
 
 
+@pytest.mark.parametrize("group", ["group", ""])
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
@@ -206,13 +207,13 @@ def test_the_version_is_shown() -> None:
     ],
 )
 def test_a_wrong_file_of_kafkas_client_prevents_the_start(
-    environment: pytest.MonkeyPatch, tmp_path: Path, text: str, problem: str
+    environment: pytest.MonkeyPatch, tmp_path: Path, text: str, problem: str, group: str
 ) -> None:
     path = tmp_path / "kafka.properties"
     path.write_text(f"{text}\n")
     environment.setenv("KAFKA_CLIENT_CONFIG", str(path))
     environment.setenv("KAFKA_BROKERS", "127.0.0.1:1")
-    environment.setenv("KAFKA_CONSUMER_GROUP_ID", "group")
+    environment.setenv("KAFKA_CONSUMER_GROUP_ID", group)
     done = CliRunner().invoke(cli, ["serve"])
     assert done.exit_code == 2
     assert "KAFKA_CLIENT_CONFIG: " in done.output
