@@ -34,6 +34,8 @@ def only_a_person_starts_a_job(manifests: Manifests) -> Iterator[str]:
             yield f"{command}: schedule {spec.get('schedule')}"
         if spec.get("concurrencyPolicy") != (wanted := "Forbid" if command == "audit" else None):
             yield f"{command}: concurrencyPolicy {spec.get('concurrencyPolicy')}, not {wanted}"
+        if spec.get("startingDeadlineSeconds") != (late := 3600 if command == "audit" else None):
+            yield f"{command}: startingDeadlineSeconds {spec.get('startingDeadlineSeconds')}, not {late}"
         # Kubernetes' defaults, three and one, delete the logs of earlier runs.
         if {spec.get(f"{kind}JobsHistoryLimit") for kind in ("successful", "failed")} != {50}:
             yield f"{command}: the logs of earlier runs are deleted"
