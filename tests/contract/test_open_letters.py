@@ -1,6 +1,7 @@
 """Counting the open dead letters of a topic on a real broker."""
 
 import time
+import uuid
 
 import pytest
 
@@ -8,6 +9,7 @@ from dev.servers.kafka import Kafka
 from function.dead_letters.marks import Mark, Marks
 from function.dead_letters.open_letters_loop import OpenLettersLoop, ReadingPace
 from function.dead_letters.publish import REASON
+from function.settings import DEAD_SUFFIX
 from function.telemetry.metrics import Metrics
 from tests.contract.servers.topics import Topic, config_of, numbers
 from tests.support.fake_dapr import FakeStateStore
@@ -23,7 +25,7 @@ class Counted:
     """A topic of dead letters, its marks, and the loop that counts them."""
 
     def __init__(self, kafka: Kafka, retention: str = str(10 * DAY * 1000), blocks: int = 200) -> None:
-        self.topic = Topic(kafka, 2, {"retention.ms": retention})
+        self.topic = Topic(kafka, 2, {"retention.ms": retention}, f"{uuid.uuid4()}{DEAD_SUFFIX}")
         self.store = FakeStateStore()
         self.marks = Marks(self.store, self.topic.name)
         self.metrics = Metrics()
