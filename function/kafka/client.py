@@ -25,6 +25,8 @@ _REFUSED = {
     KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._AUTHENTICATION,  # noqa: SLF001 - the library's own names
 }  # fmt: skip
 
+_CODE = ("_cb", "logger", "on_commit", "on_delivery", "default.topic.config")  # whose values are objects of Python
+
 ClientConfig = Mapping[str, str]
 
 # librdkafka's own log goes to standard error and names addresses; the errors that matter are raised.
@@ -72,7 +74,9 @@ def read_properties(path: str) -> dict[str, str]:
         name, equals, value = text.partition("=")
         if not equals:
             raise WrongSettings([f"KAFKA_CLIENT_CONFIG: {path}: line {number} is not property=value"])
-        found[name.strip()] = value.strip()
+        if (name := name.strip()).endswith(_CODE):
+            raise WrongSettings([f"KAFKA_CLIENT_CONFIG: {path}: line {number}: {name} can't be set in a file"])
+        found[name] = value.strip()
     return found
 
 

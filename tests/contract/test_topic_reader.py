@@ -331,7 +331,17 @@ def test_no_right_to_the_topic_is_a_refusal(secure_kafka: SecureKafka, tmp_path:
     assert failed.value.detail == f"{topic.name}: TOPIC_AUTHORIZATION_FAILED"
 
 
-@pytest.mark.parametrize("line", ["no.such.property=1", "sasl.mechanism", "ssl.ca.location=/no/such/file"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "no.such.property=1",
+        "sasl.mechanism",
+        "ssl.ca.location=/no/such/file",
+        "error_cb=log",
+        "throttle_cb=log",
+        "default.topic.config=acks",
+    ],
+)
 def test_a_wrong_property_is_a_wrong_setting(tmp_path: Path, line: str) -> None:
     path = tmp_path / "kafka.properties"
     path.write_text(f"security.protocol=SSL\n{line}\n")
