@@ -56,7 +56,7 @@ FromOffset = Annotated[
 
 
 def check_named(places: Collection[Place], *others: object) -> None:
-    """Refuses options beside --letter that would say something else about which letters are meant."""
+    """Refuses options that, next to --letter, would say something else about which letters are meant."""
     if places and any(others):
         raise typer.BadParameter("--letter names the letters: leave out --since, --until, --from-offset and --watch")
 

@@ -98,12 +98,18 @@ def require_terminal(*, unless: bool) -> None:
 def confirm(question: str) -> None:
     """Asks on standard error, since standard output may be a file; ends the process unless the answer is yes."""
     require_terminal(unless=False)
+    print(
+        f"{question} [y/N]: ", end="", file=sys.stderr, flush=True
+    )  # typer's own prompt writes a space to standard output
     try:
-        if typer.confirm(question, err=True):
-            return
-        code = ExitCode.DONE
-    except typer.Abort:  # Ctrl-C, or the end of the input
-        code = ExitCode.INTERRUPTED
+        answer = sys.stdin.readline()
+    except UnicodeDecodeError:
+        answer = "no"
+    except KeyboardInterrupt:
+        answer = ""
+    if answer.strip().lower() in {"y", "yes"}:
+        return
+    code = ExitCode.DONE if answer else ExitCode.INTERRUPTED  # without even a line: Ctrl-C, or the end of the input
     say("nothing was done")
     raise typer.Exit(code)
 

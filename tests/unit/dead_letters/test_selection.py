@@ -12,7 +12,7 @@ DEAD = "events.matrix.dead"
 
 
 async def test_letters_that_come_after_a_person_agreed_are_left_out() -> None:
-    """Also those of a partition that was added meanwhile."""
+    """Also those of a partition that was added since."""
     topics = FakeTopics()
     for partition in ("0", "0", "1"):
         topics.put(DEAD, b"{}", {}, partition)
