@@ -98,10 +98,9 @@ def require_terminal(*, unless: bool) -> None:
 def confirm(question: str) -> None:
     """Asks on standard error, since standard output may be a file; ends the process unless the answer is yes."""
     require_terminal(unless=False)
-    print(
-        f"{question} [y/N]: ", end="", file=sys.stderr, flush=True
-    )  # typer's own prompt writes a space to standard output
     try:
+        # typer's own prompt writes a space to standard output.
+        print(f"{question} [y/N]: ", end="", file=sys.stderr, flush=True)
         answer = sys.stdin.readline()
     except UnicodeDecodeError:
         answer = "no"
