@@ -17,9 +17,9 @@ from function.audit.pages import Chunk, Pages
 from function.audit.repair import Repairer, Unrepaired
 from function.audit.users import UserList
 from function.clock import Clock, utc_now
-from function.dead_letters.stopping import Stopped, unless_stopped
 from function.homeserver.account import Account, Media
 from function.homeserver.synapse import Synapse
+from function.stopping import Stopped, unless_stopped
 
 BLOCK = 1000  # rows that are checked together; their records are one message of daprd (4 MB)
 

@@ -45,10 +45,10 @@ from function.dapr.state_store import StateStore
 from function.dead_letters.lookup import MarkLookup
 from function.dead_letters.marks import Marks
 from function.dead_letters.selection import Selection, read_places
-from function.dead_letters.stopping import unless_stopped
 from function.kafka.client import client_config
 from function.kafka.stream import open_topic
 from function.settings import ToolSettings
+from function.stopping import unless_stopped
 
 OpenState = Callable[[ToolSettings], AbstractAsyncContextManager[StateStore]]
 

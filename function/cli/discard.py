@@ -52,11 +52,11 @@ from function.dead_letters.discard import Discard, DiscardTally
 from function.dead_letters.letter import DeadLetter
 from function.dead_letters.marks import Marks
 from function.dead_letters.selection import Selection, read_places
-from function.dead_letters.stopping import unless_stopped
 from function.dead_letters.summary import row
 from function.kafka.client import client_config
 from function.kafka.stream import open_topic
 from function.settings import ToolSettings
+from function.stopping import unless_stopped
 
 MAX_WHY = 200
 

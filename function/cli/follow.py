@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable
 
 from function.cli.output import say
 from function.dead_letters.marks import place_of
-from function.dead_letters.stopping import unless_stopped
 from function.kafka.record import KafkaRecord
 from function.kafka.spans import CutShort, NoPartition
 from function.kafka.stream import TopicStream
 from function.outcomes import TryAgain
+from function.stopping import unless_stopped
 
 SECONDS = 1.0  # between two looks at the topic's end
 

@@ -17,12 +17,12 @@ from function.cli.exit_codes import ExitCode
 from function.cli.progress import Advance
 from function.dead_letters.marks import Place
 from function.dead_letters.selection import read_places
-from function.dead_letters.stopping import Stopped, unless_stopped
 from function.kafka.client import ClientConfig
 from function.kafka.record import KafkaRecord
 from function.kafka.spans import CutShort, Span
 from function.kafka.stream import TopicStream
 from function.outcomes import TryAgain
+from function.stopping import Stopped, unless_stopped
 
 SIDECAR_SECONDS = 10.0  # for a sidecar that starts at the same time
 

@@ -50,13 +50,13 @@ from function.dead_letters.marks import Marks
 from function.dead_letters.positions import Positions
 from function.dead_letters.replay import Options, Replay, Tally
 from function.dead_letters.selection import Selection, read_places
-from function.dead_letters.stopping import unless_stopped
 from function.dead_letters.summary import row
 from function.kafka.client import client_config
 from function.kafka.stream import open_topic
 from function.processing import deletion_counts
 from function.processing.deletion_limit import KEY
 from function.settings import ToolSettings
+from function.stopping import unless_stopped
 
 
 def command(

@@ -10,9 +10,9 @@ from aiolimiter import AsyncLimiter
 
 from function.dapr.pubsub import Publisher
 from function.dead_letters.publish import PARTITION
-from function.dead_letters.stopping import Stopped, unless_stopped
 from function.kafka.record import KafkaRecord
 from function.outcomes import TryAgain
+from function.stopping import Stopped, unless_stopped
 
 IN_FLIGHT = 16
 TRIES = 3

@@ -15,11 +15,11 @@ from function.cli.follow import follow
 from function.cli.listing import Asked
 from function.dead_letters.marks import Mark, Marks
 from function.dead_letters.selection import Selection
-from function.dead_letters.stopping import Stopped
 from function.kafka.client import client_config
 from function.kafka.record import KafkaRecord
 from function.kafka.stream import open_topic
 from function.settings import DEAD_SUFFIX, ToolSettings
+from function.stopping import Stopped
 from tests.contract.servers.topics import Topic
 from tests.support.fake_dapr import FakeStateStore
 
