@@ -25,6 +25,9 @@ _REFUSED = {
     KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._AUTHENTICATION,  # noqa: SLF001 - the library's own names
 }  # fmt: skip
 
+# What librdkafka tells after it told why.
+_VAGUE = {KafkaError._ALL_BROKERS_DOWN: 0, KafkaError._TRANSPORT: 1, KafkaError._TIMED_OUT: 1}  # noqa: SLF001
+
 _CODE = ("_cb", "logger", "on_commit", "on_delivery", "default.topic.config")  # whose values are objects of Python
 
 ClientConfig = Mapping[str, str]
@@ -92,6 +95,17 @@ def asking_kafka() -> Iterator[None]:
 def error_name(error: KafkaError) -> str:
     """Returns the name by which librdkafka and Kafka document the error, such as TOPIC_AUTHORIZATION_FAILED."""
     return str(error.name()).lstrip("_")
+
+
+def more_telling(before: KafkaError | None, now: KafkaError) -> KafkaError:
+    """Returns the later of two errors of a client, unless the earlier one says more about why there is no answer."""
+    return now if before is None or _told_by(now) >= _told_by(before) else before
+
+
+def _told_by(error: KafkaError) -> int:
+    if is_refusal(error) or error.code() == KafkaError._SSL:  # noqa: SLF001 - the library's own name
+        return 3
+    return _VAGUE.get(error.code(), 2)
 
 
 def is_refusal(error: KafkaError) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import ConfigResource, ResourceType
 
-from function.kafka.client import ClientConfig, admin_client, asking_kafka, is_refusal
+from function.kafka.client import ClientConfig, admin_client, asking_kafka, is_refusal, more_telling
 from function.kafka.lag import KafkaGroup, Members, PartitionLag, Place, Refused
 from function.outcomes import Reason, TryAgain
 
@@ -18,7 +18,6 @@ FIRST_SECONDS = 5.0
 TRY_SECONDS = 0.5  # between two looks at the client's errors
 _UNKNOWN = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}  # noqa: SLF001 - the library's own name
 _TLS = KafkaError._SSL  # noqa: SLF001
-_DOWN = KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001
 
 _Answer = TypeVar("_Answer")
 
@@ -118,9 +117,7 @@ class Cluster:
         return self._error is not None and (is_refusal(self._error) or self._error.code() == _TLS)
 
     def _heard(self, error: KafkaError) -> None:
-        """Keeps what librdkafka tells; that all brokers are down says less than why."""
-        if error.code() != _DOWN or self._error is None:
-            self._error = error
+        self._error = more_telling(self._error, error)
 
 
 def _result(answer: "concurrent.futures.Future[_Answer]") -> Any:

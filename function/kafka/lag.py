@@ -16,7 +16,7 @@ from typing import Protocol, TypeVar
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
-from function.kafka.client import SILENT, ClientConfig, admin_client, error_name, is_refusal
+from function.kafka.client import SILENT, ClientConfig, admin_client, error_name, is_refusal, more_telling
 from function.kafka.reader import TopicReader
 from function.kafka.spans import CutShort, Span
 from function.outcomes import Reason, TryAgain
@@ -175,8 +175,7 @@ class KafkaGroup:
             raise TryAgain(Reason.KAFKA_UNAVAILABLE, "no answer in time") from None
 
     def _heard(self, error: KafkaError) -> None:
-        if self._error is None or not is_refusal(self._error):
-            self._error = error
+        self._error = more_telling(self._error, error)
 
     def _failure(self, found: KafkaError) -> Exception:
         self._admin.poll(0)

@@ -11,7 +11,7 @@ from typing import Self, TypeVar, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from function.kafka.client import SILENT, ClientConfig, asking_kafka, error_name, is_refusal, said
+from function.kafka.client import SILENT, ClientConfig, asking_kafka, error_name, is_refusal, more_telling, said
 from function.kafka.record import KafkaRecord, record_from
 from function.kafka.spans import CutShort, NoPartition, Span, topic_id
 from function.outcomes import Reason, TryAgain
@@ -229,18 +229,20 @@ class TopicReader:
         while True:
             with asking_kafka():
                 try:
-                    return question(TRY_SECONDS)
+                    answer = question(TRY_SECONDS)
+                    self._error = None
+                    return answer
                 except KafkaException as error:
+                    if error.args[0].code() not in _NO_ANSWER:
+                        raise
                     self._consumer.poll(0)  # calls `_heard`
                     refused = self._error is not None and is_refusal(self._error)
-                    over = self._clock() >= end or self._stopped
-                    if error.args[0].code() not in _NO_ANSWER or refused or over:
-                        raise KafkaException(self._error or error.args[0]) from None
+                    if refused or self._clock() >= end or self._stopped:
+                        raise KafkaException(more_telling(self._error, error.args[0])) from None
 
     def _heard(self, error: KafkaError) -> None:
-        """Keeps what librdkafka tells. That all brokers are down says less than why."""
-        if error.code() not in (KafkaError._ALL_BROKERS_DOWN, *_OF_GROUP) or self._error is None:  # noqa: SLF001
-            self._error = error
+        if error.code() not in _OF_GROUP:
+            self._error = more_telling(self._error, error)
 
     def _last_error(self, otherwise: str) -> str:
         return f"{otherwise} ({error_name(self._error)})" if self._error else otherwise

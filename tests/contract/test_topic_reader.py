@@ -294,9 +294,9 @@ def test_reads_with_a_password_or_a_client_certificate(secure_kafka: SecureKafka
     ("door", "ask_with", "lines", "detail"),
     [
         ("sasl", "sasl", ["sasl.password=wrong"], "AUTHENTICATION"),
-        ("sasl", "", [], "ALL_BROKERS_DOWN"),
-        ("sasl", "mtls", [], "ALL_BROKERS_DOWN"),
-        ("mtls", "", [], "ALL_BROKERS_DOWN"),
+        ("sasl", "", [], "TRANSPORT|TIMED_OUT"),
+        ("sasl", "mtls", [], "TRANSPORT|TIMED_OUT"),
+        ("mtls", "", [], "TRANSPORT|TIMED_OUT"),
         ("mtls", "mtls", ["ssl.ca.location="], "SSL"),
     ],
 )
@@ -308,7 +308,8 @@ def test_wrong_or_missing_credentials_are_a_clear_error(
     began = time.monotonic()
     with TopicReader(config, "any", ask_seconds=5) as reader, pytest.raises(TryAgain) as failed:
         reader.spans()
-    assert (failed.value.reason, failed.value.detail) == (Reason.KAFKA_UNAVAILABLE, detail)
+    assert failed.value.reason is Reason.KAFKA_UNAVAILABLE
+    assert failed.value.detail in detail.split("|")
     assert time.monotonic() - began < 8
 
 
@@ -317,8 +318,11 @@ def test_no_right_to_any_group_is_needed(secure_kafka: SecureKafka, tmp_path: Pa
     topic.put(*numbers(5))
     secure_kafka.grant(ResourceType.GROUP, "*", AclOperation.ALL, AclPermissionType.DENY)
     config = config_of(f"127.0.0.1:{secure_kafka.sasl_port}", secure_kafka.properties(tmp_path, door="sasl"))
-    with TopicReader(config, topic.name, silent_seconds=5) as reader:
-        assert values(everything(reader, reader.spans())) == numbers(5)
+    try:
+        with TopicReader(config, topic.name, silent_seconds=5) as reader:
+            assert values(everything(reader, reader.spans())) == numbers(5)
+    finally:
+        secure_kafka.revoke(ResourceType.GROUP, "*")
 
 
 def test_no_right_to_the_topic_is_a_refusal(secure_kafka: SecureKafka, tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_a_token_that_the_sidecar_refuses_is_told_in_each_row(world: StackUnderT
 
 
 def test_topics_that_do_not_fit_are_told_with_each_fault(world: StackUnderTest) -> None:
-    """The sidecar, which knows the usual topics, neither reads these nor may publish to them."""
+    """The sidecar, which knows the usual topics, neither reads these nor may publish to them; no member of the group does."""
     admin = AdminClient({"bootstrap.servers": world.brokers, "log_level": 0})
     wanted = [
         NewTopic("unfit", 2, 1, config={"cleanup.policy": "compact", "max.message.bytes": "3000000"}),
@@ -111,7 +111,7 @@ def test_topics_that_do_not_fit_are_told_with_each_fault(world: StackUnderTest) 
         future.result(30)
     checked = check(world, KAFKA_IDENTITY_EVENTS_TOPIC="unfit")
     assert checked.wrong() == [
-        "topic unfit", "topic unfit.matrix.dead", "topic unfit.matrix.replay", "subscriptions",
+        "topic unfit", "topic unfit.matrix.dead", "topic unfit.matrix.replay", "consumer group", "subscriptions",
         "publish dead letters", "publish replays",
     ]  # fmt: skip
     for said in (

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from confluent_kafka.admin import (
     AclBinding,
+    AclBindingFilter,
     AclOperation,
     AclPermissionType,
     AdminClient,
@@ -68,9 +69,18 @@ class SecureKafka(Kafka):
         permission: AclPermissionType = AclPermissionType.ALLOW,
     ) -> None:
         """Adds a rule for the user. With a first rule, whatever no rule allows is denied there."""
-        binding = AclBinding(kind, name, ResourcePatternType.LITERAL, f"User:{USER}", "*", operation, permission)
         client = AdminClient({"bootstrap.servers": self.brokers, "log_level": 0})  # kept until its answer is there
-        [future] = client.create_acls([binding]).values()
+        rule = AclBinding(kind, name, ResourcePatternType.LITERAL, f"User:{USER}", "*", operation, permission)
+        [future] = client.create_acls([rule]).values()
+        future.result(30)
+
+    def revoke(self, kind: ResourceType, name: str) -> None:
+        """Removes every rule for the user that names this resource."""
+        client = AdminClient({"bootstrap.servers": self.brokers, "log_level": 0})
+        rules = AclBindingFilter(
+            kind, name, ResourcePatternType.LITERAL, f"User:{USER}", "*", AclOperation.ANY, AclPermissionType.ANY
+        )
+        [future] = client.delete_acls([rules]).values()
         future.result(30)
 
     def properties(self, folder: Path, *lines: str, door: str = "") -> Path:
