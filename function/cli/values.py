@@ -21,7 +21,7 @@ _SHORT = {kind.value.rpartition(".")[2]: kind for kind in EventType}
 
 
 def parse_time(text: str | datetime) -> datetime:
-    """Reads a time, a date (its first moment in UTC), or an age."""
+    """Reads a time, a date (its first moment in UTC), or an age. Cuts it to milliseconds, as Kafka's timestamps are."""
     if isinstance(text, datetime):
         return text
     try:
@@ -32,7 +32,7 @@ def parse_time(text: str | datetime) -> datetime:
         raise typer.BadParameter(f"{text!r} is no time; {_FORMS}") from None
     except OverflowError:
         raise typer.BadParameter(f"{text!r} is not between the years 1970 and 2199; {_FORMS}") from None
-    return time
+    return time.replace(microsecond=time.microsecond // 1000 * 1000)
 
 
 def _time(text: str) -> datetime:
