@@ -23,7 +23,7 @@ from function.cli.letters import (
     stoppable,
     walk,
 )
-from function.cli.listing import Asked, Listing, batches_of, spans_of
+from function.cli.listing import Asked, Listing
 from function.cli.options import (
     AsJson,
     Output,
@@ -125,10 +125,10 @@ async def run(
             stream = await stack.enter_async_context(topic(config, name))
             marks = MarkLookup(Marks(store, name))
             listing = Listing(asked, marks, report)
-            spans = await unless_stopped(stop, spans_of(stream, asked.selection))
+            spans = await unless_stopped(stop, asked.selection.spans(stream))
             with progress("dead letters read") as advance:
                 report.ending = await walk(
-                    listing.noting(batches_of(stream, spans, asked.selection)), size_of(spans), listing.process,
+                    listing.noting(asked.selection.batches(stream, spans)), size_of(spans), listing.process,
                     lambda: False, stop, advance,
                 )  # fmt: skip
             report.gone, report.foreign = stream.gone, marks.foreign

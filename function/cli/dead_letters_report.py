@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from function.cli.dead_letters_tables import letter_text, line, tables
-from function.cli.letters import Ended, Ending, place_text
-from function.cli.output import print_json, say, table_console
+from function.cli.letters import Ended, Ending, place_text, say_rest
+from function.cli.output import print_json, table_console
 from function.dead_letters.letter import DeadLetter
 from function.dead_letters.marks import Mark, Place
 from function.dead_letters.redaction import content
@@ -81,7 +81,7 @@ class Report:
             print_json({"summary": self._as_json()})
         elif not self.style.whole:
             self._print_tables()
-        self._say_rest()
+        say_rest(self.ending, self.missing, self.gone, self.foreign, self.topic)
 
     def _as_json(self) -> dict[str, Any]:
         cut = self.cut
@@ -105,17 +105,6 @@ class Report:
             console.print(table)
         if incomplete:
             print("INCOMPLETE: there may be more letters than these", flush=True)
-
-    def _say_rest(self) -> None:
-        if self.missing:
-            named = ", ".join(place_text(place) for place in sorted(self.missing))
-            say(f"not in {self.topic}, or not matching the filter: {named}")
-        if self.gone:
-            say(f"{self.gone} records were deleted by Kafka before they were read: their retention had ended")
-        if self.foreign:
-            say(f"{self.foreign} marks belong to an earlier topic of this name and were ignored")
-        if self.ending.ended is not Ended.COMPLETE:
-            say(f"incomplete: {self.ending.why}" if self.ending.ended is Ended.CUT_SHORT else self.ending.why)
 
 
 def headline(summary: Summary, topic: str, *, incomplete: bool) -> str:

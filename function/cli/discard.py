@@ -1,6 +1,5 @@
 """`discard`: marks dead letters for which nothing will be done, with the reason why."""
 
-import json
 import unicodedata
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -21,8 +20,10 @@ from function.cli.letters import (
     check_named,
     counted,
     ending,
+    naming,
     place_text,
     print_summary,
+    say_rest,
     size_of,
     stoppable,
     walk,
@@ -49,10 +50,8 @@ from function.cli.values import check_period
 from function.dapr.client import open_client
 from function.dapr.state_store import StateStore
 from function.dead_letters.discard import Discard, DiscardTally
-from function.dead_letters.letter import DeadLetter
 from function.dead_letters.marks import Marks
 from function.dead_letters.selection import Selection, read_places
-from function.dead_letters.summary import row
 from function.kafka.client import client_config
 from function.kafka.stream import open_topic
 from function.settings import ToolSettings
@@ -166,25 +165,17 @@ async def run(
             marks = Marks(StateStore(client, settings.state_store_name), settings.dead_letter_topic)
             spans = await unless_stopped(stop, job.selection.spans(stream))
             report.ends = {span.partition: span.end for span in spans}
-            discard = Discard(marks, job.selection, job.why, dry_run=job.dry_run, report=lambda one: _name(one, job))
+            named = naming("discard", as_json=job.as_json) if job.dry_run and not job.silent else lambda _: None
+            discard = Discard(marks, job.selection, job.why, dry_run=job.dry_run, report=named)
             report.tally = discard.tally
             with progress("dead letters read") as advance:
                 report.ending = await walk(
-                    stream.batches(spans), size_of(spans), discard.process, lambda: False, stop, advance
+                    job.selection.batches(stream, spans), size_of(spans), discard.process, lambda: False, stop, advance
                 )
             report.gone, report.foreign = stream.gone, marks.foreign
     if found:
         report.ending = found[0]
     return report
-
-
-def _name(letter: DeadLetter, job: Job) -> None:
-    if job.silent or not job.dry_run:
-        return
-    if job.as_json:
-        print(json.dumps({"letter": row(letter)}), flush=True)
-    else:
-        print("would discard " + " ".join(f"{n}={t}" for n, t in row(letter).items() if n != "detail"))
 
 
 def print_report(report: Report, job: Job, *, done: bool) -> ExitCode:
@@ -199,14 +190,7 @@ def print_report(report: Report, job: Job, *, done: bool) -> ExitCode:
         })  # fmt: skip
     else:
         _print_counts(report, done=done)
-    if missing:
-        say(f"not in the topic, or not matching the filter: {', '.join(place_text(place) for place in missing)}")
-    if report.foreign:
-        say(f"{report.foreign} marks belong to an earlier topic of this name and were ignored")
-    if ended is Ended.CUT_SHORT:
-        say(f"incomplete: {report.ending.why}")
-    elif ended is not Ended.COMPLETE:
-        say(report.ending.why)
+    say_rest(report.ending, missing, report.gone, report.foreign)
     return ExitCode.ATTENTION if missing and ended.code is ExitCode.DONE else ended.code
 
 

@@ -1,8 +1,7 @@
-"""What `replay` and `discard` share: options that name letters, one walk over a topic, how it ended, and the exit code."""
+"""What the commands about dead letters share: options that name letters, one walk over a topic, and how it ended."""
 
 import asyncio
 import contextlib
-import json
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -14,9 +13,12 @@ import typer
 from dapr.aio.clients import DaprClient
 
 from function.cli.exit_codes import ExitCode
+from function.cli.output import print_json, say
 from function.cli.progress import Advance
+from function.dead_letters.letter import DeadLetter
 from function.dead_letters.marks import Place
 from function.dead_letters.selection import read_places
+from function.dead_letters.summary import row
 from function.kafka.client import ClientConfig
 from function.kafka.record import KafkaRecord
 from function.kafka.spans import CutShort, Span
@@ -150,7 +152,7 @@ def size_of(spans: Sequence[Span]) -> int:
 
 
 def print_summary(summary: Mapping[str, Any]) -> None:
-    print(json.dumps({"summary": summary}), flush=True)
+    print_json({"summary": summary})
 
 
 def counted(counts: Mapping[str, int]) -> str:
@@ -160,3 +162,36 @@ def counted(counts: Mapping[str, int]) -> str:
 
 def place_text(place: Place) -> str:
     return f"{place[0]}:{place[1]}"
+
+
+def say_rest(
+    ending: Ending, missing: Collection[Place], gone: int, foreign: int, topic: str = "the topic"
+) -> None:  # fmt: skip
+    """Says on standard error what the counts do not: what is missing from them, and why the walk ended early.
+
+    Args:
+        ending: of the walk.
+        missing: letters that were asked for and not found.
+        gone: records that Kafka deleted before they were read.
+        foreign: marks of an earlier topic of the same name.
+        topic: its name.
+    """
+    if missing:
+        say(f"not in {topic}, or not matching the filter: {', '.join(map(place_text, sorted(missing)))}")
+    if gone:
+        say(f"{gone} records were deleted by Kafka before they were read: their retention had ended")
+    if foreign:
+        say(f"{foreign} marks belong to an earlier topic of this name and were ignored")
+    if ending.ended is Ended.MAX:
+        say("stopped at --max")
+    elif ending.ended is not Ended.COMPLETE:
+        say(f"incomplete: {ending.why}" if ending.ended is Ended.CUT_SHORT else ending.why)
+
+
+def naming(verb: str, *, as_json: bool) -> Callable[[DeadLetter], None]:
+    """Returns what names the letters of a dry run, a line each."""
+    if as_json:
+        return lambda letter: print_json({"letter": row(letter)})
+    return lambda letter: print(
+        f"would {verb} " + " ".join(f"{n}={t}" for n, t in row(letter).items() if n != "detail")
+    )

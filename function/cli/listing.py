@@ -9,8 +9,7 @@ from function.dead_letters.lookup import MarkLookup
 from function.dead_letters.marks import place_of
 from function.dead_letters.selection import Selection
 from function.kafka.record import KafkaRecord
-from function.kafka.spans import CutShort, Span
-from function.kafka.stream import TopicStream
+from function.kafka.spans import CutShort
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,25 +20,6 @@ class Asked:
     all: bool = False
     watch: bool = False
     style: Style = field(default_factory=Style)
-
-
-async def spans_of(stream: TopicStream, selection: Selection) -> list[Span]:
-    """Returns what has to be read: of letters that are named nothing else. Raises TryAgain, NoPartition."""
-    if not selection.places:
-        return await selection.spans(stream)
-    bounds = {span.partition: span for span in await stream.spans(only={number for number, _ in selection.places})}
-    return [
-        Span(number, offset, offset + 1)
-        for number, offset in sorted(selection.places)
-        if bounds[number].start <= offset < bounds[number].end
-    ]
-
-
-async def batches_of(stream: TopicStream, spans: list[Span], selection: Selection) -> AsyncIterator[list[KafkaRecord]]:
-    """Yields the records of the spans; letters that are named one by one. Raises CutShort."""
-    for some in [[span] for span in spans] if selection.places else [spans]:
-        async for batch in stream.batches(some):
-            yield batch
 
 
 class Listing:

@@ -1,7 +1,6 @@
 """`replay`: publishes dead letters, or records of the main topic, to the replay topic, and says what became of them."""
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Annotated
@@ -18,6 +17,7 @@ from function.cli.letters import (
     OpenTopic,
     check_named,
     ending,
+    naming,
     size_of,
     stoppable,
     walk,
@@ -45,12 +45,10 @@ from function.clock import utc_now
 from function.dapr.client import open_client
 from function.dapr.pubsub import Publisher
 from function.dapr.state_store import StateStore
-from function.dead_letters.letter import DeadLetter
 from function.dead_letters.marks import Marks
 from function.dead_letters.positions import Positions
 from function.dead_letters.replay import Options, Replay, Tally
 from function.dead_letters.selection import Selection, read_places
-from function.dead_letters.summary import row
 from function.kafka.client import client_config
 from function.kafka.stream import open_topic
 from function.processing import deletion_counts
@@ -122,9 +120,8 @@ def command(
     letters_since = since if source is Source.DEAD else None
     selection = Selection(letter_filter(reason, type_, user, letters_since, until), places, again, since, offsets)
     job = Job(source, selection, Options(max_replays, max_, rate, dry_run), as_json or output is Output.JSON)
-    if not (
-        dry_run or (yes and source is Source.EVENTS)
-    ):  # the main topic is large, and nothing is to be said about it
+    # Of a large main topic there is nothing to be said beforehand if no one is asked.
+    if not dry_run and not (yes and source is Source.EVENTS):
         survey = run_or_exit(run(settings, replace(job, silent=True, options=replace(job.options, dry_run=True))))
         if survey.ending.ended not in (Ended.COMPLETE, Ended.MAX) or not survey.tally.replayed:
             raise typer.Exit(print_report(survey, job, done=False))
@@ -163,14 +160,20 @@ async def run(
             report.ends = {span.partition: span.end for span in spans}
             marks = Marks(state, settings.dead_letter_topic) if job.source is Source.DEAD else None
             positions = Positions(spans)
+            named = naming("replay", as_json=job.as_json) if job.options.dry_run and not job.silent else lambda _: None
             replay = Replay(
                 Publisher(client, settings.pubsub_name), marks, settings.replay_topic, job.selection, job.options,
-                positions, stop, _reporter(job),
+                positions, stop, named,
             )  # fmt: skip
             report.tally = replay.tally
             with progress("records read" if job.source is Source.EVENTS else "dead letters read") as advance:
                 report.ending = await walk(
-                    stream.batches(spans), size_of(spans), replay.process, lambda: replay.limit_reached, stop, advance
+                    job.selection.batches(stream, spans),
+                    size_of(spans),
+                    replay.process,
+                    lambda: replay.limit_reached,
+                    stop,
+                    advance,
                 )
             if report.ending.ended is Ended.COMPLETE:
                 positions.complete()
@@ -192,11 +195,3 @@ async def _permits(state: StateStore, limit: int) -> int | None:
     value, _ = (await state.read_values([KEY]))[KEY]
     counts = deletion_counts.load(value, int(utc_now().timestamp() // 60))
     return max(0, limit - deletion_counts.taken(counts))
-
-
-def _reporter(job: Job) -> Callable[[DeadLetter], None]:
-    if job.silent or not job.options.dry_run:
-        return lambda _: None
-    if job.as_json:
-        return lambda letter: print(json.dumps({"letter": row(letter)}), flush=True)
-    return lambda letter: print("would replay " + " ".join(f"{n}={t}" for n, t in row(letter).items() if n != "detail"))

@@ -1,13 +1,14 @@
 """What a replay is asked to do, and the report of what became of it: as text, as JSON and as exit code."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from function.cli.exit_codes import ExitCode
-from function.cli.letters import Ended, Ending, counted, place_text, print_summary
+from function.cli.letters import Ended, Ending, counted, place_text, print_summary, say_rest
 from function.cli.output import say
+from function.dead_letters.marks import Place
 from function.dead_letters.replay import Options, Tally
 from function.dead_letters.selection import Selection
 from function.outcomes import Reason
@@ -65,7 +66,7 @@ def print_report(report: Report, job: Job, *, done: bool) -> ExitCode:
         print_summary(_as_json(report, done=done, missing=[place_text(place) for place in missing]))
     else:
         _print_counts(report, job, done=done)
-    _say_rest(report, job, [place_text(place) for place in missing])
+    _say_rest(report, job, missing)
     tally, code = report.tally, report.ending.ended.code
     attention = tally.failed or tally.held_back or tally.stuck or missing or report.gone
     return ExitCode.ATTENTION if attention and code is ExitCode.DONE else code
@@ -97,25 +98,14 @@ def _print_counts(report: Report, job: Job, *, done: bool) -> None:
         print(f"  stuck: {counted(tally.stuck)}: replayed too often; find the cause before raising --max-replays")
 
 
-def _say_rest(report: Report, job: Job, missing: list[str]) -> None:
+def _say_rest(report: Report, job: Job, missing: Sequence[Place]) -> None:
     """Says on standard error what the counts do not: what is missing, and how to go on."""
     tally, ended = report.tally, report.ending.ended
     if tally.unmarked:
         say(
             f"{tally.unmarked} letters were replayed but not marked: they look open, and a replay of them changes nothing"
         )
-    if missing:
-        say(f"not in the topic, or not matching the filter: {', '.join(missing)}")
-    if report.gone:
-        say(f"{report.gone} records were deleted by Kafka before they were read: their retention had ended")
-    if report.foreign:
-        say(f"{report.foreign} marks belong to an earlier topic of this name and were ignored")
-    if ended is Ended.CUT_SHORT:
-        say(f"incomplete: {report.ending.why}")
-    elif ended is Ended.MAX:
-        say("stopped at --max")
-    elif ended is not Ended.COMPLETE:
-        say(report.ending.why)
+    say_rest(report.ending, missing, report.gone, report.foreign)
     if report.positions:
         say(f"go on with --from events --from-offset {report.positions}")
     elif ended is not Ended.COMPLETE and job.source is Source.DEAD and not job.options.dry_run:

@@ -1,7 +1,7 @@
 """Decides which letters a replay or a discard concerns. Pure."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,6 +9,7 @@ from datetime import datetime
 from function.dead_letters.filter import DeadLetterFilter
 from function.dead_letters.letter import DeadLetter
 from function.dead_letters.marks import Mark, Place, place_of
+from function.kafka.record import KafkaRecord
 from function.kafka.spans import Span
 from function.kafka.stream import TopicStream
 
@@ -49,15 +50,27 @@ class Selection:
         return mark is None or bool(self.places) or (self.again and not mark.discarded)
 
     async def spans(self, stream: TopicStream) -> list[Span]:
-        """Asks Kafka which part of the topic has to be read. Raises TryAgain, NoPartition."""
+        """Asks Kafka which part of the topic has to be read: of letters that are named, nothing else.
+
+        Raises:
+            TryAgain: Kafka does not answer.
+            NoPartition: a partition that is named is not there.
+        """
         if not self.places:
             found = await stream.spans(self.since, self.offsets, self.offsets or None)
             return found if self.ends is None else [_before(span, self.ends.get(span.partition, 0)) for span in found]
-        numbers = {number for number, _ in self.places}
-        whole = await stream.spans(only=numbers)
+        bounds = {span.partition: span for span in await stream.spans(only={number for number, _ in self.places})}
         return [
-            _narrowed(span, [offset for number, offset in self.places if number == span.partition]) for span in whole
+            Span(number, offset, offset + 1)
+            for number, offset in sorted(self.places)
+            if bounds[number].start <= offset < bounds[number].end
         ]
+
+    async def batches(self, stream: TopicStream, spans: Sequence[Span]) -> AsyncIterator[list[KafkaRecord]]:
+        """Yields the records of the spans; letters that are named one by one. Raises CutShort."""
+        for some in [[span] for span in spans] if self.places else [spans]:
+            async for batch in stream.batches(some):
+                yield batch
 
 
 def read_places(texts: Sequence[str]) -> list[Place]:
@@ -72,8 +85,3 @@ def read_places(texts: Sequence[str]) -> list[Place]:
 
 def _before(span: Span, end: int) -> Span:
     return Span(span.partition, min(span.start, end), min(span.end, end))
-
-
-def _narrowed(span: Span, offsets: Sequence[int]) -> Span:
-    start, end = max(span.start, min(offsets)), min(span.end, max(offsets) + 1)
-    return Span(span.partition, min(start, end), end)
