@@ -63,7 +63,7 @@ bench-profile: setup ## Sample the running process on noise and show where its t
 
 replay-drill: setup ## Break 60 of 2,000 events in eight ways, fix the causes, replay, and count (part of `make test`)
 	@$(RUN)/python -m dev tools
-	@$(RUN)/python -m pytest tests/integration/test_replay.py
+	@$(RUN)/python -m pytest tests/integration/test_replay_drill.py tests/integration/test_replay_faults.py
 
 k8s-test: setup ## Apply the manifests to a real API server with Dapr on it, and run the function there
 	@$(RUN)/python -m dev.k8s

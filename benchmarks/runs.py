@@ -11,6 +11,7 @@ from benchmarks.judge import Judgement, judge
 from benchmarks.process_stats import cpu_seconds, percentile, rss_mb
 from benchmarks.systems import System
 from benchmarks.workloads import Event, Workload
+from dev.processes import StackError, wait_until
 
 POLL = 0.05  # seconds between two reads of the progress
 QUIET = 20.0  # seconds without a call after which a run counts as ended
@@ -138,7 +139,8 @@ def _prime(bench: Bench, system: System, workload: Workload) -> None:
     bench.produce(workload.primer)
     system.start()
     wait(bench, system)
-    time.sleep(2)  # offsets are committed once a second
+    if not wait_until(bench.committed, 10.0):  # before the pause: what is not committed would be consumed again
+        raise StackError("the primer's offsets were not committed within 10 s")
     bench.homeserver.expect(workload.ends)
 
 
@@ -161,7 +163,7 @@ def _judged(bench: Bench, system: System, workload: Workload) -> Judgement | Non
     """Judges the run; None for a system that changes no account."""
     if not system.applies:
         return None
-    time.sleep(1.0)  # for calls still in flight
+    time.sleep(1.0)  # a measured system gives no sign that it makes no further call: longer than any one call takes
     found = bench.homeserver.found(workload)
     letters = bench.letters() if system.remembers else None
     return judge(workload, found.accounts, found.writes, corrupted=found.corrupted, letters=letters)

@@ -17,7 +17,7 @@ from dev.identity_events import ProducerRecord, created, deleted, new_user, pass
 from dev.monitoring.alerts import ROOT
 from dev.monitoring.dashboard import panels
 from dev.monitoring.render import STEP, Series, picture
-from dev.processes import Server, free_port
+from dev.processes import Server, free_port, wait_until
 from dev.running_stack import RunningStack
 from dev.stack import Stack
 
@@ -53,6 +53,11 @@ class Prometheus:
             return httpx.get(f"{self.url}/-/ready").is_success
         except httpx.HTTPError:
             return False
+
+    def has_seen(self, moment: float) -> bool:
+        """Returns whether the target was scraped at that moment, in Unix time, or later."""
+        answer = httpx.get(f"{self.url}/api/v1/query", params={"query": "timestamp(up)"}).json()
+        return any(float(found["value"][1]) >= moment for found in answer["data"]["result"])
 
     def ask(self, expression: str, began: float, ended: float) -> list[Series]:
         """Returns the series of a query over the run. Exits if Prometheus rejects the query."""
@@ -98,7 +103,6 @@ def live(world: RunningStack) -> None:
         world.send(*some_events(people, gone, second))
         time.sleep(max(0.0, began + second + 1 - time.monotonic()))
     world.settle()
-    time.sleep(3)  # until Prometheus has seen the end
 
 
 def main() -> None:
@@ -113,6 +117,7 @@ def main() -> None:
             began = time.time()
             live(world)
             ended = time.time()
+            wait_until(lambda: prometheus.has_seen(ended), 30)
             asked = [query.expression for panel in panels() for query in panel.queries]
             answers = {expression: prometheus.ask(expression, began, ended) for expression in asked}
         finally:

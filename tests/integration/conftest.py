@@ -8,7 +8,7 @@ import pytest
 from dev.stack import Stack
 from tests.integration.stack import StackUnderTest
 
-LONGEST = Path(__file__).with_name("test_replay.py")
+LONGEST = Path(__file__).with_name("test_faults.py")
 TOLD = "told"  # the property of a report under which its lines travel
 
 

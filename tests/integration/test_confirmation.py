@@ -7,17 +7,10 @@ from collections.abc import Mapping
 
 import pytest
 
-from dev.identity_events import ProducerRecord, new_user, profile
+from dev.identity_events import new_user
 from dev.servers.daprd import Tool
-from function.dead_letters.publish import DETAIL, REASON, REPLAYS, TIME, VERSION
-from tests.integration.stack import DEAD_TOPIC, StackUnderTest
-
-
-def letter(user: str) -> ProducerRecord:
-    event = profile(user, "Ada", 1)
-    why = {REASON: "synapse_error", DETAIL: "by hand", TIME: "2026-01-01T00:00:00+00:00", VERSION: "0", REPLAYS: "0"}
-    headers = dict(event.headers) | {name: text.encode() for name, text in why.items()}
-    return ProducerRecord(user, event.value, headers, DEAD_TOPIC)
+from tests.integration.dead_letters import letter
+from tests.integration.stack import StackUnderTest
 
 
 class Person:
