@@ -4,7 +4,7 @@ import os
 import subprocess
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -68,6 +68,13 @@ class Kafka:
 
     def stop(self, *, kill: bool = False) -> None:
         self.server.stop(kill=kill)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def _java(self, *arguments: str) -> list[str]:
         assert self._jars

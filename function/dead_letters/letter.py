@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
-from function.dead_letters.publish import DETAIL, EVENT_ID, OFFSET, PARTITION, REASON, REPLAYS, TOPIC, VERSION
+from function.dead_letters.publish import DETAIL, EVENT_ID, OFFSET, PARTITION, REASON, TOPIC, VERSION, replays
 from function.events.decode import type_of
 from function.events.type_names import UNUSED_TYPES
 from function.events.types import TYPES, EventType
@@ -83,8 +83,7 @@ class DeadLetter:
     @property
     def replays(self) -> int:
         """How many times the event was replayed before this letter was written."""
-        count = self.own.get(REPLAYS, "")
-        return int(count) if count.isdecimal() and len(count) < 10 else 0
+        return replays(self.own)
 
     @property
     def origin(self) -> str:

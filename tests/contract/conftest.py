@@ -45,22 +45,14 @@ def running_sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[
 
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
-    broker = Kafka(tmp_path_factory.mktemp("kafka"), free_port(), free_port(), 2)
-    try:
-        broker.start()
+    with Kafka(tmp_path_factory.mktemp("kafka"), free_port(), free_port(), 2) as broker:
         yield broker
-    finally:
-        broker.stop()
 
 
 @pytest.fixture(scope="session")
 def secure_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
-    broker = SecureKafka(tmp_path_factory.mktemp("secure-kafka"))
-    try:
-        broker.start()
+    with SecureKafka(tmp_path_factory.mktemp("secure-kafka")) as broker:
         yield broker
-    finally:
-        broker.stop()
 
 
 @pytest.fixture(params=["fake", pytest.param("real", marks=REAL)])

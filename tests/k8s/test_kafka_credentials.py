@@ -20,12 +20,8 @@ from tests.manifests.rules.names import KAFKA_SECRET
 
 @pytest.fixture(scope="module")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
-    broker = SecureKafka(tmp_path_factory.mktemp("secure-kafka"))
-    try:
-        broker.start()
+    with SecureKafka(tmp_path_factory.mktemp("secure-kafka")) as broker:
         yield broker
-    finally:
-        broker.stop()
 
 
 def deploy(namespace: Namespace, stack: Stack, variant: str, port: int) -> None:

@@ -1,4 +1,4 @@
-"""Makes, fills and changes topics of a real broker, and configures its clients."""
+"""Makes, fills, changes and reads topics of a real broker, and configures its clients."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -10,6 +10,9 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from dev.processes import wait_until
 from dev.servers.kafka import Kafka
 from function.kafka.client import client_config
+from function.kafka.reader import TopicReader
+from function.kafka.record import KafkaRecord
+from function.kafka.spans import Span
 from function.settings import CommonSettings
 
 
@@ -81,3 +84,11 @@ def config_of(brokers: str, properties: Path | None = None) -> dict[str, str]:
 
 def numbers(*bounds: int) -> list[bytes]:
     return [str(number).encode() for number in range(*bounds)]
+
+
+def everything(reader: TopicReader, spans: list[Span]) -> list[KafkaRecord]:
+    return [record for batch in reader.batches(spans) for record in batch]
+
+
+def values(records: list[KafkaRecord]) -> list[bytes]:
+    return [record.value for record in records]
