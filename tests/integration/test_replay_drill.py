@@ -1,4 +1,4 @@
-"""The drill: 2,000 events, 60 of them broken in eight ways, until all is well. `make replay-drill` runs it and prints its counts."""
+"""The drill: 2,000 events, 60 of them broken in eight ways, until only the hopeless ones are left. `make replay-drill` runs it and prints its counts."""
 
 import json
 import sqlite3
