@@ -1,4 +1,4 @@
-"""Every operation on the homeserver: the metric label, the span's name and the dry run's log line at once.
+"""Every operation on Synapse, and on Matrix Authentication Service (MAS): the metric label, the span's name and the dry run's log line at once.
 
 It is below `homeserver` and `telemetry`, since both need it: the one to name its requests, the other as a closed set.
 """
@@ -27,3 +27,18 @@ class Operation(StrEnum):
     ROOM_WORK = "room_work"
     PROBE = "probe"
     RATE_LIMIT = "rate_limit"
+    # On Matrix Authentication Service, where it owns the accounts.
+    MAS_TOKEN = "mas_token"  # noqa: S105 - no token
+    MAS_PROBE = "mas_probe"
+    MAS_USER = "mas_user"
+    MAS_CREATE = "mas_create"
+    MAS_DEACTIVATE = "mas_deactivate"
+    MAS_LINK = "mas_link"
+    MAS_SESSIONS = "mas_sessions"
+    MAS_END_SESSION = "mas_end_session"
+    MAS_PERSONAL_SESSION = "mas_personal_session"
+
+    @property
+    def on_mas(self) -> bool:
+        """Whether the request goes to Matrix Authentication Service, not to Synapse."""
+        return self.value.startswith("mas_")

@@ -9,7 +9,6 @@ from typing import Any
 
 import httpx
 
-from function import __version__
 from function.accounts.departures import Departures
 from function.accounts.recheck_loop import RecheckLoop
 from function.accounts.recheck_queue import RecheckQueue
@@ -20,7 +19,6 @@ from function.avatars.fetch import AvatarSource
 from function.clock import utc_now
 from function.dapr.client import open_client
 from function.dapr.pubsub import Publisher
-from function.dapr.secret_store import AdminToken
 from function.dapr.state_store import StateStore
 from function.dead_letters.marks import Marks
 from function.dead_letters.open_letters_loop import OpenLettersLoop
@@ -28,15 +26,13 @@ from function.dead_letters.publish import DeadLetters
 from function.health import Health, Probe
 from function.homeserver.requests import IN_FLIGHT
 from function.homeserver.synapse import Synapse
-from function.homeserver.transport import HttpClient, SingleTry
+from function.homeserver_access import open_homeserver
 from function.kafka.client import client_config
 from function.processing.batch import BatchProcessor
 from function.processing.deletion_limit import DeletionLimit
 from function.settings import Settings
 from function.telemetry.metrics import Metrics
 from function.telemetry.tracing import OFF, Traces
-
-AGENT = f"matrix-account-sync/{__version__}"  # in Synapse's log
 
 Loop = Callable[[], Coroutine[Any, Any, None]]  # runs until it is cancelled
 
@@ -73,16 +69,16 @@ async def open_parts(
     """Opens the parts on the real sidecar and the real Synapse, which gets `in_flight` requests at a time at most. Raises
     TryAgain if the sidecar does not answer."""
     dry_run = settings.matrix_dry_run  # guarded where requests are sent, so that it covers every call
-    url = str(settings.matrix_homeserver_url)
-    http = HttpClient(SingleTry(), url, AGENT, metrics=metrics, traces=traces, read_only=dry_run)
-    async with open_client() as client, http, avatars(settings) as source:
-        token = AdminToken(client, settings.secret_store_name, settings.secret_name, metrics)
-        synapse = Synapse(http, token, settings.matrix_server_name, in_flight)
+    async with (
+        open_client() as client,
+        open_homeserver(settings, client, metrics, traces, in_flight) as synapse,
+        avatars(settings) as source,
+    ):
         state = StateStore(client, settings.state_store_name, read_only=dry_run)
         users = UserStore(state)
         publisher = Publisher(client, settings.pubsub_name, read_only=dry_run)
         rechecks = RecheckQueue(state, utc_now)
-        reconciler = Reconciler(synapse, source, settings.matrix_oidc_provider)
+        reconciler = Reconciler(synapse, source, settings.provider)
         updater = Updater(users, reconciler, rechecks)
         deletion_limit = DeletionLimit(state, settings.matrix_max_deletions_per_hour, utc_now)
         processor = BatchProcessor(

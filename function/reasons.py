@@ -16,6 +16,7 @@ class Dependency(StrEnum):
     SECRET = "secret"  # noqa: S105 - no password
     TOKEN = "token"  # noqa: S105 - no password
     SYNAPSE = "synapse"
+    MAS = "mas"
     STATE = "state"
 
 
@@ -209,11 +210,29 @@ class Reason(StrEnum):
     UNEXPECTED_ANSWER = (
         "unexpected_answer",
         (
-            "Synapse is healthy, but the answer to this request is repeatedly not Synapse's: a proxy or a firewall "
+            "Synapse and MAS are healthy, but the answer to this request is repeatedly not theirs: a proxy or a firewall "
             "answers it; the detail has the status."
         ),
         "Raise the proxy's limit for bodies (413) or exempt the path from its rules (403, 3xx).",
         "yes, once the request reaches Synapse",
+    )
+    MAS_REFUSED = (
+        "mas_refused",
+        (
+            "MAS (Matrix Authentication Service) is healthy and refuses this request; the detail has the status. With 409 "
+            "the user's name is reserved; with 404 the upstream provider of `MATRIX_MAS_PROVIDER` may not exist."
+        ),
+        "Run `matrix-account-sync check`, and look at MAS's log at that time.",
+        "yes, once the cause of the refusal is gone",
+    )
+    MAS_ERROR = (
+        "mas_error",
+        (
+            "MAS is healthy, but this request kept failing with 5xx, timeouts or closed connections, or MAS has a user "
+            "without an account in Synapse. MAS may have carried it out."
+        ),
+        "Look for the error in MAS's log. MAS answers 500 too if Synapse refuses what MAS asks of it.",
+        "yes, once MAS is fixed",
     )
     DELETION_LIMIT = (
         "deletion_limit",
@@ -230,8 +249,8 @@ class Reason(StrEnum):
     EXTERNAL_ID_TAKEN = (
         "external_id_taken",
         (
-            "The account was created, but its external id at `MATRIX_OIDC_PROVIDER` belongs to another account, which "
-            "the user's login opens. The header `x-dead-letter-ids` has both."
+            "The account was created, but its external id at `MATRIX_OIDC_PROVIDER` (under MAS: `MATRIX_MAS_PROVIDER`) "
+            "belongs to another account, which the user's login opens. The header `x-dead-letter-ids` has both."
         ),
         "Decide which account is the user's; deactivate the other or remove the external id from it.",
         "yes, once the external id is free",
@@ -312,6 +331,50 @@ class Reason(StrEnum):
         "`MATRIX_HOMESERVER_URL` must reach `/_matrix` and `/_synapse/admin`.",
         _RETRIED,
         Dependency.SYNAPSE,
+    )
+    MAS_NOT_CONFIGURED = (
+        "mas_not_configured",
+        (
+            "Matrix Authentication Service (MAS) owns the homeserver's accounts, and the function is not configured for it. "
+            "What it did through Synapse alone would be undone: a deleted user could log in again."
+        ),
+        "Set `MATRIX_MAS_URL`, and put MAS's client id and secret into the secret: docs/mas.md.",
+        _RETRIED,
+        Dependency.MAS,
+    )
+    MAS_OFF = (
+        "mas_off",
+        "`MATRIX_MAS_URL` is set, but Synapse owns its accounts itself: it does not delegate to MAS.",
+        "Unset `MATRIX_MAS_URL`, or switch `matrix_authentication_service` on in Synapse's configuration.",
+        _RETRIED,
+        Dependency.MAS,
+    )
+    MAS_TOKEN_REFUSED = (
+        "mas_token_refused",
+        (
+            "MAS gives no token for the client of the secret, or refuses it; or it makes no session for "
+            "`MATRIX_SERVICE_USER`. The detail says which."
+        ),
+        (
+            "Compare the secret's client id and secret with MAS's `clients`, add the client to its "
+            "`policy.data.admin_clients`, and see that the service user exists and is active."
+        ),
+        _RETRIED,
+        Dependency.MAS,
+    )
+    MAS_UNAVAILABLE = (
+        "mas_unavailable",
+        "MAS is down, restarting, unreachable or failing; or the function's pods may not reach it.",
+        "Check MAS and its database. Its admin API must be on the listener that `MATRIX_MAS_URL` reaches.",
+        _RETRIED,
+        Dependency.MAS,
+    )
+    MAS_UNEXPECTED = (
+        "mas_unexpected",
+        "What answers at `MATRIX_MAS_URL` is not MAS's admin API: a proxy, another service, or a listener without `adminapi`.",
+        "Add the resource `adminapi` to one of MAS's listeners, and point `MATRIX_MAS_URL` at it.",
+        _RETRIED,
+        Dependency.MAS,
     )
     RATE_LIMITED = (
         "rate_limited",

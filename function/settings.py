@@ -1,6 +1,6 @@
 """Defines every setting with its default and meaning, and reads them from the environment once at the start.
 
-The admin token is not a setting: it is read from Dapr's secret store. docs/reference/settings.md is generated from here.
+The admin token and MAS's client are not settings: they are read from Dapr's secret store. docs/reference/settings.md is generated from here.
 """
 
 import difflib
@@ -14,7 +14,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from function.avatars.ssrf_guard import allowed_origin
 
-SECRET_KEY = "MATRIX_ADMIN_TOKEN"  # noqa: S105 - the name of the key inside the secret, not a secret
+# Names of keys inside the secret, not secrets.
+SECRET_KEY = "MATRIX_ADMIN_TOKEN"  # noqa: S105
+MAS_CLIENT_ID_KEY, MAS_CLIENT_SECRET_KEY = "MATRIX_MAS_CLIENT_ID", "MATRIX_MAS_CLIENT_SECRET"
+SECRET_KEYS = frozenset({SECRET_KEY, MAS_CLIENT_ID_KEY, MAS_CLIENT_SECRET_KEY})
 DEAD_SUFFIX, REPLAY_SUFFIX = ".matrix.dead", ".matrix.replay"
 DRY_SUFFIX = "-dry-run"
 
@@ -23,6 +26,7 @@ _SERVICE_LINK = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP
 # Set by the local stack for scripts; not a setting.
 _STACK = frozenset({"MATRIX_ADMIN_TOKEN_FILE"})
 _OURS = re.compile(r"(MATRIX|KAFKA|SECRET|STATE_STORE|PUBSUB|DEAD_LETTERS|AVATAR|APP|LOG)(_.*)?")
+_ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 _NAME = re.compile(r"[A-Za-z0-9.\-\[\]:]{1,255}")
 
 
@@ -90,11 +94,23 @@ class Settings(CommonSettings):
     matrix_homeserver_url: HttpUrl = Field(description="base URL of Synapse's client and admin APIs")
     matrix_server_name: str = Field(description="the part after the colon of a Matrix id")
     matrix_service_user: str = Field(
-        "", description="the Matrix id of the admin account that owns the token; only `check` compares it"
+        "",
+        description="the Matrix id of the admin account that owns the token: `check` compares it; under MAS the function makes a "
+        "session for this user if the secret has no `MATRIX_ADMIN_TOKEN`",
+    )
+    matrix_mas_url: HttpUrl | None = Field(
+        None,
+        description="base URL of Matrix Authentication Service (MAS) and its admin API, where it owns the accounts; empty: Synapse "
+        "owns them. The secret then has `MATRIX_MAS_CLIENT_ID` and `MATRIX_MAS_CLIENT_SECRET`",
+    )
+    matrix_mas_provider: str = Field(
+        "",
+        description="under MAS the id (a ULID) of its upstream provider for the identity service; needed to create accounts",
     )
     matrix_precreate_users: bool = Field(False, description="`true`: create accounts before the first login")
     matrix_oidc_provider: str = Field(
-        "oidc-nova", description="Synapse's auth provider id of the identity service: `oidc-` followed by its `idp_id`"
+        "oidc-nova",
+        description="Synapse's auth provider id of the identity service: `oidc-` followed by its `idp_id`; not used under MAS",
     )
     matrix_dry_run: bool = Field(
         False,
@@ -114,7 +130,10 @@ class Settings(CommonSettings):
         "daprd does not report a missing one, `check` does",
     )  # fmt: skip
     secret_store_name: str = Field("secretstore", description="name of the Dapr secret store component")
-    secret_name: str = Field("realtime-chat-service-secret", description="the secret with the key `MATRIX_ADMIN_TOKEN`")
+    secret_name: str = Field(
+        "realtime-chat-service-secret",
+        description="the secret with the key `MATRIX_ADMIN_TOKEN`, or those of MAS's client",
+    )
 
     @property
     def pubsub_names(self) -> list[str]:
@@ -130,6 +149,20 @@ class Settings(CommonSettings):
     def _is_server_name(cls, value: str) -> str:
         if not _NAME.fullmatch(value):
             raise ValueError("expected a Matrix server name such as staging.nova.app, without @ or https://")
+        return value
+
+    @field_validator("matrix_mas_url", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return value or None
+
+    @field_validator("matrix_mas_provider")
+    @classmethod
+    def _is_ulid(cls, value: str) -> str:
+        if value and not _ULID.fullmatch(value):
+            raise ValueError(
+                "expected the provider's `id` in MAS's configuration, a ULID such as 01HFVBY12TMNTYTBV8W921M5FA"
+            )
         return value
 
     @field_validator("avatar_allowed_hosts")
@@ -156,6 +189,20 @@ class Settings(CommonSettings):
                 f"KAFKA_CONSUMER_GROUP_ID: with MATRIX_DRY_RUN=true expected a group of its own, ending with {DRY_SUFFIX}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _creation_has_a_provider(self) -> "Settings":
+        """Requires MAS's provider for creation: without the link the person's first login would not find the account."""
+        if self.matrix_mas_url and self.matrix_precreate_users and not self.matrix_mas_provider:
+            raise ValueError("MATRIX_MAS_PROVIDER: is not set; MATRIX_PRECREATE_USERS=true needs it under MAS")
+        return self
+
+    @property
+    def provider(self) -> str:
+        """The identity service's id where accounts are linked; "" under MAS if none are created, since it costs a request."""
+        if self.matrix_mas_url:
+            return self.matrix_mas_provider if self.matrix_precreate_users else ""
+        return self.matrix_oidc_provider
 
     @model_validator(mode="after")
     def _service_user_is_local(self) -> "Settings":
@@ -217,7 +264,7 @@ def _mistyped(environment: Mapping[str, str]) -> list[str]:
     for name in environment:
         if name in _STACK or _SERVICE_LINK.fullmatch(name):
             continue
-        if name == SECRET_KEY:
+        if name in SECRET_KEYS:
             problems.append(f"{name}: must not be in the environment; put it in the secret that SECRET_NAME names")
         elif name.upper() not in known and _OURS.fullmatch(name.upper()):
             near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.8)

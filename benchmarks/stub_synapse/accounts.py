@@ -89,6 +89,8 @@ class StubAccounts:
             return "room work", mxid, "", lambda: (200, {"scheduled_tasks": []})
         if path.endswith("/whoami"):
             return "whoami", "", "", lambda: (200, {"user_id": ADMIN, "is_guest": False})
+        if path.endswith("/auth_metadata"):
+            return "auth metadata", "", "", lambda: (404, {"errcode": "M_UNRECOGNIZED"})
         return "other", "", "", lambda: (200, {})  # account data, /health, media: not recorded
 
     def _look(self, mxid: str, rest: str) -> Answer:

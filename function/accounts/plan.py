@@ -225,7 +225,7 @@ def plan(state: UserState, account: Account, asked: Asked = NOTHING, *, seen: bo
     """
     if state.status is not Status.ACTIVE:
         return _deletion(state, account, asked, seen=seen)
-    if account.deactivated or account.erased:
+    if account.deactivated or account.erased or account.mas_active is False:
         return []  # never written to
     steps: list[Step] = []
     if not account.exists:
@@ -245,10 +245,11 @@ def plan(state: UserState, account: Account, asked: Asked = NOTHING, *, seen: bo
 
 def _deletion(state: UserState, account: Account, asked: Asked, *, seen: bool) -> list[Step]:
     erase = state.status is Status.ERASED
-    ended = account.deactivated and (not erase or account.erased)
+    ended = account.deactivated and not account.mas_active and (not erase or account.erased)
     clean = ended and not (erase and (account.display_name or account.avatar))
     if seen:
-        return [] if clean or not account.exists else [Deactivate(erase)]
+        gone = not account.exists and not account.mas_active
+        return [] if clean or gone else [Deactivate(erase)]
     carried_out = state.known is not None and (ended or not account.exists)
     return [] if carried_out and not asked.deletions else [Deactivate(erase)]
 
@@ -283,7 +284,9 @@ def apply_step(account: Account, step: Step) -> Account:
     match step:
         case Deactivate(erase):
             kept = Account() if erase else account
-            return replace(kept, exists=True, deactivated=True, erased=erase or account.erased)
+            mas_active = None if account.mas_active is None else False
+            erased = erase or account.erased
+            return replace(kept, exists=True, deactivated=True, erased=erased, mas_active=mas_active)
         case CreateAccount(name):
             return Account(display_name=name, linked=True)
         case LinkIdentity():

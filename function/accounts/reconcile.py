@@ -121,6 +121,8 @@ class Reconciler:
             try:
                 if await self._call(work, step):
                     work.done.append(step)
+                elif isinstance(step, CreateAccount):
+                    return  # nothing is written to it
             except TryAgain as failure:
                 work.in_doubt |= failure.in_doubt and not isinstance(step, MEDIA_STEPS)
                 raise
@@ -139,17 +141,15 @@ class Reconciler:
         if work.state.status is Status.ERASED and (own := own_avatar(work.state, work.account.avatar)):
             work.state = replace(work.state, last_avatar=own)
 
-    async def _call(self, work: _Work, step: Step) -> bool:
+    async def _call(self, work: _Work, step: Step) -> bool:  # noqa: PLR0911 - one for each kind of step
         """Executes one step. Returns False if it changed nothing."""
         match step:
             case Deactivate(erase):
                 return await self._deactivate(work, erase=erase)
             case EndSessions(at):
-                ended = await work.synapse.end_sessions(work.user_id)
-                work.state = replace(work.state, ended_at=at)
-                return ended
+                return await self._end_sessions(work, at)
             case CreateAccount(name):
-                await self._create(work, name)
+                return await self._create(work, name)
             case LinkIdentity():
                 exists = await work.synapse.link(work.user_id, self._provider)
                 work.account = apply_step(work.account, step) if exists else ABSENT
@@ -158,9 +158,13 @@ class Reconciler:
                 return await self._copy(work, source)
             case DeleteMedia() | DeleteOwnAvatar():
                 return await _delete_media(work, step)
-            case _:
-                await self._write(work, step)
-        return True
+            case SetDisplayName() | SetAvatar():
+                return await self._write(work, step)
+
+    async def _end_sessions(self, work: _Work, at: datetime) -> bool:
+        ended = await work.synapse.end_sessions(work.user_id, at)
+        work.state = replace(work.state, ended_at=at)
+        return ended
 
     async def _deactivate(self, work: _Work, *, erase: bool) -> bool:
         await self._await_room_work(work)
@@ -184,16 +188,17 @@ class Reconciler:
                 return
             await asyncio.sleep(ROOM_WORK_PAUSE)
 
-    async def _write(self, work: _Work, step: SetDisplayName | SetAvatar) -> None:
+    async def _write(self, work: _Work, step: SetDisplayName | SetAvatar) -> bool:
         match step:
             case SetDisplayName(name):
                 await work.synapse.set_display_name(work.user_id, name)
             case SetAvatar(address):
                 await work.synapse.set_avatar(work.user_id, address)
         work.account = apply_step(work.account, step)
+        return True
 
-    async def _create(self, work: _Work, name: str) -> None:
-        """Creates the account. There was no session before: a password change ends none of those that begin now."""
+    async def _create(self, work: _Work, name: str) -> bool:
+        """Creates the account; False if it was there and is deactivated. There was no session before: a password change ends none of those that begin now."""
         asked_at = self._clock()
         try:
             work.account = await work.synapse.create(work.user_id, name, self._provider)
@@ -203,6 +208,7 @@ class Reconciler:
             raise
         work.seen_at = asked_at  # the answer describes the account
         work.state = replace(work.state, ended_at=work.state.sessions_at)
+        return work.account.writable
 
     async def _copy(self, work: _Work, source: str) -> bool:
         """Fetches the image, uploads it unless the existing copy has the same bytes, and sets it as the avatar.
@@ -240,7 +246,7 @@ class Reconciler:
         """
         if not is_fresh(work.seen_at or work.state.seen_at, self._clock()):
             await self._look(work)
-        return work.account.exists and not work.account.deactivated and not work.account.erased
+        return work.account.writable
 
     def _result(self, work: _Work) -> ReconcileResult:
         """Returns the result. One `replace` for all that changed: it costs as much as the rest of the method."""
@@ -249,14 +255,14 @@ class Reconciler:
             state = doubted(state, now)
         news: dict[str, Any] = {"claim": None}
         if account is not work.assumed and not work.in_doubt:
-            news |= {"known": _storable(account), "linked": account.linked}
+            news |= {"known": None if account.half_ended else _storable(account), "linked": account.linked}
         if work.seen_at:
             news["seen_at"] = work.seen_at
             if state.doubt_until is not None and state.doubt_until <= work.seen_at:
                 news["doubt_until"] = None
         if work.synapse.unfinished:  # a first try that had no answer may overwrite what comes next
             news["doubt_until"] = max(now + LATE_EFFECT, state.doubt_until or _NEVER)
-        if not account.exists and work.failure is None:
+        if not account.exists and not account.mas_active and work.failure is None:
             news["ended_at"] = state.sessions_at  # there was no session
         if state.status is Status.ACTIVE and any(isinstance(step, PROFILE_STEPS) for step in work.tried):
             news["written_at"] = now
@@ -264,8 +270,10 @@ class Reconciler:
 
 
 def _storable(account: Account) -> Account:
-    """Returns the account as a state holds it: an earlier release takes no `linked` in it."""
-    return account if account.linked is None else replace(account, linked=None)
+    """Returns the account as a state holds it: an earlier release takes neither `linked` nor `mas_active` in it."""
+    if account.linked is None and account.mas_active is None:
+        return account
+    return replace(account, linked=None, mas_active=None)
 
 
 def result_without_calls(decision: Decision) -> ReconcileResult:

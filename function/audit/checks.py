@@ -84,7 +84,7 @@ class Checker:
     async def _check(self, user_id: str, stored: Versioned, account: Account | None) -> Verdict:
         rooms, image_exists, state = 0, True, stored.state
         try:
-            account = account or await self._synapse.account(user_id) or ABSENT
+            account = await self._account(user_id, state, account)
             if Kind.IN_ROOMS in self._options.kinds and account.deactivated and state.status is not Status.ACTIVE:
                 rooms = await self._synapse.joined_rooms(user_id)
             if Kind.AVATAR_GONE in self._options.kinds and shows_expected_avatar(state, account):
@@ -93,8 +93,15 @@ class Checker:
             return Verdict(user_id, unchecked=rejected.reason)
         found = drift_of(state, account, rooms, image_exists=image_exists)
         kinds = [kind for kind in found if kind in self._options.kinds]
-        elsewhere = account.deactivated and state.status is Status.ACTIVE
+        elsewhere = account.exists and not account.writable and state.status is Status.ACTIVE
         return Verdict(user_id, kinds, f"{rooms} rooms" if rooms else "", deactivated_elsewhere=elsewhere)
+
+    async def _account(self, user_id: str, state: UserState, listed: Account | None) -> Account:
+        """Returns the account as listed, unless MAS may say otherwise: that is asked for a deleted user."""
+        elsewhere = not self._synapse.owns_accounts and Kind.ACTIVE_IN_MAS in self._options.kinds
+        if listed is not None and (state.status is Status.ACTIVE or not elsewhere):
+            return listed
+        return await self._synapse.account(user_id) or ABSENT
 
     async def _states(self, user_ids: Collection[str]) -> States:
         """Returns each user's state, with an empty ETag if there is none, or why it can't be judged by."""

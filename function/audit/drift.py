@@ -41,6 +41,11 @@ class Kind(StrEnum):
         "The user was deleted and the account was deactivated; another client has reactivated it.",
         "Deactivates the account again; after a hard deletion also erases it.",
     )
+    ACTIVE_IN_MAS = (
+        "active_in_mas",
+        "The user was deleted and Synapse has no active account, but MAS has the user active: the person can log in and go on.",
+        "Deactivates the user in MAS, and the account in Synapse again; after a hard deletion also erases it.",
+    )
     NOT_ERASED = (
         "not_erased",
         "The user was hard-deleted, and the account is deactivated but not erased.",
@@ -88,11 +93,13 @@ def drift_of(state: UserState, account: Account, rooms: int = 0, *, image_exists
 
     Args:
         state: the user's.
-        account: as Synapse has it.
+        account: as Synapse has it, and MAS.
         rooms: the number of rooms the account is joined to.
         image_exists: whether the image of the account's avatar exists.
     """
     if not account.exists:
+        if account.mas_active and state.status is not Status.ACTIVE:
+            return (Kind.ACTIVE_IN_MAS,)
         expected = state.username is not None or bool(state.known and state.known.exists)
         return (Kind.MISSING,) if expected and state.status is Status.ACTIVE else ()
     if state.status is not Status.ACTIVE:
@@ -110,7 +117,7 @@ def shows_expected_avatar(state: UserState, account: Account) -> bool:
 
 
 def _of_active_user(state: UserState, account: Account) -> Iterator[Kind]:
-    if account.deactivated or account.erased:
+    if not account.writable:
         return  # deactivated by another client: the service does not write to such an account
     if state.display_name is not None and state.display_name != account.display_name:
         yield Kind.DISPLAY_NAME
@@ -133,6 +140,8 @@ def _expected_avatar(state: UserState) -> str | None:
 def _of_deleted_user(state: UserState, account: Account, rooms: int) -> Iterator[Kind]:
     if not account.deactivated:
         yield Kind.REACTIVATED if state.known and state.known.deactivated else Kind.ACTIVE
+    elif account.mas_active:
+        yield Kind.ACTIVE_IN_MAS
     elif state.status is Status.ERASED and not account.erased:
         yield Kind.NOT_ERASED
     elif state.status is Status.ERASED and (account.display_name or account.avatar):

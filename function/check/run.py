@@ -10,15 +10,13 @@ from function.check.homeserver import homeserver_rows
 from function.check.kafka import BROKERS, Cluster, kafka_rows
 from function.check.sidecar import SIDECAR, UNREACHED, sidecar_rows
 from function.dapr.client import open_client
-from function.dapr.secret_store import AdminToken
 from function.dapr.sidecar import Sidecar
 from function.dapr.state_store import StateStore
 from function.homeserver.synapse import Synapse
-from function.homeserver.transport import HttpClient, SingleTry
+from function.homeserver_access import open_homeserver
 from function.kafka import cluster as kafka
 from function.kafka.client import ClientConfig
 from function.outcomes import TryAgain
-from function.parts import AGENT
 from function.settings import Settings
 from function.telemetry.metrics import Metrics
 
@@ -36,11 +34,9 @@ class Dependencies:
 async def open_dependencies(settings: Settings) -> AsyncIterator[Dependencies]:
     """Opens the sidecar and what is behind it. Raises TryAgain if the sidecar does not answer."""
     dry_run = settings.matrix_dry_run
-    http = HttpClient(SingleTry(), str(settings.matrix_homeserver_url), AGENT, read_only=dry_run)
-    async with open_client() as client, http:
-        token = AdminToken(client, settings.secret_store_name, settings.secret_name, Metrics())
+    async with open_client() as client, open_homeserver(settings, client, Metrics()) as synapse:
         state = StateStore(client, settings.state_store_name, read_only=dry_run)
-        yield Dependencies(Sidecar(client), state, Synapse(http, token, settings.matrix_server_name))
+        yield Dependencies(Sidecar(client), state, synapse)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
-"""Reads the admin token through Dapr's secret store and keeps it in memory only."""
+"""Reads the secret through Dapr's secret store, and keeps the admin token in memory only."""
 
 import asyncio
+from collections.abc import Mapping
 
 from dapr.aio.clients import DaprClient
 from grpc import RpcError
@@ -10,18 +11,41 @@ from function.settings import SECRET_KEY
 from function.telemetry.metrics import Metrics
 
 
-class AdminToken:
-    """Holds the token that was last read from the secret store.
+class Secret:
+    """One secret of a secret store; keeps nothing.
 
     Args:
         client: client of the sidecar.
         store: name of the Dapr secret store component.
-        name: name of the secret, whose key MATRIX_ADMIN_TOKEN holds the token.
+        name: name of the secret.
+    """
+
+    def __init__(self, client: DaprClient, store: str, name: str) -> None:
+        self._client, self._store, self._name = client, store, name
+
+    async def read(self) -> Mapping[str, str]:
+        """Returns the keys with their values. Raises TryAgain."""
+        try:
+            found: Mapping[str, str] = (await self._client.get_secret(self._store, self._name)).secret
+        except RpcError as error:
+            raise TryAgain(Reason.SECRET_UNAVAILABLE, f"{self._store}/{self._name}: {error.code().name}") from None
+        return found
+
+    def lacks(self, key: str) -> TryAgain:
+        """Returns the failure of a secret without that key."""
+        return TryAgain(Reason.SECRET_UNAVAILABLE, f"{self._store}/{self._name} has no key {key}")
+
+
+class AdminToken:
+    """Holds the token that was last read from the secret.
+
+    Args:
+        secret: has the token as MATRIX_ADMIN_TOKEN.
         metrics: counts each read.
     """
 
-    def __init__(self, client: DaprClient, store: str, name: str, metrics: Metrics) -> None:
-        self._client, self._store, self._name, self._metrics = client, store, name, metrics
+    def __init__(self, secret: Secret, metrics: Metrics) -> None:
+        self._secret, self._metrics = secret, metrics
         self._token = ""
         self._lock = asyncio.Lock()
 
@@ -46,10 +70,6 @@ class AdminToken:
         return token
 
     async def _read(self) -> str:
-        try:
-            secret = (await self._client.get_secret(self._store, self._name)).secret
-        except RpcError as error:
-            raise TryAgain(Reason.SECRET_UNAVAILABLE, f"{self._store}/{self._name}: {error.code().name}") from None
-        if not (token := secret.get(SECRET_KEY, "").strip()):
-            raise TryAgain(Reason.SECRET_UNAVAILABLE, f"{self._store}/{self._name} has no key {SECRET_KEY}")
+        if not (token := (await self._secret.read()).get(SECRET_KEY, "").strip()):
+            raise self._secret.lacks(SECRET_KEY)
         return token

@@ -12,8 +12,9 @@ T = TypeVar("T")
 class Account:
     """A Synapse account as last seen or written. Name and avatar are "" when unset.
 
-    `linked`: whether it has the user's identity at `MATRIX_OIDC_PROVIDER`; None if Synapse was not asked. A state keeps it
-    apart from the account, since an earlier release takes no account with a field that it does not know.
+    `linked`: whether it has the user's identity at the provider; None if nobody was asked. A state keeps it apart from the
+    account, since an earlier release takes no account with a field that it does not know. `mas_active`: whether MAS has the
+    user and has not deactivated it; None if MAS was not asked or has no such user. It is in no state.
     """
 
     exists: bool = True
@@ -22,6 +23,22 @@ class Account:
     display_name: str = ""
     avatar: str = ""
     linked: bool | None = None
+    mas_active: bool | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the account is deactivated wherever it is: nobody can use it."""
+        return (self.deactivated or not self.exists) and not self.mas_active
+
+    @property
+    def writable(self) -> bool:
+        """Whether name and avatar may be set: neither Synapse nor MAS has deactivated the account."""
+        return self.exists and not self.deactivated and not self.erased and self.mas_active is not False
+
+    @property
+    def half_ended(self) -> bool:
+        """Whether Synapse and MAS say different things: one has ended the account, or only MAS has it."""
+        return self.mas_active is not None and self.mas_active == (self.deactivated or not self.exists)
 
 
 @dataclass(frozen=True, slots=True)

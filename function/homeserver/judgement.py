@@ -1,8 +1,11 @@
-"""Judges the homeserver's answers: success, a refusal of this request, or an answer that is in doubt. Pure; requests.py asks
+"""Judges Synapse's answers: success, a refusal of this request, or an answer that is in doubt. Pure; requests.py asks
 the probe whose fault an answer in doubt is.
 
 Statuses and error codes are those of Synapse 1.163; see the Admin API's documentation and `synapse.api.errors`.
 """
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from function.homeserver.messages import LISTS, Answer, Expected, Fields
 from function.operations import Operation
@@ -22,10 +25,10 @@ _UNSUITABLE = ("suspended", "locked", "deactivated")  # fields of the admin's ow
 
 
 class DoubtError(Exception):
-    """The end of one attempt that does not tell whether the request or the homeserver is at fault.
+    """The end of one attempt that does not tell whether the request or the server is at fault.
 
     `what` has statuses and codes. `passing`: the next attempt may succeed. `late`: there was no answer in time. `sent`: the
-    homeserver may have received the request. `reason`: of the dead letter, if other requests work.
+    server may have received the request. `reason`: of the dead letter, if other requests work.
     """
 
     def __init__(
@@ -34,10 +37,29 @@ class DoubtError(Exception):
         super().__init__(what)
         self.what, self.reason, self.passing, self.late, self.sent = what, reason, passing, late, sent
 
-    def of_request(self, method: str) -> Rejected | TryAgain:
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """How one server's answers are judged.
+
+    Attributes:
+        is_own: whether an answer is a success with its operation's mark, or another answer that the operation expects.
+        may_be_applied: whether the server may have carried out the request of an answer that is not its operation's own.
+        judged: the failure that such an answer means.
+        error: the reason of a request that gets no answer although the server works.
+        unavailable: the reason while it does not.
+    """
+
+    is_own: Callable[[Answer, Expected], bool]
+    may_be_applied: Callable[[Answer], bool]
+    judged: Callable[[Answer, Operation], Rejected | TryAgain | DoubtError]
+    error: Reason
+    unavailable: Reason
+
+    def of_request(self, doubt: DoubtError, method: str) -> Rejected | TryAgain:
         """Returns the failure once other requests are known to work. A request that had no connection is not at fault."""
-        what = f"{method}: {self.what}"
-        return Rejected(self.reason, what) if self.sent else TryAgain(Reason.SYNAPSE_UNAVAILABLE, what)
+        what = f"{method}: {doubt.what}"
+        return Rejected(doubt.reason, what) if doubt.sent else TryAgain(self.unavailable, what)
 
 
 def is_own(answer: Answer, expected: Expected) -> bool:
@@ -106,3 +128,6 @@ def _described(answer: Answer) -> str:
     if not answer.success:
         return str(answer)
     return f"{answer.status} without {'the fields of its operation' if answer.is_object else 'a JSON object'}"
+
+
+SYNAPSE = Judgement(is_own, may_be_applied, judged, Reason.SYNAPSE_ERROR, Reason.SYNAPSE_UNAVAILABLE)

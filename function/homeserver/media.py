@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 from urllib.parse import quote
 
 from function.homeserver.account import Media, Page, Row, T
+from function.homeserver.admin_api import AdminApi
 from function.homeserver.messages import Answer, Expected, Fields, having
-from function.homeserver.requests import IN_FLIGHT, AdminApi, TokenSource, Upload
+from function.homeserver.requests import IN_FLIGHT, TokenSource, Upload
 from function.homeserver.transport import HttpClient
 from function.operations import Operation
 from function.outcomes import Rejected

@@ -1,4 +1,4 @@
-"""Describes what is sent to the homeserver and what comes back. Pure but for httpx's timeouts."""
+"""Describes what is sent to Synapse and MAS, and what comes back. Pure but for httpx's timeouts."""
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -61,11 +61,13 @@ class Answer:
 class Expected:
     """How an operation's own answer is told from another server's.
 
-    `mark` is true of a success's fields. `absent`: 404 `M_NOT_FOUND` is an answer too: there is none.
+    `mark` is true of a success's fields. `absent`: a 404 of the server's own, such as `M_NOT_FOUND`, is an answer too: there is
+    none. `others`: further statuses that are answers, with MAS's list of errors.
     """
 
     mark: Callable[[Fields], bool]
     absent: bool = False
+    others: frozenset[int] = frozenset()
 
 
 EMPTY = Expected(lambda fields: not fields)
@@ -86,7 +88,7 @@ Look = Callable[[], Awaitable[Answer | None]]
 
 @dataclass(slots=True)
 class Request:
-    """A request to Synapse.
+    """A request to Synapse or MAS.
 
     `path` is quoted. `look`, after a request that was not answered in time, is called instead of sending it again; it
     returns the answer that Synapse would have given, or None if the request is not done. `in_doubt`: an attempt to write

@@ -11,6 +11,7 @@ from function.homeserver.messages import EMPTY, Answer, Body, Expected, Request,
 from function.operations import Operation
 from function.outcomes import Reason, TryAgain
 
+AUTH_METADATA = "/_matrix/client/v1/auth_metadata"
 HOLD_SECONDS = 30.0  # between two tries of what a limit of the admin account refused
 
 Send = Callable[[Request], Awaitable[Answer]]
@@ -27,16 +28,21 @@ class _Held:
 
 
 class AdminProbe:
-    """Checks in three requests that the admin account can do its work.
+    """Checks in four requests who owns the accounts, and that the admin account can do its work.
 
     Args:
-        send: sends one request; raises TryAgain if there is no answer.
+        send: sends one request with the admin token; raises TryAgain if there is no answer.
+        send_without_token: sends one that needs none.
         server_name: the homeserver that the account must belong to.
         read_only: leaves out what writes, for a dry run.
+        owns_accounts: whether Synapse is to own the accounts; False: Matrix Authentication Service is.
     """
 
-    def __init__(self, send: Send, server_name: str, *, read_only: bool) -> None:
-        self._send, self._server_name, self._read_only = send, server_name, read_only
+    def __init__(
+        self, send: Send, send_without_token: Send, server_name: str, *, read_only: bool, owns_accounts: bool
+    ) -> None:
+        self._send, self._send_without_token = send, send_without_token
+        self._server_name, self._read_only, self._owns_accounts = server_name, read_only, owns_accounts
         self._held: _Held | None = None
 
     def hold(self, failure: TryAgain, size: int | None) -> None:
@@ -44,6 +50,24 @@ class AdminProbe:
         and can't be tried for its own sake (None), until HOLD_SECONDS are over."""
         again_at = asyncio.get_running_loop().time() + HOLD_SECONDS
         self._held = _Held(failure.reason, failure.detail, size, again_at)
+
+    async def check_owner(self) -> None:
+        """Asks Synapse whether Matrix Authentication Service owns the accounts: where it does, what Synapse's own calls end
+        comes back. `GET /_matrix/client/v1/auth_metadata`, which is there only then.
+
+        Raises:
+            TryAgain: the accounts' owner is not the configured one, or Synapse does not tell.
+        """
+        answer = await self._send_without_token(
+            Request(Operation.PROBE, "GET", AUTH_METADATA, None, having("issuer", str))
+        )
+        delegated = is_own(answer, having("issuer", str))
+        if not delegated and (answer.status != 404 or answer.errcode != "M_UNRECOGNIZED"):
+            raise probe_failure(answer)
+        if delegated and self._owns_accounts:
+            raise TryAgain(Reason.MAS_NOT_CONFIGURED, "MATRIX_MAS_URL is not set")
+        if not delegated and not self._owns_accounts:
+            raise TryAgain(Reason.MAS_OFF, "MATRIX_MAS_URL is set")
 
     async def run(self) -> str:
         """Returns the Matrix id of the admin account. Raises TryAgain, which names the first check that failed."""

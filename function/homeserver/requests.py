@@ -1,20 +1,20 @@
-"""Sends one request to Synapse's APIs: adds the admin token, retries, waits for the rate limiter, and asks the probe whether
-the request or Synapse is at fault when an answer is in doubt. Knows no endpoint.
+"""Sends one request to Synapse or MAS: adds the token, retries, waits for the rate limiter, and asks the probe whether the request
+or the server is at fault when an answer is in doubt. Knows no endpoint.
 """
 
 import asyncio
 import copy
 import json
+from abc import ABC, abstractmethod
 from datetime import datetime
 from typing import Protocol, Self
 
 import stamina
 
 from function.clock import Clock
-from function.homeserver.judgement import DoubtError, is_own, judged, may_be_applied
+from function.homeserver.judgement import DoubtError, Judgement
 from function.homeserver.messages import LISTS, Answer, Body, Expected, Look, Request
 from function.homeserver.messages import Upload as Upload  # noqa: PLC0414 - a body of the calls is imported with them
-from function.homeserver.probe import AdminProbe
 from function.homeserver.transport import HttpClient, NoAnswerError
 from function.operations import Operation
 from function.outcomes import Reason, Rejected, TryAgain
@@ -33,29 +33,37 @@ _MEDIA = frozenset({Operation.UPLOAD, Operation.DELETE_MEDIA})  # they change no
 
 
 class TokenSource(Protocol):
-    """Where Synapse's client gets its token from."""
+    """Where a client gets its token from."""
 
     async def token(self) -> str: ...
 
     async def renewed(self, refused: str) -> str: ...
 
 
-class AdminApi:
-    """Calls one homeserver with an admin's token.
+class Requests(ABC):
+    """Sends requests to one server with a token.
 
     Args:
-        http: sends requests to the homeserver.
-        tokens: provides the admin token.
-        server_name: the part after the colon of the users' Matrix ids.
+        http: sends requests to the server.
+        tokens: provides the token.
+        judgement: says what the server's answers mean.
         in_flight: limit of requests at the same time.
     """
 
-    def __init__(self, http: HttpClient, tokens: TokenSource, server_name: str, in_flight: int = IN_FLIGHT) -> None:
-        self._http, self._tokens, self._server_name = http, tokens, server_name
+    def __init__(self, http: HttpClient, tokens: TokenSource, judgement: Judgement, in_flight: int = IN_FLIGHT) -> None:
+        self._http, self._tokens, self._judgement = http, tokens, judgement
         self._in_flight = asyncio.Semaphore(in_flight)
-        self._probe = AdminProbe(self._probed, server_name, read_only=http.read_only)
         self._deadline: tuple[datetime, Clock] | None = None
-        self.unfinished = False  # of a copy: an earlier attempt of a request that succeeded may still be carried out
+        self._maybe_running = False
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether, of a copy, an earlier attempt of a request that succeeded may still be carried out."""
+        return self._maybe_running
+
+    @abstractmethod
+    async def probe(self) -> str:
+        """Checks whether the server works for other requests. Raises TryAgain."""
 
     def before(self, deadline: datetime, clock: Clock) -> Self:
         """Returns a copy that begins no request that writes at or after the deadline, retries included: it raises
@@ -68,39 +76,19 @@ class AdminApi:
         limited._deadline = deadline, clock  # noqa: SLF001 - a copy of this object
         return limited
 
-    async def probe(self) -> str:
-        """Checks that Synapse accepts the token, lets it read as an admin, and can write.
-
-        `/health` says none of that (it stays 200 while the database is down), so a value in the admin's own account
-        data is written. A dry run leaves that out.
-
-        Returns:
-            the Matrix id that the token belongs to.
-
-        Raises:
-            TryAgain: a check failed; it names the first one.
-        """
-        return await self._probe.run()
-
-    async def _probed(self, request: Request) -> Answer:
-        try:
-            return await self._with_token(request)
-        except NoAnswerError as failure:
-            raise TryAgain(Reason.SYNAPSE_UNAVAILABLE, f"probe: {failure.what}") from None
-
     async def _call(
         self, operation: Operation, method: str, path: str, body: Body, expected: Expected,
         look: Look | None = None,
     ) -> Answer:  # fmt: skip
         """Sends a request with a few quick retries; see `Request` for the arguments. If no answer is the operation's own,
-        probes Synapse, tries once more and probes again. Only if both probes pass is the request itself at fault (Rejected);
-        otherwise Synapse is (TryAgain).
+        probes the server, tries once more and probes again. Only if both probes pass is the request itself at fault
+        (Rejected); otherwise the server is (TryAgain).
 
         Raises:
-            Rejected: Synapse works for other requests, and refuses this one or fails on it.
-            TryAgain: Synapse is unavailable, limits the rate for long, or refuses the token or the admin account.
+            Rejected: the server works for other requests, and refuses this one or fails on it.
+            TryAgain: it is unavailable, limits the rate for long, or refuses the token or its account.
 
-        Both have `in_doubt` for a write that Synapse may have carried out.
+        Both have `in_doubt` for a write that may have been carried out.
         """
         request = Request(operation, method, path, body, expected, look)
         try:
@@ -108,7 +96,7 @@ class AdminApi:
         except (Rejected, TryAgain) as failure:
             failure.in_doubt = request.in_doubt
             raise
-        self.unfinished |= request.unfinished and operation not in _MEDIA
+        self._maybe_running |= request.unfinished and operation not in _MEDIA
         return answer
 
     async def _decided(self, request: Request) -> Answer:
@@ -119,13 +107,13 @@ class AdminApi:
                 failure = doubt
             await self._check_healthy()
             if failure.late and request.operation in LISTS:
-                break  # Synapse goes on with the page; the caller asks for a shorter one
+                break  # the server goes on with the page; the caller asks for a shorter one
             if failure.late and request.look:
                 if found := await request.look():
                     return found
                 await self._check_healthy()
                 break
-        raise failure.of_request(request.method)
+        raise self._judgement.of_request(failure, request.method)
 
     async def _with_retries(self, request: Request) -> Answer:
         try:
@@ -168,24 +156,33 @@ class AdminApi:
         """Sends the request once; returns its own answer or a 429.
 
         Raises:
-            Rejected: Synapse refuses the request.
+            Rejected: the server refuses the request.
             TryAgain: the admin account reached a limit.
             DoubtError: any other end.
         """
         try:
             answer = await self._with_token(request)
         except NoAnswerError as failure:
-            raise _doubt(failure, request) from None
-        if (self._http.read_only and request.writes) or is_own(answer, request.expected):
+            raise self._doubt(failure, request) from None
+        if (self._http.read_only and request.writes) or self._judgement.is_own(answer, request.expected):
             return answer  # a dry run sent nothing and has a stand-in
-        if may_be_applied(answer):
+        if self._judgement.may_be_applied(answer):
             request.maybe_applied() if answer.errcode else request.maybe_running()
         if answer.status == 429:
             return answer
-        verdict = judged(answer, request.operation)
-        if isinstance(verdict, TryAgain) and verdict.reason is Reason.ADMIN_LIMITED:
-            self._probe.hold(verdict, request.upload_size)
+        verdict = self._judgement.judged(answer, request.operation)
+        self._judged(request, verdict)
         raise verdict
+
+    def _judged(self, request: Request, verdict: Exception) -> None:  # noqa: B027 - of interest to one kind of server only
+        """Told what an answer means that is not the operation's own."""
+
+    def _doubt(self, failure: NoAnswerError, request: Request) -> DoubtError:
+        if failure.sent:
+            request.maybe_running()
+        return DoubtError(
+            failure.what, self._judgement.error, passing=not failure.late, late=failure.late, sent=failure.sent
+        )
 
     async def _with_token(self, request: Request) -> Answer:
         """Sends the request; reads a refused token again, once."""
@@ -198,7 +195,7 @@ class AdminApi:
         return answer
 
     async def _send(self, request: Request, token: str) -> Answer:
-        headers = {"Authorization": f"Bearer {token}"}
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
         content = b""
         if isinstance(request.body, Upload):
             content, headers["Content-Type"] = request.body.content, request.body.content_type
@@ -225,14 +222,6 @@ class AdminApi:
 def _is_passing(error: Exception) -> bool:
     """Returns False for a request that timed out: the batch has no time to repeat it at once."""
     return isinstance(error, DoubtError) and error.passing
-
-
-def _doubt(failure: NoAnswerError, request: Request) -> DoubtError:
-    if failure.sent:
-        request.maybe_running()
-    return DoubtError(
-        failure.what, Reason.SYNAPSE_ERROR, passing=not failure.late, late=failure.late, sent=failure.sent
-    )
 
 
 def _pause(answer: Answer) -> float:

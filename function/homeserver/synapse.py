@@ -2,6 +2,7 @@
 policy about users; requests.py says what a refused or failed call raises."""
 
 import re
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -30,7 +31,7 @@ class Synapse(MediaApi):
 
     def mxid(self, user_id: str) -> str:
         """Returns the Matrix id of a user (a lower-case UUID with dashes)."""
-        return f"@nova-{user_id}:{self._server_name}"
+        return f"@{localpart(user_id)}:{self._server_name}"
 
     async def account(self, user_id: str, provider: str = "") -> Account | None:
         """Returns the account, None if there is none; `linked` says whether it has the user's identity at `provider`, None
@@ -65,13 +66,13 @@ class Synapse(MediaApi):
         Raises:
             Rejected: DEACTIVATION_INCOMPLETE if Synapse refuses: the account is still active.
         """
-        if self._http.read_only and await self.account(user_id) is None:
+        if self._http.read_only and await Synapse.account(self, user_id) is None:
             return False  # a dry run sends no request whose 404 would tell
         operation = Operation.ERASE if erase else Operation.DEACTIVATE
         path = f"/_synapse/admin/v1/deactivate/{self._quoted(user_id)}"
 
         async def look() -> Answer | None:
-            return _deactivation(await self.account(user_id), erase=erase)
+            return deactivation(await Synapse.account(self, user_id), erase=erase)
 
         answer = await self._call(operation, "POST", path, {"erase": erase}, DEACTIVATED, look)
         return answer.status != 404
@@ -145,8 +146,9 @@ class Synapse(MediaApi):
         answer = await self._call(operation, "GET", path, None, having("user_id", str, absent=True))
         return str(answer.body.get("user_id", ""))
 
-    async def end_sessions(self, user_id: str) -> bool:
+    async def end_sessions(self, user_id: str, began_by: datetime) -> bool:  # noqa: ARG002 - Synapse can't tell
         """Deletes every device, and with it its access and refresh tokens; False if there was none. At most two requests.
+        Synapse does not tell when a session began, so those that began after `began_by` end too.
         `GET /_synapse/admin/v2/users/{mxid}/devices`, `POST /_synapse/admin/v2/users/{mxid}/delete_devices`.
 
         Synapse deletes the devices before their tokens. If it stops in between, the tokens stay valid and no device is
@@ -190,6 +192,11 @@ class Synapse(MediaApi):
         return quote(self.mxid(user_id), safe="")
 
 
+def localpart(user_id: str) -> str:
+    """Returns the part of a user's Matrix id before the colon."""
+    return f"nova-{user_id}"
+
+
 def _account(body: Fields, user_id: str = "", provider: str = "") -> Account:
     return Account(
         deactivated=bool(body.get("deactivated")),
@@ -206,7 +213,7 @@ def _linked(body: Fields, user_id: str, provider: str) -> bool:
     return any(identity["auth_provider"] == provider and identity["external_id"] == user_id for identity in identities)
 
 
-def _deactivation(account: Account | None, *, erase: bool) -> Answer | None:
+def deactivation(account: Account | None, *, erase: bool) -> Answer | None:
     """Returns the answer that a deactivation would have got, None if it is not done; an erasure leaves no name and no
     avatar."""
     if account is None:

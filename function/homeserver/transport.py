@@ -1,4 +1,4 @@
-"""One HTTP exchange with the homeserver: timed, traced, and in a dry run read-only. Judges no answer; every failure to get
+"""One HTTP exchange with Synapse or MAS: timed, traced, and in a dry run read-only. Judges no answer; every failure to get
 one is a `NoAnswerError`.
 
 It drives an httpx transport without httpx's client. Synapse's APIs need none of the client's features (cookies, redirects,
@@ -69,7 +69,7 @@ class HttpClient:
         self, transport: httpx.AsyncBaseTransport, base_url: str, agent: str, *,
         metrics: Metrics | None = None, traces: Traces = OFF, read_only: bool = False,
     ) -> None:  # fmt: skip
-        self._transport, self._base, self._agent = transport, base_url.rstrip("/"), agent
+        self._transport, self.base_url, self._agent = transport, base_url.rstrip("/"), agent
         self._metrics, self._traces, self.read_only = metrics, traces, read_only
 
     async def request(
@@ -88,7 +88,7 @@ class HttpClient:
         large = len(content) > CHUNK_BYTES
         request = httpx.Request(
             method,
-            self._base + path,
+            self.base_url + path,
             headers={"User-Agent": self._agent, **headers} | ({"Content-Length": str(len(content))} if large else {}),
             content=_chunks(content) if large else content,
             extensions={"timeout": timeout.as_dict()},
@@ -121,7 +121,7 @@ class HttpClient:
             finally:
                 set_status(status, code)
                 if self._metrics:
-                    self._metrics.synapse_call(operation, status, time.monotonic() - began)
+                    self._metrics.call(operation, status, time.monotonic() - began)
 
     async def __aenter__(self) -> Self:
         return self

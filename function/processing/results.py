@@ -57,7 +57,7 @@ def _profile(event: ProfileUpdated, reconciled: ReconcileResult, *, newest: bool
         return EventResult(Outcome.STALE)
     if late := _late(event, reconciled):
         return late
-    if not reconciled.account.exists or reconciled.account.deactivated:
+    if not reconciled.account.writable:
         return EventResult(Outcome.NO_ACCOUNT)
     if refused := _refusal(reconciled, *PROFILE_STEPS):
         return refused

@@ -25,7 +25,8 @@ __all__ = [
 
 TYPES = (*EventType, "unknown", OTHER)
 OUTCOMES = (*Outcome, OTHER)
-OPERATIONS = (*Operation, OTHER)
+OPERATIONS = (*(operation for operation in Operation if not operation.on_mas), OTHER)
+MAS_OPERATIONS = (*(operation for operation in Operation if operation.on_mas), OTHER)
 STATUSES = ("2xx", "3xx", "4xx", "429", "5xx", "timeout", "unreachable", OTHER)
 TokenRead = Literal["renewed", "same", "failed"]  # a new token, the refused one again, none
 # Why a request was rejected: bad app token, body too large, not a bulk envelope, or an entry that is not base64 (rawPayload
@@ -80,6 +81,11 @@ CALLS = _metric("synapse_calls_total", Kind.COUNTER,
                 operation=OPERATIONS, status=STATUSES)  # fmt: skip
 CALL_SECONDS = _metric("synapse_call_seconds", Kind.HISTOGRAM,
                        "From sending a request to Synapse to the head of the response, or to the failure.", _CALLS, operation=OPERATIONS)  # fmt: skip
+MAS_CALLS = _metric("mas_calls_total", Kind.COUNTER,
+                    "Requests to Matrix Authentication Service, retries included.",
+                    operation=MAS_OPERATIONS, status=STATUSES)  # fmt: skip
+MAS_CALL_SECONDS = _metric("mas_call_seconds", Kind.HISTOGRAM,
+                           "From sending a request to MAS to the head of the response, or to the failure.", _CALLS, operation=MAS_OPERATIONS)  # fmt: skip
 TOKENS = _metric("token_reads_total", Kind.COUNTER,
                  "Reads of the admin token from the secret store: a new token, the refused one again, or none.", result=get_args(TokenRead))  # fmt: skip
 DELETION_LIMIT = _metric("deletion_limit", Kind.GAUGE,
@@ -102,7 +108,8 @@ EXPIRES = _metric("open_dead_letter_expires_seconds", Kind.GAUGE,
 BUILD = _metric("build_info", Kind.GAUGE, "Always 1; the label is the running version.", version=(__version__,))
 
 METRICS = (
-    EVENTS, DEAD_LETTERS, RETRIES, IGNORED, AGE, WAITING, LAST_EVENT, BATCH_RECORDS, BATCH_SECONDS, REJECTED, CALLS, CALL_SECONDS, TOKENS,
+    EVENTS, DEAD_LETTERS, RETRIES, IGNORED, AGE, WAITING, LAST_EVENT, BATCH_RECORDS, BATCH_SECONDS, REJECTED, CALLS, CALL_SECONDS,
+    MAS_CALLS, MAS_CALL_SECONDS, TOKENS,
     DELETION_LIMIT, READY, CONSUMING, LAG, LAG_KNOWN, REJOINED, OPEN_LETTERS, EXPIRES, BUILD,
 )  # fmt: skip
 
@@ -166,10 +173,11 @@ class Metrics:
         self.waiting.deliveries.rejected()
         self._get(REJECTED, cause=cause).inc()
 
-    def synapse_call(self, operation: str, status: str, seconds: float) -> None:
-        """Counts one request; `status` is one of STATUSES."""
-        self._get(CALLS, operation=operation, status=status).inc()
-        self._get(CALL_SECONDS, operation=operation).observe(seconds)
+    def call(self, operation: str, status: str, seconds: float) -> None:
+        """Counts one request to Synapse or MAS; `status` is one of STATUSES."""
+        count, duration = (MAS_CALLS, MAS_CALL_SECONDS) if operation in MAS_OPERATIONS else (CALLS, CALL_SECONDS)
+        self._get(count, operation=operation, status=status).inc()
+        self._get(duration, operation=operation).observe(seconds)
 
     def token_read(self, result: TokenRead) -> None:
         self._get(TOKENS, result=result).inc()

@@ -69,7 +69,7 @@ class Traces:
         return contextlib.nullcontext(_no_results) if self._tracer is None else _user(self._tracer, types, traceparents)
 
     def request(self, operation: str, request: httpx.Request) -> AbstractContextManager[SetStatus]:
-        """Opens a span around a request to Synapse, and puts it into the request's `traceparent`."""
+        """Opens a span around a request to Synapse or MAS, and puts it into the request's `traceparent`."""
         return (
             contextlib.nullcontext(_no_status) if self._tracer is None else _request(self._tracer, operation, request)
         )
@@ -111,9 +111,13 @@ def _user(tracer: Tracer, types: Sequence[str], traceparents: Sequence[str]) -> 
         yield lambda results: _set_results(span, results)
 
 
+def _named(operation: str) -> str:
+    return operation.replace("_", " ", 1) if operation.startswith("mas_") else f"synapse {operation}"
+
+
 @contextlib.contextmanager
 def _request(tracer: Tracer, operation: str, request: httpx.Request) -> Iterator[SetStatus]:
-    with _span(tracer, f"synapse {operation}", SpanKind.CLIENT) as span:
+    with _span(tracer, _named(operation), SpanKind.CLIENT) as span:
         span.set_attribute("http.request.method", request.method)
         carried: dict[str, str] = {}
         _W3C.inject(carried)

@@ -22,7 +22,7 @@ from dev.running_stack import RunningStack, mxid, partitions_of
 from dev.servers.daprd import COMPONENTS, Tool
 from dev.servers.kafka import TOPICS, headers_of
 from dev.stack import Stack
-from function.parts import AGENT
+from function.homeserver_access import AGENT
 
 DEAD_TOPIC = TOPICS[1]
 

@@ -193,7 +193,7 @@ MUTATIONS: Sequence[Mutation] = (
         [(updater, "taken_over", lambda _: lambda state, _now: replace(state, claim=None))], (*_PROFILE, *_TERMINAL),
     ),
     Mutation(
-        "C1-no-deadline", "begins calls after its claim ended", [(requests.AdminApi, "_check_deadline", lambda _: lambda *_: None)],
+        "C1-no-deadline", "begins calls after its claim ended", [(requests.Requests, "_check_deadline", lambda _: lambda *_: None)],
         (*_PROFILE, *_TERMINAL),
     ),
     Mutation(

@@ -35,6 +35,7 @@ class FakeSynapse:
         failing_for: Matrix ids for which every call is answered 500.
         refused_names: display names that are answered 400, as a module of the homeserver may.
         forbidden_creations: creating an account is answered 403, as under Matrix Authentication Service.
+        delegates: says that Matrix Authentication Service owns the accounts.
         limited: number of next profile writes that are answered 429; they are applied nevertheless.
         retry_after_ms: the delay that such an answer asks for.
         stands_in: answers every request instead of Synapse: a proxy, or another service at its address.
@@ -69,6 +70,7 @@ class FakeSynapse:
         self.failing_for: set[str] = set()
         self.refused_names: set[str] = set()
         self.forbidden_creations = False
+        self.delegates = False
         self.limited = 0
         self.retry_after_ms: object = 1
         self.stands_in: Response | None = None
@@ -121,6 +123,8 @@ class FakeSynapse:
             return Response("OK")
         if self.down or any(mxid in path for mxid in self.failing_for):
             return _error(500, "M_UNKNOWN")
+        if path == "/_matrix/client/v1/auth_metadata":
+            return JSONResponse({"issuer": "https://mas.example/"}) if self.delegates else _error(404, "M_UNRECOGNIZED")
         if path == "/_matrix/client/v3/login":
             return self._log_in(json.loads(await request.body()))
         return await self._authorized(request, path)

@@ -13,7 +13,7 @@ from dapr.aio.clients import DaprClient
 
 from function.dapr.client import open_client
 from function.dapr.pubsub import Publisher
-from function.dapr.secret_store import AdminToken
+from function.dapr.secret_store import AdminToken, Secret
 from function.dapr.state_store import StateStore
 from function.kafka.record import KafkaRecord
 from function.outcomes import Reason, TryAgain
@@ -63,7 +63,10 @@ CALLS: dict[str, tuple[Use, Reason]] = {
     "read": (lambda client: StateStore(client, "store").read_values(["key"]), Reason.STATE_UNAVAILABLE),
     "write": (lambda client: StateStore(client, "store").write_values({"key": (b"{}", "")}), Reason.STATE_UNAVAILABLE),
     "probe": (lambda client: StateStore(client, "store").probe(), Reason.STATE_UNAVAILABLE),
-    "secret": (lambda client: AdminToken(client, "store", "secret", Metrics()).token(), Reason.SECRET_UNAVAILABLE),
+    "secret": (
+        lambda client: AdminToken(Secret(client, "store", "secret"), Metrics()).token(),
+        Reason.SECRET_UNAVAILABLE,
+    ),
     "publish by key": (lambda client: Publisher(client, "bus").publish("topic", RECORD, {}, ""), Reason.PUBLISH_FAILED),
     "publish": (lambda client: Publisher(client, "bus").publish("topic", RECORD, {}, "1"), Reason.PUBLISH_FAILED),
 }

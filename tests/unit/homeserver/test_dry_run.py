@@ -15,7 +15,7 @@ from function.homeserver.messages import EMPTY
 from function.homeserver.synapse import Synapse
 from function.kafka.record import KafkaRecord
 from function.operations import Operation
-from tests.support.events import ALICE, BOB, deletion, profile
+from tests.support.events import ALICE, BOB, EPOCH, deletion, profile
 from tests.support.fake_dapr import FakeTokens
 from tests.support.fake_synapse import ADMIN_TOKEN, FakeSynapse
 from tests.support.harness import world
@@ -31,6 +31,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "set_avatar": (ALICE, "mxc://test.example/face"),
     "create": (BOB, "bob", "oidc-nova"),
     "link": (ALICE, "oidc-nova"),
+    "end_sessions": (ALICE, EPOCH),
     "upload": (b"image", "image/png", ALICE),
     "delete_media": ("mxc://test.example/face",),
     "media_exists": ("mxc://test.example/face",),

@@ -66,21 +66,21 @@ async def test_tokens_that_a_stopped_synapse_left_are_ended_by_the_next_call(
 
     homeserver.before = stop_halfway
     with pytest.raises(TryAgain) as caught:
-        await synapse.end_sessions(ALICE)
+        await synapse.end_sessions(ALICE, LATER)
     assert (caught.value.reason, caught.value.in_doubt) == (Reason.SYNAPSE_UNAVAILABLE, True)
     homeserver.down = False
     assert "session" in homeserver.tokens
-    assert await synapse.before(LATER, lambda: datetime(2000, 1, 1, tzinfo=UTC)).end_sessions(ALICE) is True
+    assert await synapse.before(LATER, lambda: datetime(2000, 1, 1, tzinfo=UTC)).end_sessions(ALICE, LATER) is True
     assert "session" not in homeserver.tokens
-    assert await synapse.end_sessions(ALICE) is False
+    assert await synapse.end_sessions(ALICE, LATER) is False
 
 
 async def test_ending_sessions_takes_two_requests_and_one_where_there_is_none(
     homeserver: FakeSynapse, synapse: Synapse
 ) -> None:
     homeserver.devices[homeserver.mxid(ALICE)] = ["PHONE", "LAPTOP", "TABLET"]
-    await synapse.end_sessions(ALICE)
-    await synapse.end_sessions(BOB)
+    await synapse.end_sessions(ALICE, LATER)
+    await synapse.end_sessions(BOB, LATER)
     assert [method for method, _ in homeserver.requests] == ["GET", "POST", "GET"]
 
 

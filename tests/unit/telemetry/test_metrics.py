@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from function import __version__
-from function.dapr.secret_store import AdminToken
+from function.dapr.secret_store import AdminToken, Secret
 from function.dapr.subscription import BODY_BYTES
 from function.events.decode import type_of
 from function.events.types import TYPES, Cause
@@ -261,13 +261,14 @@ async def test_each_request_to_synapse_counts_under_the_method_that_made_it() ->
     assert value(metrics, "synapse_calls_total", operation="set_display_name", status="2xx") == 1
     assert value(metrics, "synapse_calls_total", operation="erase", status="2xx") == 1
     assert value(metrics, "synapse_calls_total", operation="probe", status="2xx") == 3
+    assert value(metrics, "synapse_calls_total", operation="probe", status="4xx") == 1  # no MAS
     assert value(metrics, "synapse_call_seconds_count", operation="account") == 2
 
 
 def test_every_method_that_calls_synapse_has_an_operation_of_its_own() -> None:
     """`deactivate` has two: an erasure can't be undone."""
     methods = {name for name, _ in inspect.getmembers(Synapse, inspect.iscoroutinefunction) if not name.startswith("_")}
-    assert methods == set(Operation) - {Operation.ERASE}
+    assert methods == {operation for operation in Operation if not operation.on_mas} - {Operation.ERASE}
 
 
 @pytest.mark.parametrize(
@@ -329,7 +330,7 @@ class _SecretStore:
 async def test_each_look_into_the_secret_store_counts_by_what_was_there() -> None:
     metrics, store = Metrics(), _SecretStore("one", "one", "", "two")
     client_: Any = store
-    token = AdminToken(client_, "store", "secret", metrics)
+    token = AdminToken(Secret(client_, "store", "secret"), metrics)
     assert await token.token() == "one"
     assert await token.renewed("one") == "one"
     with pytest.raises(TryAgain):
@@ -366,7 +367,8 @@ def test_the_reasons_that_make_the_function_not_ready_are_those_whose_end_is_not
     assert ending == {
         Reason.STARTING, Reason.REJOINING, Reason.SECRET_UNAVAILABLE, Reason.TOKEN_REFUSED, Reason.SERVER_NAME_MISMATCH,
         Reason.SYNAPSE_UNAVAILABLE, Reason.SYNAPSE_UNEXPECTED, Reason.STATE_UNAVAILABLE,
-        Reason.ADMIN_SUSPENDED, Reason.ADMIN_LIMITED,
+        Reason.ADMIN_SUSPENDED, Reason.ADMIN_LIMITED, Reason.MAS_NOT_CONFIGURED, Reason.MAS_OFF, Reason.MAS_TOKEN_REFUSED,
+        Reason.MAS_UNAVAILABLE, Reason.MAS_UNEXPECTED,
     }  # fmt: skip
     for reason in ending:
         metrics = Metrics()
@@ -409,7 +411,7 @@ calls = st.one_of(
         ),
         st.lists(st.floats(0, 2e9), max_size=3),
     ),
-    st.builds(lambda operation, status: lambda m: m.synapse_call(operation, status, 0.1), anything, anything),
+    st.builds(lambda operation, status: lambda m: m.call(operation, status, 0.1), anything, anything),
     st.builds(lambda causes: lambda m: m.ignored(causes), st.lists(anything, max_size=3)),
     st.builds(lambda reason: lambda m: m.readiness(reason, consuming=True), st.sampled_from(Reason)),
 )  # fmt: skip
@@ -460,8 +462,8 @@ def test_what_can_be_counted_is_at_zero_from_the_start() -> None:
 def test_there_are_few_series() -> None:
     metrics = Metrics()
     for operation in Operation:
-        metrics.synapse_call(operation, "2xx", 0.1)
-    assert len(samples(metrics.exposed())) < 650
+        metrics.call(operation, "2xx", 0.1)
+    assert len(samples(metrics.exposed())) < 900
 
 
 def test_the_list_is_what_is_exposed() -> None:
