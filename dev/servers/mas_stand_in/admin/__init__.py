@@ -1,0 +1,1 @@
+"""Serves MAS's admin API, `/api/admin/v1`."""

@@ -1,0 +1,164 @@
+"""Holds the users, sessions, links and tokens of one stand-in, in memory. Knows no HTTP and no homeserver."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from dev.servers.mas_stand_in.identifiers import token, ulid
+
+Kind = Literal["compat", "oauth2", "user"]
+CLIENT_API = "urn:matrix:client:api:*"
+MAS_ADMIN = "urn:mas:admin"
+SYNAPSE_ADMIN = "urn:synapse:admin:*"
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a deployment sets.
+
+    Args:
+        issuer: the stand-in's own address.
+        homeserver: Synapse's address.
+        secret: shared with Synapse's block `matrix_authentication_service`.
+        client_id: of the one OAuth 2 client, a ULID; it may have `urn:mas:admin`.
+        token_seconds: how long a token from the client credentials grant lives.
+    """
+
+    issuer: str
+    homeserver: str
+    secret: str
+    client_id: str
+    client_secret: str
+    server_name: str
+    token_seconds: int = 300
+
+
+@dataclass
+class User:
+    id: str
+    username: str
+    created_at: datetime
+    locked_at: datetime | None = None
+    deactivated_at: datetime | None = None
+    password: str = ""
+
+    @property
+    def valid(self) -> bool:
+        return self.locked_at is None and self.deactivated_at is None
+
+
+@dataclass
+class Session:
+    """A browser session (`user`), an OAuth 2 session, or a compatibility session of a client that logs in by Matrix."""
+
+    id: str
+    kind: Kind
+    user_id: str
+    created_at: datetime
+    device_id: str = ""
+    finished_at: datetime | None = None
+
+    @property
+    def scope(self) -> str:
+        return f"{CLIENT_API} urn:matrix:client:device:{self.device_id}" if self.kind == "oauth2" else CLIENT_API
+
+
+@dataclass
+class Personal:
+    """A personal session: an access token of its own that acts for a user, without a device."""
+
+    id: str
+    actor_user_id: str
+    human_name: str
+    scope: str
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+
+@dataclass
+class Provider:
+    id: str
+    human_name: str
+    created_at: datetime
+
+
+@dataclass
+class Link:
+    """An account at an upstream provider; of no user if `user_id` is None."""
+
+    id: str
+    provider_id: str
+    subject: str
+    created_at: datetime
+    user_id: str | None = None
+    human_account_name: str | None = None
+
+
+@dataclass
+class Token:
+    """An access token. `session_id` is empty for the client's own token."""
+
+    scope: str
+    session_id: str = ""
+    expires_at: datetime | None = None
+    ended: bool = False
+
+    @property
+    def alive(self) -> bool:
+        return not self.ended and (self.expires_at is None or now() < self.expires_at)
+
+
+@dataclass
+class State:
+    users: dict[str, User] = field(default_factory=dict)
+    sessions: dict[str, Session] = field(default_factory=dict)
+    personal: dict[str, Personal] = field(default_factory=dict)
+    providers: dict[str, Provider] = field(default_factory=dict)
+    links: dict[str, Link] = field(default_factory=dict)
+    tokens: dict[str, Token] = field(default_factory=dict)
+
+    def by_username(self, username: str) -> User | None:
+        """Looks a user up; upper and lower case are the same."""
+        return next((one for one in self.users.values() if one.username.lower() == username.lower()), None)
+
+    def begin(self, kind: Kind, user: User, device_id: str, at: datetime) -> tuple[Session, str]:
+        """Begins a session; returns it and its access token. A browser session has a cookie, which is not modelled."""
+        session = Session(ulid(at), kind, user.id, at, device_id)
+        self.sessions[session.id] = session
+        return session, "" if kind == "user" else self.issue("mct" if kind == "compat" else "mat", session)
+
+    def issue(self, prefix: str, session: Session | Personal, expires_in: int | None = None) -> str:
+        """Issues an access token for the session."""
+        made = token(prefix)
+        self.tokens[made] = Token(session.scope, session.id, later(expires_in))
+        return made
+
+    def end_tokens(self, session_id: str) -> None:
+        for one in self.tokens.values():
+            one.ended = one.ended or one.session_id == session_id
+
+    def finish(self, session: Session | Personal) -> None:
+        if isinstance(session, Personal):
+            session.revoked_at, session.expires_at = now(), None
+        else:
+            session.finished_at = now()
+        self.end_tokens(session.id)
+
+    def active(self, user_id: str) -> list[Session | Personal]:
+        """Returns all sessions of the user that have not ended, personal ones too."""
+        sessions = [one for one in self.sessions.values() if one.user_id == user_id and one.finished_at is None]
+        mine = [one for one in self.personal.values() if one.actor_user_id == user_id and one.revoked_at is None]
+        return [*sessions, *mine]
+
+    def devices(self, user_id: str) -> list[str]:
+        """Returns the devices that the user's active sessions have."""
+        return [one.device_id for one in self.active(user_id) if isinstance(one, Session) and one.device_id]
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def later(seconds: int | None) -> datetime | None:
+    return None if seconds is None else now() + timedelta(seconds=seconds)
