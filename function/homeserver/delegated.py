@@ -66,7 +66,7 @@ class Delegated(Synapse):
         """Returns the account as both sides have it; `linked`: whether MAS has the user's identity at `provider`."""
         account, user = await asyncio.gather(super().account(user_id), self._mas.user(localpart(user_id)))
         if user is None:
-            return account
+            return account and replace(account, linked=False if provider else None)
         merged = replace(account or Account(exists=False), mas_active=user.active)
         if not provider:
             return merged

@@ -46,6 +46,11 @@ def deletion(
     return delivered(deleted_payload(user_id, second, soft=soft, **fields), DELETED, offset=offset)
 
 
+def created(user_id: str = ALICE, second: float = 0, username: str = "ally") -> KafkaRecord:
+    payload = {"user_id": user_id, "username": username, "created_at": moment(second), "email": "a@example.org"}
+    return delivered(payload, "identity.user.created")
+
+
 def password(user_id: str = ALICE, second: float = 0, *, ends: bool = True) -> KafkaRecord:
     payload = {"user_id": user_id, "changed_at": moment(second), "invalidate_all_sessions": ends}
     return delivered(payload, "identity.user.password_changed")

@@ -61,6 +61,7 @@ class Harness:
     precreate: bool = True
     traces: Traces = OFF
     decide: Decide = decide
+    provider: str = "oidc-nova"
     updater: Updater = field(init=False)
     processor: BatchProcessor = field(init=False)
 
@@ -81,7 +82,7 @@ class Harness:
 
     def restart(self) -> None:
         """Loses all state in memory, as in a restart or in another replica."""
-        reconciler = Reconciler(self.client, self.avatars, "oidc-nova", self.clock)
+        reconciler = Reconciler(self.client, self.avatars, self.provider, self.clock)
         self.updater = Updater(self.users, reconciler, self.rechecks, self.clock, decide=self.decide)
         self.processor = BatchProcessor(
             self.updater, self.letters, self.health, deletion_limit=DeletionLimit(self.state, self.deletions, self.clock),

@@ -2,19 +2,13 @@
 
 import pytest
 
-from function.kafka.record import KafkaRecord
 from function.outcomes import Outcome, Reason
-from tests.support.events import ALICE, BOB, deletion, delivered, moment, profile
+from tests.support.events import ALICE, BOB, created, deletion, profile
 from tests.support.harness import world
 
 pytestmark = pytest.mark.anyio
 
 FACE = "https://cdn.example/face.png"
-
-
-def created(user_id: str = ALICE, second: float = 0, username: str = "ally") -> KafkaRecord:
-    payload = {"user_id": user_id, "username": username, "created_at": moment(second), "email": "a@example.org"}
-    return delivered(payload, "identity.user.created")
 
 
 async def test_an_account_is_created_before_the_first_login() -> None:

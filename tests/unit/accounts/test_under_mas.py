@@ -1,0 +1,213 @@
+"""What events become where Matrix Authentication Service (MAS) owns the accounts: each case on both sides."""
+
+from datetime import timedelta
+
+import pytest
+
+from function.homeserver.delegated import LOOKS
+from function.outcomes import Outcome, Reason
+from tests.support.events import ALICE, BOB, EPOCH, created, deletion, password, profile
+from tests.support.mas_world import MasHarness, mas_world
+
+pytestmark = pytest.mark.anyio
+
+NAME = f"nova-{ALICE}"
+
+
+async def mas_side(w: MasHarness, user: str = NAME) -> str:
+    found = await w.at_mas.user(user)
+    return "absent" if found is None else "deactivated" if found["deactivated_at"] else "active"
+
+
+@pytest.mark.parametrize("soft", [True, False])
+async def test_a_deletion_ends_both_sides(soft: bool) -> None:
+    async with mas_world(ALICE) as w:
+        assert await w.process(deletion(soft=soft)) == [Outcome.APPLIED]
+        assert await mas_side(w) == "deactivated"
+        assert (w.account()["deactivated"], w.account()["erased"]) == (True, not soft)
+        assert await w.at_mas.log_in(ALICE) == 403
+
+
+async def test_a_deletion_costs_two_calls_on_mas_and_one_look_at_synapse() -> None:
+    async with mas_world(ALICE) as w:
+        await w.process(deletion())
+        assert await w.at_mas.writes() == [f"users/{await w.at_mas.id_of(ALICE)}/deactivate"]
+        assert w.homeserver.calls("POST") == []  # MAS has told Synapse
+
+
+async def test_an_erasure_after_a_soft_deletion_erases() -> None:
+    async with mas_world(ALICE) as w:
+        await w.process(deletion(second=1))
+        assert await w.process(deletion(second=2, soft=False)) == [Outcome.APPLIED]
+        assert w.account()["erased"] is True
+        assert w.account()["displayname"] is None
+
+
+@pytest.mark.parametrize("trouble", [{"held": True}, {"failing": True}])
+async def test_a_job_of_mas_that_is_late_or_fails_for_good_holds_up_no_deletion(trouble: dict[str, bool]) -> None:
+    """Synapse is then asked by its own call, and MAS's job finds it done."""
+    async with mas_world(ALICE) as w:
+        await w.at_mas.control("PUT", "jobs", trouble)
+        assert await w.process(deletion(soft=False)) == [Outcome.APPLIED]
+        assert (w.account()["deactivated"], w.account()["erased"]) == (True, True)
+        assert await mas_side(w) == "deactivated"
+        looks = [call for call in w.homeserver.calls("GET") if call[1].endswith(w.homeserver.mxid(ALICE))]
+        assert len(looks) == len(LOOKS)
+
+
+async def test_an_account_that_only_synapse_has_is_ended_there() -> None:
+    """As before MAS: nobody can log in to it at MAS."""
+    async with mas_world() as w:
+        w.login(ALICE)
+        assert await w.process(deletion()) == [Outcome.APPLIED]
+        assert w.account()["deactivated"] is True
+        assert await mas_side(w) == "absent"
+
+
+async def test_a_user_of_whom_synapse_knows_nothing_is_ended_in_mas() -> None:
+    async with mas_world(ALICE) as w:
+        del w.homeserver.accounts[w.homeserver.mxid(ALICE)]
+        assert await w.process(deletion()) == [Outcome.APPLIED]
+        assert await mas_side(w) == "deactivated"
+
+
+async def test_a_deletion_of_nobody_is_no_account() -> None:
+    async with mas_world() as w:
+        assert await w.process(deletion()) == [Outcome.NO_ACCOUNT]
+
+
+async def test_what_synapse_alone_was_told_is_set_right_by_a_look() -> None:
+    """The account is deactivated in Synapse, and active in MAS: the person could log in and go on."""
+    async with mas_world(ALICE) as w:
+        await w.process(deletion())
+        assert (await w.at_mas.admin("POST", f"users/{await w.at_mas.id_of(ALICE)}/reactivate")).status_code == 200
+        w.account()["deactivated"] = True
+        assert await mas_side(w) == "active"
+        assert await w.processor.recheck(ALICE) is False
+        assert await mas_side(w) == "deactivated"
+
+
+async def test_no_name_is_written_to_an_account_that_mas_has_deactivated() -> None:
+    """Its job has not reached Synapse yet. And nothing of it is believed later."""
+    async with mas_world(ALICE) as w:
+        await w.at_mas.control("PUT", "jobs", {"held": True})
+        await w.at_mas.admin("POST", f"users/{await w.at_mas.id_of(ALICE)}/deactivate")
+        assert await w.process(profile(display_name="Alice")) == [Outcome.NO_ACCOUNT]
+        assert w.homeserver.calls("PUT") == []
+        assert (await w.users.read(ALICE)).state.known is None
+
+
+async def test_names_go_to_synapse() -> None:
+    async with mas_world(ALICE) as w:
+        assert await w.process(profile(display_name="Ada")) == [Outcome.APPLIED]
+        assert w.account()["displayname"] == "Ada"
+        assert await w.at_mas.writes() == []
+
+
+async def test_sessions_that_began_before_the_change_end_and_later_ones_go_on() -> None:
+    """Synapse alone could not tell them apart."""
+    async with mas_world(ALICE) as w:
+        for kind in ("user", "oauth2", "compat"):
+            await w.at_mas.session(ALICE, kind, EPOCH - timedelta(hours=1))
+            await w.at_mas.session(ALICE, kind, EPOCH + timedelta(hours=1))
+        await w.at_mas.session(ALICE, "compat", EPOCH)
+        assert await w.process(password(second=0)) == [Outcome.APPLIED]
+        assert sorted(path.split("/")[0] for path in await w.at_mas.writes()) == [
+            "compat-sessions", "compat-sessions", "oauth2-sessions", "user-sessions"
+        ]  # fmt: skip
+        assert await w.process(password(second=0)) == [Outcome.UNCHANGED]
+
+
+async def test_more_sessions_than_a_page_end() -> None:
+    async with mas_world(ALICE) as w:
+        for number in range(205):
+            await w.at_mas.session(ALICE, "compat", EPOCH - timedelta(seconds=number + 1))
+        assert await w.process(password()) == [Outcome.APPLIED]
+        assert len(await w.at_mas.writes()) == 205
+
+
+async def test_an_account_is_created_in_mas_with_its_name_and_link() -> None:
+    async with mas_world() as w:
+        assert await w.process(created()) == [Outcome.APPLIED]
+        assert await mas_side(w) == "active"
+        assert w.account()["displayname"] == "ally"
+        assert await w.at_mas.writes() == ["users", "upstream-oauth-links"]
+        assert await w.process(created()) == [Outcome.UNCHANGED]
+
+
+async def test_a_user_who_was_there_is_linked() -> None:
+    async with mas_world(ALICE) as w:
+        assert await w.process(created()) == [Outcome.APPLIED]
+        assert await w.at_mas.writes() == ["upstream-oauth-links"]
+
+
+async def test_an_account_that_only_synapse_has_is_taken_over_by_mas() -> None:
+    """So that the person's first login opens it."""
+    async with mas_world() as w:
+        w.login(ALICE)
+        assert await w.process(created()) == [Outcome.APPLIED]
+        assert await mas_side(w) == "active"
+
+
+async def test_an_identity_of_another_user_is_a_letter_with_both_ids() -> None:
+    async with mas_world(BOB) as w:
+        await w.delegated.mas.link(await w.at_mas.id_of(BOB), w.provider, ALICE)
+        assert await w.process(created()) == [Outcome.DEAD_LETTER]
+        (letter,) = w.letters.letters
+        assert letter.reason is Reason.EXTERNAL_ID_TAKEN
+        assert letter.ids == f"{w.homeserver.mxid(ALICE)} {w.homeserver.mxid(BOB)}"
+
+
+async def test_mas_away_holds_everything_and_loses_nothing() -> None:
+    async with mas_world(ALICE) as w:
+        await w.at_mas.control("POST", "faults", {})
+        assert await w.process(deletion()) == [Outcome.RETRY]
+        assert w.health.failure is not None
+        assert w.health.failure.reason is Reason.MAS_UNAVAILABLE
+        assert w.account()["deactivated"] is False
+        await w.at_mas.control("DELETE", "faults")
+        w.health.failure = None
+        assert await w.process(deletion()) == [Outcome.APPLIED]
+        assert await mas_side(w) == "deactivated"
+
+
+async def test_a_request_that_mas_alone_fails_on_is_a_letter() -> None:
+    async with mas_world(ALICE) as w:
+        await w.at_mas.control("POST", "faults", {"path": "/api/admin/v1/users/0", "method": "POST", "status": 500})
+        assert await w.process(deletion()) == [Outcome.DEAD_LETTER]
+        assert w.letters.reasons == [Reason.MAS_ERROR]
+
+
+async def test_synapse_away_is_no_fault_of_the_creation_that_mas_refuses() -> None:
+    """MAS answers 500 if Synapse does: an outage fills no dead letters."""
+    async with mas_world() as w:
+        w.homeserver.down = True
+        assert await w.process(created()) == [Outcome.RETRY]
+        assert w.letters.letters == []
+
+
+async def test_a_lost_answer_of_a_deactivation_is_no_second_account_ended() -> None:
+    async with mas_world(ALICE, deletions=1) as w:
+        await w.at_mas.control(
+            "POST", "faults", {"path": "/api/admin/v1/users/0", "method": "POST", "times": 1, "after": True}
+        )
+        assert await w.process(deletion()) == [Outcome.APPLIED]
+        assert await mas_side(w) == "deactivated"
+        assert w.account()["deactivated"] is True
+
+
+async def test_the_deletion_limit_holds_under_mas() -> None:
+    async with mas_world(ALICE, BOB, deletions=1) as w:
+        assert await w.process(deletion(ALICE), deletion(BOB)) == [Outcome.APPLIED, Outcome.DEAD_LETTER]
+        assert await mas_side(w, f"nova-{BOB}") == "active"
+
+
+async def test_a_look_at_a_deleted_user_sees_both_sides() -> None:
+    async with mas_world(ALICE) as w:
+        account = await w.client.account(ALICE)
+        assert account is not None
+        assert (account.mas_active, account.half_ended) == (True, False)
+        await w.client.before(EPOCH + timedelta(days=1), w.clock).deactivate(ALICE, erase=False)
+        account = await w.client.account(ALICE)
+        assert account is not None
+        assert (account.mas_active, account.half_ended, account.ended) == (False, False, True)
