@@ -1,11 +1,13 @@
 """Produces each kind of drift for ALICE as it happens in practice: events, then a change by another client, or a failure."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 
 from function.audit.drift import Kind
 from tests.support.events import ALICE, deletion, profile
-from tests.support.harness import Harness
+from tests.support.harness import Harness, world
+from tests.support.mas_world import MasHarness, mas_world
 
 FACE = "https://cdn.example/face.png"
 
@@ -80,10 +82,20 @@ async def _account_that_was_lost(w: Harness) -> None:
     del w.homeserver.accounts[w.homeserver.mxid(ALICE)]
 
 
+async def _active_in_mas(w: Harness) -> None:
+    """Somebody has reactivated the user in MAS, and Synapse's account was deactivated again by Synapse's own call."""
+    assert isinstance(w, MasHarness)
+    await w.at_mas.add(ALICE)
+    await w.process(deletion())
+    await w.at_mas.admin("POST", f"users/{await w.at_mas.id_of(ALICE)}/reactivate")
+    w.account()["deactivated"] = True
+
+
 MADE: Mapping[Kind, Callable[[Harness], Awaitable[None]]] = {
     Kind.MISSING: _account_that_was_lost,
     Kind.ACTIVE: _made_after_the_deletion,
     Kind.REACTIVATED: _reactivated,
+    Kind.ACTIVE_IN_MAS: _active_in_mas,
     Kind.NOT_ERASED: _erasure_taken_back,
     Kind.PERSONAL_DATA: _written_after_the_erasure,
     Kind.IN_ROOMS: _rooms_joined_late,
@@ -93,3 +105,8 @@ MADE: Mapping[Kind, Callable[[Harness], Awaitable[None]]] = {
     Kind.LEFTOVER_MEDIA: _image_that_outlived_the_erasure,
     Kind.ORPHANED_MEDIA: _upload_that_was_forgotten,
 }
+
+
+def world_of(kind: Kind, *logged_in: str) -> AbstractAsyncContextManager[Harness]:
+    """Opens the harness in which the kind can be made."""
+    return mas_world(*logged_in) if kind is Kind.ACTIVE_IN_MAS else world(*logged_in)

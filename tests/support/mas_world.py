@@ -44,11 +44,11 @@ class FakeDelegatingSynapse(FakeSynapse):
         path = unquote(request.url.path)
         if not path.startswith("/_synapse/mas/"):
             return await super()._respond(request)
-        self.requests.append((request.method, path))
-        if self.down:
-            return JSONResponse({"errcode": "M_UNKNOWN"}, 500)
         body = json.loads(await request.body() or b"{}")
         localpart = body.get("localpart") or request.query_params.get("localpart", "")
+        self.requests.append((request.method, f"{path} of {localpart}"))
+        if self.down:
+            return JSONResponse({"errcode": "M_UNKNOWN"}, 500)
         return self._told(path.rpartition("/")[2], f"@{localpart}:{self.server_name}", body)
 
     def _told(self, operation: str, mxid: str, body: Mapping[str, Any]) -> Response:
@@ -164,14 +164,21 @@ def mas_http(app: ASGIApp, *, read_only: bool = False, metrics: Metrics | None =
 
 
 @asynccontextmanager
-async def mas_world(*logged_in: str, deletions: int = 0, precreate: bool = True) -> AsyncIterator[MasHarness]:
+async def mas_world(
+    *logged_in: str, deletions: int = 0, precreate: bool = True, read_only: bool = False
+) -> AsyncIterator[MasHarness]:
     """Yields a healthy harness in which the given users have accounts, at MAS and in Synapse."""
     homeserver, state, letters, health = FakeDelegatingSynapse(), FakeStateStore(), FakeDeadLetters(), Health()
     health.failure = None
     tokens, avatars, clock = FakeTokens(ADMIN_TOKEN), FakeAvatars(), Clock()
-    async with mas_in_memory(homeserver) as (app, control), homeserver.client() as http, mas_http(app) as to_mas:
+    async with (
+        mas_in_memory(homeserver) as (app, control),
+        homeserver.client(read_only=read_only) as http,
+        mas_http(app, read_only=read_only) as to_mas,
+        mas_http(app) as for_tokens,
+    ):
         provider = (await control.control("POST", "providers", {"human_name": "Nova"}))["id"]
-        credentials = ClientCredentials(to_mas, FakeSecret())
+        credentials = ClientCredentials(for_tokens, FakeSecret())
         synapse = Delegated(http, tokens, homeserver.server_name, to_mas, credentials)
         reconciler = Reconciler(synapse, avatars, provider, clock)
         parts = (homeserver, synapse, reconciler, state, letters, health, avatars, FakeRechecks(), clock, tokens)

@@ -14,7 +14,7 @@ from function.audit.findings import Options
 from function.homeserver.account import Account
 from function.outcomes import Reason
 from tests.support.audits import audited, homeserver_state, make_audit, walk_all, writes
-from tests.support.drift_scenarios import MADE
+from tests.support.drift_scenarios import MADE, world_of
 from tests.support.events import ALICE, BOB, CAROL, profile
 from tests.support.harness import world
 from tests.support.strategies import ACCOUNTS, IMAGES, RECORDS
@@ -28,7 +28,7 @@ KINDS = pytest.mark.parametrize("kind", LISTED)
 @KINDS
 async def test_each_kind_is_found_and_nothing_is_written(kind: Kind) -> None:
     """Without --repair."""
-    async with world() as w:
+    async with world_of(kind) as w:
         await MADE[kind](w)
         before, record = homeserver_state(w), w.state.record(ALICE)
         w.homeserver.requests.clear()
@@ -42,7 +42,7 @@ async def test_each_kind_is_found_and_nothing_is_written(kind: Kind) -> None:
 @KINDS
 async def test_each_kind_is_repaired(kind: Kind) -> None:
     """According to the record, which is saved with the result."""
-    async with world() as w:
+    async with world_of(kind) as w:
         await MADE[kind](w)
         assert [(drift.kind, drift.repaired) for drift in await audited(w, repair=True)] == [(kind, True)]
         assert await audited(w) == []
@@ -55,7 +55,7 @@ async def test_each_kind_is_repaired(kind: Kind) -> None:
 @KINDS
 async def test_a_repair_changes_no_other_account(kind: Kind) -> None:
     """Neither an account without drift, nor an account without a record, nor the admin's."""
-    async with world(BOB, CAROL) as w:
+    async with world_of(kind, BOB, CAROL) as w:
         await w.process(profile(BOB, display_name="Bob"))
         w.account(CAROL).update(deactivated=True, displayname="Carol")
         w.homeserver.rooms[w.homeserver.mxid(CAROL)] = 2
@@ -72,7 +72,7 @@ async def test_a_repair_changes_no_other_account(kind: Kind) -> None:
 
 @KINDS
 async def test_only_the_requested_kinds_are_found_and_repaired(kind: Kind) -> None:
-    async with world() as w:
+    async with world_of(kind) as w:
         await MADE[kind](w)
         before = homeserver_state(w)
         assert await audited(w, Options(frozenset(Kind) - {kind}), repair=True) == []

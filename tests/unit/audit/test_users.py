@@ -8,7 +8,7 @@ from function.audit.drift import Kind
 from function.audit.findings import Cursor, Drift, Listing, Options
 from function.audit.users import UserList, WrongLine
 from tests.support.audits import audited, homeserver_state, make_audit, user, user_list, walk_all, writes
-from tests.support.drift_scenarios import MADE
+from tests.support.drift_scenarios import MADE, world_of
 from tests.support.events import ALICE, BOB, CAROL, deletion, delivered, moment, profile
 from tests.support.harness import world
 
@@ -19,7 +19,7 @@ OF_ACCOUNTS = [kind for kind in Kind if kind is not Kind.ORPHANED_MEDIA]
 
 @pytest.mark.parametrize("kind", OF_ACCOUNTS)
 async def test_each_kind_of_an_account_is_found_and_nothing_is_written(kind: Kind) -> None:
-    async with world() as w:
+    async with world_of(kind) as w:
         await MADE[kind](w)
         before, record = homeserver_state(w), w.state.record(ALICE)
         w.homeserver.requests.clear()
@@ -31,7 +31,7 @@ async def test_each_kind_of_an_account_is_found_and_nothing_is_written(kind: Kin
 
 @pytest.mark.parametrize("kind", OF_ACCOUNTS)
 async def test_each_kind_of_an_account_is_repaired(kind: Kind) -> None:
-    async with world() as w:
+    async with world_of(kind) as w:
         await MADE[kind](w)
         assert [drift.repaired for drift in await audited(w, repair=True, users=user_list(ALICE))] == [True]
         assert await audited(w, users=user_list(ALICE)) == []

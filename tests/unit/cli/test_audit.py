@@ -26,7 +26,7 @@ from function.parts import OpenParts, Parts
 from function.settings import Settings
 from function.telemetry.metrics import Metrics
 from tests.support.audits import SETTINGS, user
-from tests.support.drift_scenarios import MADE
+from tests.support.drift_scenarios import MADE, world_of
 from tests.support.events import ALICE
 from tests.support.harness import Harness, world
 
@@ -82,7 +82,7 @@ async def test_each_drift_is_printed_and_the_summary_explains_it(
     kind: Kind, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Kind, account, and what --repair does. Exit code 1."""
-    async with world() as w:
+    async with world_of(kind) as w:
         await MADE[kind](w)
         assert await ran(w) == 1
     printed, said = capsys.readouterr()
