@@ -12,7 +12,7 @@ T = TypeVar("T")
 class Account:
     """A Synapse account as last seen or written. Name and avatar are "" when unset.
 
-    `linked`: whether it has the user's identity at the provider; None if nobody was asked. A state keeps it apart from the
+    `linked`: whether it has the user's identity at the provider; None if it was not asked. A state keeps it apart from the
     account, since an earlier release takes no account with a field that it does not know. `mas_active`: whether MAS has the
     user and has not deactivated it; None if MAS was not asked or has no such user. It is in no state.
     """
@@ -27,7 +27,7 @@ class Account:
 
     @property
     def ended(self) -> bool:
-        """Whether the account is deactivated wherever it is: nobody can use it."""
+        """Whether the account is deactivated wherever it is: no one can use it."""
         return (self.deactivated or not self.exists) and not self.mas_active
 
     @property

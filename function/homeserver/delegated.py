@@ -73,7 +73,7 @@ class Delegated(Synapse):
         return replace(merged, linked=await self._mas.linked(user.id, provider, user_id))
 
     async def deactivate(self, user_id: str, *, erase: bool) -> bool:
-        """Deactivates the user in MAS and sees to it that the account in Synapse follows; False if neither has it.
+        """Deactivates the user in MAS and ensures that the account in Synapse follows; False if neither has it.
 
         MAS tells Synapse in a job, which can be late, or fail for good. So if Synapse does not follow within seconds, or
         did not have to, since the user was deactivated before, Synapse is asked too, which does no harm.

@@ -173,7 +173,7 @@ class Mas(Requests):
             for session in _ids(rows):
                 path, finished = f"{API}/{kind}/{session}/finish", Expected(_finished(kind), True, frozenset({400}))
                 answer = await self._call(Operation.MAS_END_SESSION, "POST", path, None, finished)
-                ended = ended or answer.success  # 400: somebody else has finished it
+                ended = ended or answer.success  # 400: another client has finished it
             if len(rows) < PAGE:
                 return ended
             after = f"&page[after]={rows[-1]['id']}"

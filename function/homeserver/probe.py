@@ -32,7 +32,7 @@ class AdminProbe:
 
     Args:
         send: sends one request with the admin token; raises TryAgain if there is no answer.
-        send_without_token: sends one that needs none.
+        send_without_token: sends a request that needs no token.
         server_name: the homeserver that the account must belong to.
         read_only: leaves out what writes, for a dry run.
         owns_accounts: whether Synapse is to own the accounts; False: Matrix Authentication Service is.

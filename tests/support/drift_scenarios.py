@@ -83,7 +83,7 @@ async def _account_that_was_lost(w: Harness) -> None:
 
 
 async def _active_in_mas(w: Harness) -> None:
-    """Somebody has reactivated the user in MAS, and Synapse's account was deactivated again by Synapse's own call."""
+    """Another client has reactivated the user in MAS, and Synapse's account was deactivated again by Synapse's own call."""
     assert isinstance(w, MasHarness)
     await w.at_mas.add(ALICE)
     await w.process(deletion())

@@ -56,7 +56,7 @@ async def test_a_job_of_mas_that_is_late_or_fails_for_good_holds_up_no_deletion(
 
 
 async def test_an_account_that_only_synapse_has_is_ended_there() -> None:
-    """As before MAS: nobody can log in to it at MAS."""
+    """As before MAS: no one can log in to it at MAS."""
     async with mas_world() as w:
         w.login(ALICE)
         assert await w.process(deletion()) == [Outcome.APPLIED]

@@ -220,7 +220,7 @@ async def test_a_mas_that_is_away_holds_up_no_end() -> None:
 
 
 @pytest.mark.parametrize(
-    ("localpart", "told"), [("", "MATRIX_SERVICE_USER is not set"), ("nobody", "MATRIX_SERVICE_USER is no user of MAS")]
+    ("localpart", "told"), [("", "MATRIX_SERVICE_USER is not set"), ("no-one", "MATRIX_SERVICE_USER is no user of MAS")]
 )
 async def test_a_service_user_who_is_not_there_is_told(localpart: str, told: str) -> None:
     async with tokens(localpart) as t:
