@@ -65,6 +65,7 @@ EVENTS = (
     LogEvent("recheck_unreadable", "error", ("size",), "`size` keys `recheck-*` of the state store can't be read; their users wait"),
     LogEvent("lag_unknown", "warning", ("detail",), "Kafka does not tell the lag, or may not be asked; `detail` has the error's name. Logged again when it changes"),
     LogEvent("watchdog_off", "warning", ("detail",), "partitions that daprd stops reading are not noticed; `detail` says why"),
+    LogEvent("token_not_renewed", "warning", ("reason", "detail"), "MAS gave the personal session no new token; the present one is valid for some time, and the next try is 30 s later"),
     LogEvent(
         "partition_rejoined", "error", ("topic", "partition", "size"),
         "daprd had stopped reading a partition with a lag of `size` records; not ready for some seconds, so that it joins the group again",
