@@ -89,9 +89,9 @@ class StubAccounts:
             return "room work", mxid, "", lambda: (200, {"scheduled_tasks": []})
         if path.endswith("/whoami"):
             return "whoami", "", "", lambda: (200, {"user_id": ADMIN, "is_guest": False})
-        if path.endswith("/auth_metadata"):
-            return "auth metadata", "", "", lambda: (404, {"errcode": "M_UNRECOGNIZED"})
-        return "other", "", "", lambda: (200, {})  # account data, /health, media: not recorded
+        known = not path.endswith("/auth_metadata")  # it is there under Matrix Authentication Service only
+        other = (200, {}) if known else (404, {"errcode": "M_UNRECOGNIZED"})
+        return "other", "", "", lambda: other  # account data, /health, media: not recorded
 
     def _look(self, mxid: str, rest: str) -> Answer:
         account = self.accounts.get(mxid)

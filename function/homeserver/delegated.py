@@ -15,7 +15,7 @@ from function.homeserver.mas import Mas, MasUser
 from function.homeserver.requests import IN_FLIGHT, TokenSource
 from function.homeserver.synapse import Synapse, deactivation, localpart
 from function.homeserver.transport import HttpClient
-from function.outcomes import Reason, Rejected
+from function.outcomes import Reason, Rejected, TryAgain
 
 # Seconds between looks at Synapse after a call on MAS: MAS's job takes 0.1 to 0.2 s. 3.1 s in all.
 LOOKS = (0.1, 0.2, 0.4, 0.8, 1.6)
@@ -58,7 +58,12 @@ class Delegated(Synapse):
 
     async def probe(self) -> str:
         """Checks that MAS owns the accounts and answers, and then Synapse, as there."""
-        await self._probe.check_owner()
+        try:
+            await self._probe.check_owner()
+        except TryAgain as failure:
+            if failure.reason is not Reason.MAS_OFF:
+                await self._mas.probe()  # Synapse asks MAS in turn: MAS's own failure says more
+            raise
         await self._mas.probe()
         return await self._probe.run()
 

@@ -53,10 +53,14 @@ class PersonalSession:
             return self._issued.token
 
     async def renewed(self, refused: str) -> str:
-        """Makes a new session, unless another call already did since `refused` was in use. Raises TryAgain."""
+        """Gives the session a new token, unless another call already did since `refused` was in use; makes a new session if it
+        has ended. Raises TryAgain."""
         async with self._lock:
             if self._issued and self._issued.token != refused:
                 return self._issued.token
+            if self._issued:  # each refusal must not leave a session behind
+                with contextlib.suppress(Rejected):
+                    return self._took(await self._mas.regenerate(self._issued.session_id, LIFE))
             return await self._make()
 
     async def end(self) -> None:

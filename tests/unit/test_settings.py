@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from function.cli import cli
-from function.settings import Settings, WrongSettings, load
+from function.settings import SECRET_KEYS, Settings, WrongSettings, load
 
 RIGHT = {
     "MATRIX_HOMESERVER_URL": "http://127.0.0.1:8008",
@@ -67,6 +67,8 @@ def test_the_least_environment_gives_the_documented_defaults(environment: pytest
         ("APP_API_TOKEN", ""),
         ("APP_API_TOKEN", "short"),
         ("LOG_LEVEL", "LOUD"),
+        ("MATRIX_MAS_URL", "mas"),
+        ("MATRIX_MAS_PROVIDER", "oidc-nova"),
     ],
 )
 def test_a_wrong_value_is_one_line_that_names_the_variable(
@@ -153,11 +155,14 @@ def test_variables_of_kubernetes_and_of_others_are_let_pass(environment: pytest.
     load(Settings)
 
 
-def test_the_admin_token_in_the_environment_is_refused_without_showing_it(environment: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("key", sorted(SECRET_KEYS))
+def test_a_key_of_the_secret_in_the_environment_is_refused_without_showing_it(
+    environment: pytest.MonkeyPatch, key: str
+) -> None:
     """It belongs into the secret store: an environment is shown by too many tools."""
-    environment.setenv("MATRIX_ADMIN_TOKEN", "syt_secret")
+    environment.setenv(key, "syt_secret")
     [problem] = problems()
-    assert problem.startswith("MATRIX_ADMIN_TOKEN: ")
+    assert problem.startswith(f"{key}: ")
     assert "SECRET_NAME" in problem
     assert "syt_secret" not in problem
 
@@ -167,6 +172,23 @@ def test_the_sidecars_token_is_not_shown(environment: pytest.MonkeyPatch) -> Non
     assert RIGHT["APP_API_TOKEN"] not in repr(load(Settings))
     environment.setenv("APP_API_TOKEN", "sh0rt")
     assert "sh0rt" not in problems()[0]
+
+
+def test_creation_under_mas_needs_the_provider(environment: pytest.MonkeyPatch) -> None:
+    """Without the link the first login would not find the account."""
+    environment.setenv("MATRIX_MAS_URL", "http://mas:8080")
+    assert load(Settings).provider == ""
+    environment.setenv("MATRIX_PRECREATE_USERS", "true")
+    assert problems() == ["MATRIX_MAS_PROVIDER: is not set; MATRIX_PRECREATE_USERS=true needs it under MAS"]
+    environment.setenv("MATRIX_MAS_PROVIDER", "01HFVBY12TMNTYTBV8W921M5FA")
+    assert load(Settings).provider == "01HFVBY12TMNTYTBV8W921M5FA"
+
+
+def test_an_empty_address_of_mas_is_none(environment: pytest.MonkeyPatch) -> None:
+    """As an overlay leaves it."""
+    environment.setenv("MATRIX_MAS_URL", "")
+    assert load(Settings).matrix_mas_url is None
+    assert load(Settings).provider == "oidc-nova"
 
 
 @pytest.mark.parametrize("switch", ["KAFKA_ENABLED", "MATRIX_ENABLED"])

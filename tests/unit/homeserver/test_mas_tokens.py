@@ -192,6 +192,16 @@ async def test_a_session_that_somebody_ended_is_made_again() -> None:
         second = await t.service.renewed(first)
         assert second != first
         assert await t.service.renewed(first) == second
+        assert len(await t.personal_sessions()) == 1
+
+
+async def test_a_session_that_was_revoked_is_replaced() -> None:
+    async with tokens() as t:
+        first = await t.service.token()
+        (session,) = (await t.mas.admin("GET", "personal-sessions?filter[status]=active")).json()["data"]
+        await t.mas.admin("POST", f"personal-sessions/{session['id']}/revoke")
+        assert await t.service.renewed(first) != first
+        assert len(await t.personal_sessions()) == 1
 
 
 async def test_a_token_that_is_put_into_the_secret_later_replaces_the_session() -> None:

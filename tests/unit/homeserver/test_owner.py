@@ -89,6 +89,15 @@ async def test_a_mas_that_does_not_work_is_told_by_what_it_lacks(fault: dict[str
         assert (await failure_of(w.client)).reason is reason
 
 
+async def test_a_mas_that_is_away_explains_why_synapse_does_not_tell() -> None:
+    async with mas_world(ALICE) as w:
+        failed = PlainTextResponse("", 502)
+        w.homeserver.intercepts = lambda _, path: failed if path.endswith("/auth_metadata") else None
+        assert (await failure_of(w.client)).reason is Reason.SYNAPSE_UNAVAILABLE
+        await w.at_mas.control("POST", "faults", {})
+        assert (await failure_of(w.client)).reason is Reason.MAS_UNAVAILABLE
+
+
 async def test_a_dry_run_reads_both_sides_and_writes_neither() -> None:
     async with mas_world(ALICE, read_only=True) as w:
         await w.at_mas.session(ALICE, "compat", EPOCH - timedelta(hours=1))
