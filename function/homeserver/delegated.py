@@ -114,7 +114,9 @@ class Delegated(Synapse):
         if not user.active:
             return replace(await super().account(user_id) or Account(exists=False), mas_active=False)
         account = await self._created(user_id)
-        if account.display_name != name and not account.deactivated:  # MAS before 1.18, or the account was there
+        if account.deactivated:  # in Synapse alone
+            return replace(account, mas_active=True)
+        if account.display_name != name:  # MAS before 1.18, or the account was there
             await self.set_display_name(user_id, name)
         await self._link(user, user_id, provider)
         return replace(account, display_name=name, linked=True, mas_active=True)
