@@ -20,7 +20,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 
 class Mas:
-    """The stand-in. Its state is in memory: it ends with the process.
+    """The stand-in. It keeps its state over a stop, but not over a kill.
 
     Args:
         folder: for configuration, log and pid file.
@@ -51,7 +51,7 @@ class Mas:
             write_private(self._config, json.dumps({
                 "issuer": self.url, "homeserver": self._homeserver, "secret": self.shared_secret,
                 "client_id": self.client_id, "client_secret": self.client_secret, "server_name": SERVER_NAME,
-                "token_seconds": self._token_seconds,
+                "token_seconds": self._token_seconds, "file": str(self._config.with_suffix(".state")),
             }))  # fmt: skip
             module = [sys.executable, "-m", "dev.servers.mas_stand_in"]
             self.server.start([*module, str(self._config), str(self.port)], cwd=_ROOT)

@@ -20,15 +20,17 @@ from dev.servers.mas_stand_in.gate import Gate
 from dev.servers.mas_stand_in.homeserver import Homeserver
 from dev.servers.mas_stand_in.jobs import Jobs
 from dev.servers.mas_stand_in.login import Login
+from dev.servers.mas_stand_in.memory import load, save
 from dev.servers.mas_stand_in.oauth import Client, OAuth
-from dev.servers.mas_stand_in.state import Config, State
+from dev.servers.mas_stand_in.state import Config
 
 
 def open_app(config: Config, transport: httpx.AsyncBaseTransport | None = None) -> ASGIApp:
     """Returns the app. `transport` reaches the homeserver; over the network if None."""
     http = httpx.AsyncClient(base_url=config.homeserver, transport=transport, timeout=30)
-    state, homeserver = State(), Homeserver(http, config.secret)
-    jobs = Jobs(state, homeserver)
+    state, left = load(config.file)
+    homeserver = Homeserver(http, config.secret)
+    jobs = Jobs(state, homeserver, queued=left)
     client = Client(config.client_id, config.client_secret, config.token_seconds)
     users = Users(state, homeserver, jobs)
     controls = Controls(state, homeserver, jobs, users, client)
@@ -38,8 +40,10 @@ def open_app(config: Config, transport: httpx.AsyncBaseTransport | None = None) 
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        jobs.go_on()
         yield
         await jobs.stop()
+        save(config.file, state, jobs.queued)
         await http.aclose()
 
     login = Login(state, homeserver, jobs, config.server_name)

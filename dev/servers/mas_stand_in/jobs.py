@@ -55,9 +55,13 @@ class Jobs:
     def add(self, kind: JobKind, user: User, *, erase: bool = False) -> None:
         job = Job(kind, user.id, user.username, erase)
         self.queued.append(job)
-        task = asyncio.create_task(self._run(job))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._begin(job)
+
+    def go_on(self) -> None:
+        """Takes up the jobs that an earlier run has left."""
+        for job in self.queued:
+            if job.state == "waiting":
+                self._begin(job)
 
     def change(self, pace: Pace) -> None:
         self.pace = pace
@@ -69,6 +73,11 @@ class Jobs:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _begin(self, job: Job) -> None:
+        task = asyncio.create_task(self._run(job))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _run(self, job: Job) -> None:
         await asyncio.sleep(self.pace.delay)

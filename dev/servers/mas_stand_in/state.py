@@ -22,6 +22,7 @@ class Config:
         secret: shared with Synapse's block `matrix_authentication_service`.
         client_id: of the one OAuth 2 client, a ULID; it may have `urn:mas:admin`.
         token_seconds: how long a token from the client credentials grant lives.
+        file: keeps the state from a stop to the next start; none if empty.
     """
 
     issuer: str
@@ -31,6 +32,7 @@ class Config:
     client_secret: str
     server_name: str
     token_seconds: int = 300
+    file: str = ""
 
 
 @dataclass
