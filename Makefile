@@ -1,6 +1,6 @@
 # Targets for people; `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup up down demo demo-picture dead-letters replay discard test unit replay-drill k8s-test alerts-test dashboard dashboard-picture bench bench-more bench-profile fuzz simulate vulnerabilities docs check lock clean
+.PHONY: help setup up down demo demo-picture dead-letters replay discard test unit replay-drill k8s-test alerts-test dashboard dashboard-picture bench bench-more bench-profile fuzz simulate mas-test vulnerabilities docs check lock clean
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
@@ -84,6 +84,10 @@ fuzz: setup ## Feed the decoder garbage for ten minutes; ARGS="--minutes 1"
 SEEDS ?= 200000
 simulate: setup ## Run pods, Kafka and Synapse in virtual time with faults; SEEDS=200000, ARGS="--seed 17" shrinks one
 	@$(RUN)/python -m tests.simulation --seeds $(SEEDS) --jobs 2 $(ARGS)
+
+mas-test: setup ## Test what the project relies on in MAS, on the stand-in; MAS_URL=... on a real one
+	@$(RUN)/python -m dev tools
+	@$(RUN)/python -m pytest tests/contract/mas
 
 vulnerabilities: setup ## Look up known vulnerabilities of the image's locked dependencies (needs a database on the network)
 	@$(RUN)/python -m pip_audit --require-hashes --disable-pip -r requirements.txt -r requirements-build.txt $(ARGS)

@@ -2,15 +2,17 @@
 
 import secrets
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 
-from dev.processes import wait_until
-from dev.servers.mas import Mas
+from dev.processes import free_port, wait_until
+from dev.servers.mas import DelegatingSynapse, Mas
 
 API = "/api/admin/v1"
 SYNAPSE_ADMIN = "urn:matrix:client:api:* urn:synapse:admin:*"
@@ -54,6 +56,14 @@ class Server:
         self.server_name = str(self.admin("GET", "site-config").json()["server_name"])
         self.synapse_token = self.personal(self.create()["id"], SYNAPSE_ADMIN)["access_token"]
 
+    def reset(self) -> None:
+        """Lets the stand-in work again as at its start; users and sessions stay."""
+        assert self.stand_in
+        self.stand_in.control("PUT", "jobs", {})
+        self.stand_in.control("DELETE", "faults")
+        client = {"secret": self.stand_in.client_secret, "admin": True, "token_seconds": 300}
+        self.stand_in.control("PUT", "client", client)
+
     def close(self) -> None:
         self.mas.close()
         self.homeserver.close()
@@ -86,8 +96,8 @@ class Server:
         assert answer.status_code == 201, answer.text
         return attributes(answer)
 
-    def person(self) -> Person:
-        made, password = self.create(displayname="Ada"), secrets.token_hex(16)
+    def person(self, localpart: str = "") -> Person:
+        made, password = self.create(localpart, displayname="Ada"), secrets.token_hex(16)
         answer = self.admin("POST", f"users/{made['id']}/set-password", {"password": password})
         assert answer.status_code == 204, answer.text
         return Person(made["id"], made["username"], f"@{made['username']}:{self.server_name}", password)
@@ -140,6 +150,24 @@ class Server:
     def sessions(self, kind: str, user_id: str, query: str = "filter[status]=active") -> list[dict[str, Any]]:
         answer = self.admin("GET", f"{kind}-sessions?filter[user]={user_id}&{query}").raise_for_status()
         return [row["attributes"] | {"id": row["id"]} for row in answer.json()["data"]]
+
+
+@contextmanager
+def on_stand_in(folder: Path) -> Iterator[Server]:
+    """Runs the stand-in, and a real Synapse whose accounts it owns."""
+    port = free_port()
+    mas = Mas(folder, free_port(), f"http://127.0.0.1:{port}")
+    synapse = DelegatingSynapse(folder, port, None, mas)
+    try:
+        mas.start()
+        synapse.start()
+        provider = mas.control("POST", "providers", {"human_name": "Nova"})["id"]
+        server = Server(mas.url, synapse.url, (mas.client_id, mas.client_secret), provider, mas)
+        yield server
+        server.close()
+    finally:
+        synapse.stop()
+        mas.stop()
 
 
 def new_localpart() -> str:
