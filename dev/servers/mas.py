@@ -3,6 +3,7 @@
 import json
 import secrets
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,7 @@ class Mas:
         headers = {"Authorization": f"Bearer {self.token()}"}
         return httpx.request(method, f"{self.url}/api/admin/v1/{path}", json=body, headers=headers, timeout=30)
 
-    def control(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    def control(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """One call of `/stand-in/...`; returns its answer."""
         return httpx.request(method, f"{self.url}/stand-in/{path}", json=body, timeout=30).raise_for_status().json()
 

@@ -90,10 +90,13 @@ class Controls:
             setattr(self._client, name, value)
         return JSONResponse({})
 
-    async def _end_tokens(self, _: Request) -> Response:
-        """Ends every token that programs have: of the client, and of personal sessions. Their sessions stay."""
+    async def _end_tokens(self, request: Request) -> Response:
+        """Ends the client's tokens and those of personal sessions, of all or of `?username=`. The sessions stay."""
+        name = request.query_params.get("username")
+        actor = self._user(name).id if name else ""
+        personal = {key for key, one in self._state.personal.items() if actor in {"", one.actor_user_id}}
         for token in self._state.tokens.values():
-            token.ended = token.ended or token.session_id not in self._state.sessions
+            token.ended = token.ended or not token.session_id or token.session_id in personal
         return JSONResponse({})
 
     async def _add_fault(self, request: Request) -> Response:

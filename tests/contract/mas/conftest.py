@@ -36,4 +36,4 @@ def _real() -> Server:
     if missing:
         pytest.exit(f"set {', '.join(missing)} beside MAS_URL: see dev/servers/mas_stand_in/README.md", 2)
     url, synapse_url, client_id, client_secret, provider = (os.environ[name] for name in REAL)
-    return Server(url.rstrip("/"), synapse_url.rstrip("/"), (client_id, client_secret), provider, None)
+    return Server(url.rstrip("/"), synapse_url.rstrip("/"), (client_id, client_secret), provider)

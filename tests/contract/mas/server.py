@@ -44,12 +44,14 @@ class Server:
         client: id and secret of a client that may have `urn:mas:admin`.
         provider: id of an upstream provider.
         stand_in: has the controls; None for a real MAS.
+        running_synapse: can be stopped, if it is the suite's own.
     """
 
     def __init__(
-        self, url: str, synapse_url: str, client: tuple[str, str], provider: str, stand_in: Mas | None
-    ) -> None:
-        self.client, self.provider, self.stand_in = client, provider, stand_in
+        self, url: str, synapse_url: str, client: tuple[str, str], provider: str,
+        stand_in: Mas | None = None, running_synapse: DelegatingSynapse | None = None,
+    ) -> None:  # fmt: skip
+        self.client, self.provider, self.stand_in, self.running_synapse = client, provider, stand_in, running_synapse
         self.mas = httpx.Client(base_url=url, timeout=30)
         self.homeserver = httpx.Client(base_url=synapse_url, timeout=30)
         self.token = str(self.grant("urn:mas:admin").json()["access_token"])
@@ -162,7 +164,7 @@ def on_stand_in(folder: Path) -> Iterator[Server]:
         mas.start()
         synapse.start()
         provider = mas.control("POST", "providers", {"human_name": "Nova"})["id"]
-        server = Server(mas.url, synapse.url, (mas.client_id, mas.client_secret), provider, mas)
+        server = Server(mas.url, synapse.url, (mas.client_id, mas.client_secret), provider, mas, synapse)
         yield server
         server.close()
     finally:
