@@ -4,7 +4,6 @@ import json
 import secrets
 import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,8 +11,7 @@ from urllib.parse import quote
 import httpx
 
 from dev.processes import Server
-from dev.servers.mas_stand_in.identifiers import ulid
-from dev.servers.mas_stand_in.state import CLIENT_API, MAS_ADMIN, SYNAPSE_ADMIN
+from dev.servers.mas_stand_in.state import CLIENT_API, MAS_ADMIN, SYNAPSE_ADMIN, State
 from dev.servers.postgres import Postgres
 from dev.servers.synapse import ADMIN, ADMIN_ID, SERVER_NAME, Synapse, write_private
 
@@ -34,7 +32,7 @@ class Mas:
         self.port, self._homeserver, self._token_seconds = port, homeserver, token_seconds
         self.server = Server("mas", folder)
         self._config = folder / "mas.json"
-        self.client_id = ulid(datetime.now(UTC))
+        self.client_id = State().new_id()
         self.client_secret, self.shared_secret = secrets.token_hex(16), secrets.token_hex(16)
 
     @property

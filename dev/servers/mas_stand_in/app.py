@@ -22,13 +22,19 @@ from dev.servers.mas_stand_in.jobs import Jobs
 from dev.servers.mas_stand_in.login import Login
 from dev.servers.mas_stand_in.memory import load, save
 from dev.servers.mas_stand_in.oauth import Client, OAuth
-from dev.servers.mas_stand_in.state import Config
+from dev.servers.mas_stand_in.state import Config, State
 
 
-def open_app(config: Config, transport: httpx.AsyncBaseTransport | None = None) -> ASGIApp:
-    """Returns the app. `transport` reaches the homeserver; over the network if None."""
+def open_app(config: Config, transport: httpx.AsyncBaseTransport | None = None, state: State | None = None) -> ASGIApp:
+    """Returns the app.
+
+    Args:
+        config: the deployment's.
+        transport: reaches the homeserver; over the network if None.
+        state: to begin with, and to look at; that of the last run, or an empty one, if None.
+    """
     http = httpx.AsyncClient(base_url=config.homeserver, transport=transport, timeout=30)
-    state, left = load(config.file)
+    state, left = (state, []) if state else load(config.file)
     homeserver = Homeserver(http, config.secret)
     jobs = Jobs(state, homeserver, queued=left)
     client = Client(config.client_id, config.client_secret, config.token_seconds)

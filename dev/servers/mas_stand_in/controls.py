@@ -11,10 +11,9 @@ from starlette.routing import Route
 from dev.servers.mas_stand_in.admin.users import Users
 from dev.servers.mas_stand_in.gate import CONTROLS, Fault, Gate
 from dev.servers.mas_stand_in.homeserver import Homeserver
-from dev.servers.mas_stand_in.identifiers import device, ulid
 from dev.servers.mas_stand_in.jobs import Jobs, Pace
 from dev.servers.mas_stand_in.oauth import Client
-from dev.servers.mas_stand_in.state import Provider, State, User, now
+from dev.servers.mas_stand_in.state import Provider, State, User
 
 
 class Controls:
@@ -44,7 +43,7 @@ class Controls:
 
     async def _add_provider(self, request: Request) -> Response:
         """Adds an upstream provider: `{"human_name"}`, as MAS's configuration does."""
-        made = Provider(ulid(now()), (await request.json())["human_name"], now())
+        made = Provider(self._state.new_id(), (await request.json())["human_name"], self._state.clock())
         self._state.providers[made.id] = made
         return JSONResponse({"id": made.id})
 
@@ -64,10 +63,10 @@ class Controls:
         """Begins a session: `{"kind": "user"|"oauth2"|"compat", "username", "created_at"?, "device_id"?}`."""
         values = await request.json()
         user, at = self._user(values["username"]), values.get("created_at")
-        device_id = "" if values["kind"] == "user" else values.get("device_id") or device()
+        device_id = "" if values["kind"] == "user" else values.get("device_id") or self._state.new_device()
         if device_id:
             await self._homeserver.tell("upsert_device", {"localpart": user.username, "device_id": device_id})
-        begun = datetime.fromisoformat(at) if at else now()
+        begun = datetime.fromisoformat(at) if at else self._state.clock()
         session, token = self._state.begin(values["kind"], user, device_id, begun)
         return JSONResponse({"id": session.id, "access_token": token, "device_id": device_id})
 

@@ -7,9 +7,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from dev.servers.mas_stand_in.homeserver import Homeserver, HomeserverError
-from dev.servers.mas_stand_in.identifiers import device
 from dev.servers.mas_stand_in.jobs import Jobs
-from dev.servers.mas_stand_in.state import Session, State, now
+from dev.servers.mas_stand_in.state import Session, State
 
 _FLOW = "m.login.password"
 
@@ -33,18 +32,18 @@ class Login:
         user = self._state.by_username(_localpart(asked))
         if user is None or not user.valid or not user.password or user.password != asked.get("password"):
             return _error(403, "M_FORBIDDEN", "Invalid username/password")
-        device_id = asked.get("device_id") or device()
+        device_id = asked.get("device_id") or self._state.new_device()
         try:
             await self._homeserver.tell("upsert_device", {"localpart": user.username, "device_id": device_id})
         except HomeserverError:
             return _error(500, "M_UNKNOWN", "Failed to provision the device")
-        _, token = self._state.begin("compat", user, device_id, now())
+        _, token = self._state.begin("compat", user, device_id, self._state.clock())
         mxid = f"@{user.username}:{self._server_name}"
         return JSONResponse({"access_token": token, "device_id": device_id, "user_id": mxid})
 
     async def _logout(self, request: Request) -> Response:
         token = self._state.tokens.get(request.headers.get("authorization", "").partition(" ")[2])
-        session = self._state.sessions.get(token.session_id) if token and token.alive else None
+        session = self._state.sessions.get(token.session_id) if token and self._state.alive(token) else None
         if session is None or not self._end(session):
             return _error(401, "M_UNKNOWN_TOKEN", "Invalid access token")
         return JSONResponse({})

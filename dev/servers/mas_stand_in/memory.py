@@ -17,6 +17,6 @@ def load(file: str) -> tuple[State, list[Job]]:
 
 def save(file: str, state: State, jobs: list[Job]) -> None:
     if file:
-        path = Path(file)
+        content, path = pickle.dumps((state, jobs)), Path(file)
         path.touch(mode=0o600)
-        path.write_bytes(pickle.dumps((state, jobs)))
+        path.write_bytes(content)

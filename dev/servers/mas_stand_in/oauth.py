@@ -9,8 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from dev.servers.mas_stand_in.identifiers import token
-from dev.servers.mas_stand_in.state import MAS_ADMIN, Config, Session, State, Token, later, now
+from dev.servers.mas_stand_in.state import MAS_ADMIN, Config, Session, State, Token
 
 
 @dataclass
@@ -51,20 +50,20 @@ class OAuth:
         # A scope that needs a user, such as Synapse's admin scope, is never for a client.
         if not set(scope.split()) <= ({MAS_ADMIN} if self._client.admin else set()):
             return _error(403, "invalid_scope")
-        made, seconds = token("mat"), self._client.token_seconds
-        self._state.tokens[made] = Token(scope, expires_at=later(seconds))
+        made, seconds = self._state.new_token("mat"), self._client.token_seconds
+        self._state.tokens[made] = Token(scope, expires_at=self._state.later(seconds))
         return JSONResponse({"access_token": made, "token_type": "Bearer", "expires_in": seconds, "scope": scope})
 
     async def _introspect(self, request: Request) -> Response:
         if request.headers.get("authorization") != f"Bearer {self._config.secret}":
             return _error(401, "invalid_client")
         known = self._state.tokens.get((await _form(request)).get("token", ""))
-        return JSONResponse(self._described(known) if known and known.alive else {"active": False})
+        return JSONResponse(self._described(known) if known and self._state.alive(known) else {"active": False})
 
     def _described(self, known: Token) -> dict[str, object]:
         told: dict[str, object] = {"active": True, "scope": known.scope, "token_type": "access_token"}
         if known.expires_at:
-            told["expires_in"] = int((known.expires_at - now()).total_seconds())
+            told["expires_in"] = int((known.expires_at - self._state.clock()).total_seconds())
         if not known.session_id:
             return told | {"client_id": self._client.id}
         session = self._state.sessions.get(known.session_id) or self._state.personal[known.session_id]

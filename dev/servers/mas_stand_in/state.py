@@ -1,10 +1,12 @@
 """Holds the users, sessions, links and tokens of one stand-in, in memory. Knows no HTTP and no homeserver."""
 
+import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from dev.servers.mas_stand_in.identifiers import token, ulid
+from dev.servers.mas_stand_in.identifiers import ulid
 
 Kind = Literal["compat", "oauth2", "user"]
 CLIENT_API = "urn:matrix:client:api:*"
@@ -106,13 +108,26 @@ class Token:
     expires_at: datetime | None = None
     ended: bool = False
 
-    @property
-    def alive(self) -> bool:
-        return not self.ended and (self.expires_at is None or now() < self.expires_at)
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def random_bits(count: int) -> int:
+    return secrets.randbits(count)
 
 
 @dataclass
 class State:
+    """Everything that one stand-in knows.
+
+    Args:
+        clock: tells the time.
+        bits: makes that many random bits, for identifiers and tokens.
+    """
+
+    clock: Callable[[], datetime] = utc_now
+    bits: Callable[[int], int] = random_bits
     users: dict[str, User] = field(default_factory=dict)
     sessions: dict[str, Session] = field(default_factory=dict)
     personal: dict[str, Personal] = field(default_factory=dict)
@@ -126,15 +141,18 @@ class State:
 
     def begin(self, kind: Kind, user: User, device_id: str, at: datetime) -> tuple[Session, str]:
         """Begins a session; returns it and its access token. A browser session has a cookie, which is not modelled."""
-        session = Session(ulid(at), kind, user.id, at, device_id)
+        session = Session(self.new_id(at), kind, user.id, at, device_id)
         self.sessions[session.id] = session
         return session, "" if kind == "user" else self.issue("mct" if kind == "compat" else "mat", session)
 
     def issue(self, prefix: str, session: Session | Personal, expires_in: int | None = None) -> str:
         """Issues an access token for the session."""
-        made = token(prefix)
-        self.tokens[made] = Token(session.scope, session.id, later(expires_in))
+        made = self.new_token(prefix)
+        self.tokens[made] = Token(session.scope, session.id, self.later(expires_in))
         return made
+
+    def alive(self, token: Token) -> bool:
+        return not token.ended and (token.expires_at is None or self.clock() < token.expires_at)
 
     def end_tokens(self, session_id: str) -> None:
         for one in self.tokens.values():
@@ -142,9 +160,9 @@ class State:
 
     def finish(self, session: Session | Personal) -> None:
         if isinstance(session, Personal):
-            session.revoked_at, session.expires_at = now(), None
+            session.revoked_at, session.expires_at = self.clock(), None
         else:
-            session.finished_at = now()
+            session.finished_at = self.clock()
         self.end_tokens(session.id)
 
     def active(self, user_id: str) -> list[Session | Personal]:
@@ -157,10 +175,15 @@ class State:
         """Returns the devices that the user's active sessions have."""
         return [one.device_id for one in self.active(user_id) if isinstance(one, Session) and one.device_id]
 
+    def later(self, seconds: int | None) -> datetime | None:
+        return None if seconds is None else self.clock() + timedelta(seconds=seconds)
 
-def now() -> datetime:
-    return datetime.now(UTC)
+    def new_id(self, at: datetime | None = None) -> str:
+        return ulid(at or self.clock(), self.bits)
 
+    def new_token(self, prefix: str) -> str:
+        """Returns a new token: `mat` for OAuth 2, `mct` for a compatibility session, `mpt` for a personal session."""
+        return f"{prefix}_{self.bits(192):048x}"
 
-def later(seconds: int | None) -> datetime | None:
-    return None if seconds is None else now() + timedelta(seconds=seconds)
+    def new_device(self) -> str:
+        return f"{self.bits(40):010X}"

@@ -35,7 +35,7 @@ class Access:
         token = self._state.tokens.get(value)
         if token is None:
             raise Refused(401, "Unknown access token")
-        if not token.alive:
+        if not self._state.alive(token):
             raise Refused(401, "Access token revoked" if token.ended else "Access token expired")
         if MAS_ADMIN not in token.scope.split():
             raise Refused(401, "Missing urn:mas:admin scope")

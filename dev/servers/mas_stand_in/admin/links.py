@@ -10,8 +10,7 @@ from starlette.routing import Route
 from dev.servers.mas_stand_in.admin.access import find, read
 from dev.servers.mas_stand_in.admin.listing import page, ulid_filter
 from dev.servers.mas_stand_in.answers import Refused, resource, single
-from dev.servers.mas_stand_in.identifiers import ulid
-from dev.servers.mas_stand_in.state import Link, Provider, State, now
+from dev.servers.mas_stand_in.state import Link, Provider, State
 
 _PROVIDER = "Upstream OAuth 2.0 Provider ID"
 
@@ -47,7 +46,7 @@ class Links:
             raise Refused(409, f"Upstream Oauth 2.0 Provider ID {provider_id} with subject {subject} "
                                "is already linked to a user")  # fmt: skip
         status = 200 if link else 201
-        link = link or Link(ulid(now()), provider_id, subject, now())
+        link = link or Link(self._state.new_id(), provider_id, subject, self._state.clock())
         link.user_id, link.human_account_name = user_id, values.get("human_account_name")
         self._state.links[link.id] = link
         return single(request, _shown(link), status)

@@ -10,8 +10,7 @@ from starlette.routing import Route
 from dev.servers.mas_stand_in.admin.access import find, read
 from dev.servers.mas_stand_in.admin.listing import page, ulid_filter, word_filter
 from dev.servers.mas_stand_in.answers import Refused, resource, single
-from dev.servers.mas_stand_in.identifiers import ulid
-from dev.servers.mas_stand_in.state import Personal, State, later, now
+from dev.servers.mas_stand_in.state import Personal, State
 
 _WHAT = "Personal session with ID"
 
@@ -44,7 +43,8 @@ class PersonalSessions:
             raise Refused(410, "User has been deactivated")
         if not values["scope"].split():
             raise Refused(400, "Invalid scope")
-        made = Personal(ulid(now()), user.id, values["human_name"], values["scope"], now())
+        key, at = self._state.new_id(), self._state.clock()
+        made = Personal(key, user.id, values["human_name"], values["scope"], at)
         self._state.personal[made.id] = made
         return self._issued(request, made, values.get("expires_in"))
 
@@ -65,7 +65,7 @@ class PersonalSessions:
 
     def _issued(self, request: Request, session: Personal, expires_in: int | None) -> Response:
         """Answers with a new access token, which is shown only here."""
-        session.expires_at = later(expires_in)
+        session.expires_at = self._state.later(expires_in)
         shown = self._shown(session)
         shown["attributes"]["access_token"] = self._state.issue("mpt", session, expires_in)
         return single(request, shown, 201)

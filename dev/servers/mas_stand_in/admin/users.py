@@ -12,9 +12,8 @@ from dev.servers.mas_stand_in.admin.access import find, read
 from dev.servers.mas_stand_in.admin.listing import page, word_filter
 from dev.servers.mas_stand_in.answers import Refused, resource, single
 from dev.servers.mas_stand_in.homeserver import Homeserver, HomeserverError
-from dev.servers.mas_stand_in.identifiers import ulid
 from dev.servers.mas_stand_in.jobs import Jobs
-from dev.servers.mas_stand_in.state import State, User, now
+from dev.servers.mas_stand_in.state import State, User
 
 _USERNAME = re.compile(r"(?!_)[a-z0-9=_\-./+]{1,255}")
 _LEAST_PASSWORD = 8  # MAS rates passwords; the stand-in only counts
@@ -49,7 +48,7 @@ class Users:
             await self._homeserver.tell("provision_user", {"localpart": name} | profile)
         except HomeserverError as error:
             raise Refused(500, str(error)) from error
-        made = User(ulid(now()), name, now())
+        made = User(self._state.new_id(), name, self._state.clock())
         self._state.users[made.id] = made
         return made
 
@@ -75,7 +74,7 @@ class Users:
     async def _deactivate(self, request: Request) -> Response:
         user = self._find(request)
         skip_erase = bool((await read(request)).get("skip_erase"))
-        user.deactivated_at = user.deactivated_at or now()
+        user.deactivated_at = user.deactivated_at or self._state.clock()
         self._jobs.add("deactivate-user", user, erase=not skip_erase)
         return single(request, _shown(user))
 
@@ -90,7 +89,7 @@ class Users:
 
     async def _lock(self, request: Request) -> Response:
         user = self._find(request)
-        user.locked_at = user.locked_at or now()
+        user.locked_at = user.locked_at or self._state.clock()
         self._jobs.add("provision-user", user)
         return single(request, _shown(user))
 
