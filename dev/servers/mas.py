@@ -112,7 +112,7 @@ class DelegatingSynapse(Synapse):
         self._mas = mas
 
     def create(self, mxid: str, name: str = "", password: str = "") -> None:
-        """Creates an account at MAS, which creates it here. Without a password nobody can log in."""
+        """Creates an account at MAS, which creates it here. Without a password no one can log in."""
         localpart = mxid.removeprefix("@").partition(":")[0]
         body = {"username": localpart, "displayname": name, "password": password or secrets.token_hex(16)}
         self._mas.control("POST", "users", body)

@@ -1,1 +1,1 @@
-"""Stands in for Matrix Authentication Service (MAS) in tests and in the demo. See README.md beside this file."""
+"""Stands in for Matrix Authentication Service (MAS) in tests and in the demo. README.md in this folder says what it does."""

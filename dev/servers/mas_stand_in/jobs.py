@@ -1,6 +1,6 @@
 """Runs the jobs by which MAS tells Synapse of a change later: deactivations, locks, and the devices of a user.
 
-A test can hold the queue, set its delay, or let every job fail for good. Jobs of one user run beside each other."""
+A test can hold the queue, set its delay, or let every job fail for good. Jobs of one user run at the same time."""
 
 import asyncio
 from dataclasses import dataclass, field

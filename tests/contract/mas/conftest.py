@@ -34,6 +34,6 @@ def stand_in(server: Server) -> Iterator[Mas]:
 def _real() -> Server:
     missing = [name for name in REAL if not os.environ.get(name)]
     if missing:
-        pytest.exit(f"set {', '.join(missing)} beside MAS_URL: see dev/servers/mas_stand_in/README.md", 2)
+        pytest.exit(f"set {', '.join(missing)} with MAS_URL: see dev/servers/mas_stand_in/README.md", 2)
     url, synapse_url, client_id, client_secret, provider = (os.environ[name] for name in REAL)
     return Server(url.rstrip("/"), synapse_url.rstrip("/"), (client_id, client_secret), provider)

@@ -36,7 +36,7 @@ def test_the_token_is_shown_once(server: Server) -> None:
 
 
 def test_a_regenerated_token_takes_the_place_of_the_first(server: Server) -> None:
-    """One that Synapse has seen goes on there for up to 2 minutes; this one it has not."""
+    """A token that Synapse has seen goes on there for up to 2 minutes; this one it has not seen."""
     made = server.personal(server.create()["id"], SYNAPSE_ADMIN)
     answer = server.admin("POST", f"personal-sessions/{made['id']}/regenerate", {"expires_in": 3600})
     assert answer.status_code == 201
