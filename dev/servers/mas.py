@@ -47,6 +47,7 @@ class Mas:
 
     def start(self) -> None:
         if not self.server.running():
+            self._config.parent.mkdir(parents=True, exist_ok=True)
             write_private(self._config, json.dumps({
                 "issuer": self.url, "homeserver": self._homeserver, "secret": self.shared_secret,
                 "client_id": self.client_id, "client_secret": self.client_secret, "server_name": SERVER_NAME,
