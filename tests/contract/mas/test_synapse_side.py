@@ -55,7 +55,7 @@ def test_names_and_accounts_are_read_and_written_as_before(server: Server) -> No
 
 
 def test_what_it_has_for_mas_is_for_mas_alone(server: Server) -> None:
-    answer = server.synapse("POST", "/_synapse/mas/delete_user", {"localpart": "nobody", "erase": True})
+    answer = server.synapse("POST", "/_synapse/mas/delete_user", {"localpart": "ada", "erase": True})
     assert answer.status_code == 403
 
 
