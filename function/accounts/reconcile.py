@@ -136,7 +136,9 @@ class Reconciler:
 
     async def _look(self, work: _Work) -> None:
         asked_at = self._clock()  # what happens to the account while Synapse answers counts as not seen
-        work.account = await work.synapse.account(work.user_id, self._provider) or ABSENT
+        # Synapse tells of identities anyway; MAS is asked where one is wanted.
+        provider = self._provider if work.synapse.owns_accounts or work.state.username is not None else ""
+        work.account = await work.synapse.account(work.user_id, provider) or ABSENT
         work.seen_at = asked_at
         if work.state.status is Status.ERASED and (own := own_avatar(work.state, work.account.avatar)):
             work.state = replace(work.state, last_avatar=own)

@@ -111,6 +111,10 @@ class Delegated(Synapse):
         user = await self._mas.create(localpart(user_id), name)
         if self._http.read_only:
             return Account(display_name=name, linked=True, mas_active=True)
+        if user is None and (account := await super().account(user_id)) and account.deactivated:
+            return account
+        if user is None:
+            user = await self._mas.adopt(localpart(user_id))
         if not user.active:
             return replace(await super().account(user_id) or Account(exists=False), mas_active=False)
         account = await self._created(user_id)
@@ -141,9 +145,10 @@ class Delegated(Synapse):
         """
         user = await self._mas.user(localpart(user_id))
         if user is None:
-            if await super().account(user_id) is None:
+            account = await super().account(user_id)
+            if account is None or account.deactivated:
                 return False
-            user = await self._mas.create(localpart(user_id), "")
+            user = await self._mas.adopt(localpart(user_id))
         await self._link(user, user_id, provider)
         return True
 

@@ -104,25 +104,31 @@ class Mas(Requests):
         expected = Expected(lambda fields: USER.mark(fields) and not _user(fields).active)
         await self._call(Operation.MAS_DEACTIVATE, "POST", path, body, expected)
 
-    async def create(self, localpart: str, name: str) -> MasUser:
-        """Creates the user, here and in Synapse, unless there is one. Returns the user. `POST /users`.
-
-        If only Synapse has the account, the user is created for it, and the account keeps its name.
-        """
-        mine = _resource("user", others=frozenset({409}))
+    async def create(self, localpart: str, name: str) -> MasUser | None:
+        """Creates the user, here and in Synapse, unless there is one. Returns the user; None if only Synapse has the account,
+        which can be adopted. `POST /users`."""
         body: dict[str, object] = {"username": localpart}
         if name:
             body["displayname"] = name
+        return await self._create(localpart, body)
+
+    async def adopt(self, localpart: str) -> MasUser:
+        """Creates the user for an account that only Synapse has, and that keeps its name. Returns the user. `POST /users`.
+
+        Raises:
+            Rejected: MAS_REFUSED: there is another reason why the user can't be created.
+        """
+        user = await self._create(localpart, {"username": localpart, "skip_homeserver_check": True})
+        if user is None:
+            raise Rejected(Reason.MAS_REFUSED, "POST: 409")
+        return user
+
+    async def _create(self, localpart: str, body: dict[str, object]) -> MasUser | None:
+        """Returns the user, new or not; None if the name is taken otherwise."""
+        mine = _resource("user", others=frozenset({409}))
         answer = await self._call(Operation.MAS_CREATE, "POST", f"{API}/users", body, mine)
         if answer.status == 409:
-            if user := await self.user(localpart):
-                return user
-            adopted = {"username": localpart, "skip_homeserver_check": True}
-            answer = await self._call(Operation.MAS_CREATE, "POST", f"{API}/users", adopted, mine)
-            if answer.status == 409:  # another writer has just created it
-                if user := await self.user(localpart):
-                    return user
-                raise Rejected(Reason.MAS_REFUSED, "POST: 409")
+            return await self.user(localpart)
         return MasUser("", localpart, active=True) if self._http.read_only else _user(answer.body)
 
     async def link(self, user_id: str, provider: str, subject: str) -> str | None:

@@ -149,6 +149,18 @@ async def test_an_account_that_only_synapse_has_is_taken_over_by_mas() -> None:
         assert await mas_side(w) == "active"
 
 
+async def test_an_account_that_synapse_alone_has_deactivated_is_not_taken_over() -> None:
+    """It was thought to be absent when the creation was decided."""
+    async with mas_world() as w:
+        await w.process(profile())
+        w.login(ALICE)
+        w.account()["deactivated"] = True
+        account = await w.client.create(ALICE, "Ada", w.provider)
+        assert (account.writable, await mas_side(w)) == (False, "absent")
+        assert await w.client.link(ALICE, w.provider) is False
+        assert await mas_side(w) == "absent"
+
+
 async def test_an_identity_of_another_user_is_a_letter_with_both_ids() -> None:
     async with mas_world(BOB) as w:
         await w.delegated.mas.link(await w.at_mas.id_of(BOB), w.provider, ALICE)
