@@ -15,6 +15,7 @@ from dev.processes import free_port, wait_until
 from dev.servers.mas import DelegatingSynapse, Mas
 
 API = "/api/admin/v1"
+NO_SUCH_USER = "01ARZ3NDEKTSV4RRFFQ69G5FAV"  # a ULID of no one
 SYNAPSE_ADMIN = "urn:matrix:client:api:* urn:synapse:admin:*"
 JOB_SECONDS = 30  # a job takes 0.1 to 0.2 s; a busy machine needs more
 

@@ -5,8 +5,7 @@ from typing import Any
 from urllib.parse import quote
 
 from dev.servers.mas import Mas
-from tests.contract.mas.server import Person, Server, soon, title
-from tests.contract.mas.test_users import NO_SUCH_USER
+from tests.contract.mas.server import NO_SUCH_USER, Person, Server, soon, title
 
 
 def _deactivate(server: Server, person: Person, **body: bool) -> dict[str, Any]:

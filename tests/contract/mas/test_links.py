@@ -4,8 +4,7 @@ import uuid
 
 import httpx
 
-from tests.contract.mas.server import Server, attributes, title
-from tests.contract.mas.test_users import NO_SUCH_USER
+from tests.contract.mas.server import NO_SUCH_USER, Server, attributes, title
 
 
 def _link(server: Server, user: str, subject: str, provider: str = "") -> httpx.Response:

@@ -4,8 +4,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.contract.mas.server import SYNAPSE_ADMIN, Server, attributes
-from tests.contract.mas.test_users import NO_SUCH_USER
+from tests.contract.mas.server import NO_SUCH_USER, SYNAPSE_ADMIN, Server, attributes
 
 
 def _reads(server: Server, token: str) -> int:

@@ -7,8 +7,7 @@ from urllib.parse import quote
 import pytest
 
 from dev.servers.mas import Mas
-from tests.contract.mas.server import Login, Person, Server, soon, title
-from tests.contract.mas.test_users import NO_SUCH_USER
+from tests.contract.mas.server import NO_SUCH_USER, Login, Person, Server, soon, title
 
 KINDS = ("user", "oauth2", "compat")
 

@@ -4,9 +4,7 @@ import httpx
 import pytest
 
 from dev.servers.mas import Mas
-from tests.contract.mas.server import API, Server, new_localpart, title
-
-NO_SUCH_USER = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
+from tests.contract.mas.server import API, NO_SUCH_USER, Server, new_localpart, title
 
 
 def _mxid(server: Server, localpart: str) -> str:
