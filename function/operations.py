@@ -25,6 +25,10 @@ class Operation(StrEnum):
     UPLOADED_BY = "uploaded_by"
     JOINED_ROOMS = "joined_rooms"
     ROOM_WORK = "room_work"
+    MEMBERSHIPS = "memberships"
+    REDACT = "redact"
+    REDACTION = "redaction"
+    OWN_MEDIA = "own_media"
     PROBE = "probe"
     RATE_LIMIT = "rate_limit"
     # On Matrix Authentication Service, where it owns the accounts.

@@ -13,6 +13,7 @@ from function.accounts.departures import Departures
 from function.accounts.recheck_loop import RecheckLoop
 from function.accounts.recheck_queue import RecheckQueue
 from function.accounts.reconcile import Reconciler
+from function.accounts.traces import Part
 from function.accounts.updater import Updater
 from function.accounts.user_store import UserStore
 from function.avatars.fetch import AvatarSource
@@ -30,6 +31,7 @@ from function.homeserver_access import open_homeserver
 from function.kafka.client import client_config
 from function.processing.batch import BatchProcessor
 from function.processing.deletion_limit import DeletionLimit
+from function.processing.removals import told_removals
 from function.settings import Settings
 from function.telemetry.metrics import Metrics
 from function.telemetry.tracing import OFF, Traces
@@ -61,6 +63,12 @@ def open_avatars(settings: Settings) -> AbstractAsyncContextManager[AvatarSource
     return AvatarSource(settings.avatar_hosts, httpx.create_ssl_context())
 
 
+def removed_parts(settings: Settings) -> frozenset[Part]:
+    """Returns what is removed of an erased user beyond the account."""
+    wanted = {Part.MESSAGES: settings.matrix_erase_messages, Part.MEDIA: settings.matrix_erase_media}
+    return frozenset(part for part, on in wanted.items() if on)
+
+
 @contextlib.asynccontextmanager
 async def open_parts(
     settings: Settings, health: Health, metrics: Metrics, avatars: OpenAvatars = open_avatars, traces: Traces = OFF,
@@ -78,7 +86,7 @@ async def open_parts(
         users = UserStore(state)
         publisher = Publisher(client, settings.pubsub_name, read_only=dry_run)
         rechecks = RecheckQueue(state, utc_now)
-        reconciler = Reconciler(synapse, source, settings.provider)
+        reconciler = Reconciler(synapse, source, settings.provider, removes=removed_parts(settings))
         updater = Updater(users, reconciler, rechecks)
         deletion_limit = DeletionLimit(state, settings.matrix_max_deletions_per_hour, utc_now)
         processor = BatchProcessor(
@@ -88,10 +96,13 @@ async def open_parts(
             deletion_limit=deletion_limit,
             precreate=settings.matrix_precreate_users,
             traces=traces,
+            on_removals=told_removals(metrics),
         )
         loops: list[Loop] = [deletion_limit.watch]
         if not dry_run:
-            loops.append(RecheckLoop(rechecks, processor.recheck, utc_now, Departures(state)).watch)
+            departures = Departures(state)
+            check, runs, told = processor.recheck, processor.removal_runs, metrics.rechecks
+            loops.append(RecheckLoop(rechecks, check, runs, utc_now, departures, told).watch)
         if settings.kafka_brokers:
             topic = settings.dead_letter_topic
             loops.append(OpenLettersLoop(client_config(settings), topic, Marks(state, topic), metrics).watch)

@@ -112,6 +112,12 @@ class Settings(CommonSettings):
         "oidc-nova",
         description="Synapse's auth provider id of the identity service: `oidc-` followed by its `idp_id`; not used under MAS",
     )
+    matrix_erase_messages: bool = Field(
+        False, description="`true`: a hard deletion also redacts the user's messages in every room; needs Synapse 1.145"
+    )
+    matrix_erase_media: bool = Field(
+        False, description="`true`: a hard deletion also deletes the files that the user uploaded"
+    )
     matrix_dry_run: bool = Field(
         False,
         description="`true`: log the calls instead of making them; needs its own consumer group, whose name ends with `-dry-run`",

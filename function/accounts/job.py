@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from function.accounts.plan import Decision, ReconcileResult
+from function.accounts.traces import Part
 from function.accounts.user_state import UserState
 from function.accounts.user_store import Versioned
 from function.events.types import Event
@@ -32,8 +33,9 @@ class Job:
     Attributes:
         user_id: a lower-case UUID.
         events: in the order of their arrival; none for a recheck.
-        recheck: whether the account is read whatever is known, with its rooms after a deletion.
+        recheck: whether the account is read whatever is known, with its rooms and what is outstanding after a deletion.
         renew_avatar: whether a copied avatar is uploaded again: its image is gone.
+        removes: what is removed (again) of an erased user: an audit has found it.
         stored: the state that `decision` rests on.
         decision: what to do.
         result: what was done and saved; None if nothing could be.
@@ -45,6 +47,7 @@ class Job:
     events: Sequence[Event]
     recheck: bool = False
     renew_avatar: bool = False
+    removes: frozenset[Part] = frozenset()
     stored: Versioned = field(default_factory=lambda: Versioned(UserState()))
     decision: Decision | None = None
     result: ReconcileResult | None = None

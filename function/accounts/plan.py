@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from function.accounts.traces import Removal
 from function.accounts.user_state import Status, UserState, digest, fold, without_future
 from function.events.types import Event, PasswordChanged, ProfileUpdated, UserCreated, UserDeleted
 from function.homeserver.account import Account
@@ -128,6 +129,7 @@ class ReconcileResult:
         account: the account as it was last seen or written.
         done: the steps that Synapse took.
         refused: the steps that it refused.
+        removals: what was done about the traces of an erased user.
         failure: why the other steps have to wait; None if there are none.
     """
 
@@ -135,6 +137,7 @@ class ReconcileResult:
     account: Account = ABSENT
     done: Sequence[Step] = ()
     refused: Sequence[tuple[Step, Rejected]] = ()
+    removals: Sequence[Removal] = ()
     failure: TryAgain | None = None
 
 

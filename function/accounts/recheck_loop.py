@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from enum import Enum, auto
 
 from function.accounts.departures import Departures
 from function.accounts.recheck_queue import MAX_ATTEMPTS, Recheck, RecheckQueue
@@ -24,7 +25,22 @@ FIRST_DELAY = timedelta(seconds=60)  # doubled after each attempt
 OTHERS = timedelta(minutes=2)  # a check of another user that succeeded so recently says that there is no outage
 OUTAGE = timedelta(days=7)  # longer ones are taken for a failure of the user's own
 
-Check = Callable[[str], Awaitable[bool]]
+FOLLOW = (
+    timedelta(seconds=5),
+    timedelta(minutes=10),
+)  # the shortest and the longest pause before long work is looked at again
+
+
+class Checked(Enum):
+    """What a check found."""
+
+    SETTLED = auto()  # nothing is left to do
+    CHANGED = auto()  # something was changed, or the user could not be judged: another look is needed
+    RUNNING = auto()  # long work runs, whose end is to be seen
+
+
+Check = Callable[[str], Awaitable[Checked]]
+Runs = Callable[[str], Awaitable[bool]]
 
 
 class RecheckLoop:
@@ -32,14 +48,19 @@ class RecheckLoop:
 
     Args:
         queue: the users, shared with other processes.
-        check: checks one user id. Returns True if nothing is left to do, False if it changed something or could not judge
-            the user: then the user is checked again.
+        check: checks one user id.
+        runs: whether long work runs for a user id: then the user is not dropped, however many checks have failed.
         clock: gives the time in UTC.
         departures: the queue of the previous release.
+        on_read: told how many users are in the queue.
     """
 
-    def __init__(self, queue: RecheckQueue, check: Check, clock: Clock, departures: Departures) -> None:
-        self._queue, self._check, self._clock, self._departures = queue, check, clock, departures
+    def __init__(
+        self, queue: RecheckQueue, check: Check, runs: Runs, clock: Clock, departures: Departures,
+        on_read: Callable[[int], None] = lambda _: None,
+    ) -> None:  # fmt: skip
+        self._queue, self._check, self._runs, self._clock, self._departures = queue, check, runs, clock, departures
+        self._on_read = on_read
         self._slots = asyncio.Semaphore(CONCURRENCY)
         self._read_at: datetime | None = None
         self._taken_over_at: datetime | None = None
@@ -63,7 +84,9 @@ class RecheckLoop:
         try:
             if self._wants_to_read():
                 self._read_at = self._clock()
-                await self._run(await self._queue.due())
+                found = await self._queue.due()
+                self._on_read(self._queue.size)
+                await self._run(found)
         except Exception as error:
             _log_retry(error)
 
@@ -82,16 +105,26 @@ class RecheckLoop:
                 self._pause(error)
 
     async def _settle(self, one: Recheck) -> None:
-        if await self._judge(one):
+        found = await self._judge(one)
+        if found is Checked.SETTLED:
             await self._queue.done(one)
+        elif found is Checked.RUNNING:
+            await self._queue.postpone(one, self._pause_of(one))
+        elif one.attempts + 1 >= MAX_ATTEMPTS and await self._runs(one.user_id):
+            await self._queue.postpone(one, FOLLOW[1])
         elif not await self._queue.again(one, FIRST_DELAY * 2**one.attempts):
             log(logging.ERROR, "recheck_dropped", size=MAX_ATTEMPTS)
 
-    async def _judge(self, one: Recheck) -> bool:
-        """Returns what the check returns; False if it fails. Raises TryAgain if a dependency is unavailable."""
+    def _pause_of(self, one: Recheck) -> timedelta:
+        """Returns the pause before long work is looked at again: a quarter of the time that it has taken."""
+        shortest, longest = FOLLOW
+        return min(max(shortest, (self._clock() - _added(one)) / 4), longest)
+
+    async def _judge(self, one: Recheck) -> Checked:
+        """Returns what the check returns; CHANGED if it fails. Raises TryAgain if a dependency is unavailable."""
         try:
             async with asyncio.timeout(CHECK_SECONDS):
-                settled = await self._check(one.user_id)
+                found = await self._check(one.user_id)
             self._worked_at = self._clock()
         except TimeoutError:
             _log_retry(TryAgain(Reason.TOO_SLOW, f"a recheck took over {CHECK_SECONDS:.0f} s"))
@@ -100,13 +133,12 @@ class RecheckLoop:
                 raise
             _log_retry(error)
         else:
-            return settled
-        return False
+            return found
+        return Checked.CHANGED
 
     def _concerns_only(self, one: Recheck) -> bool:
         """Whether checks of other users succeed, or an outage of this length is not believed."""
-        added = datetime.fromtimestamp(one.added / 1000, UTC)
-        return not self._since(self._worked_at, OTHERS) or self._clock() - added > OUTAGE
+        return not self._since(self._worked_at, OTHERS) or self._clock() - _added(one) > OUTAGE
 
     def _wants_to_read(self) -> bool:
         due = self._queue.next_due
@@ -122,6 +154,10 @@ class RecheckLoop:
 
     def _paused(self) -> bool:
         return self._paused_until is not None and timedelta() < self._paused_until - self._clock() <= IDLE
+
+
+def _added(one: Recheck) -> datetime:
+    return datetime.fromtimestamp(one.added / 1000, UTC)
 
 
 def _is_outage(error: Exception) -> bool:

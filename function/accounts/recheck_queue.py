@@ -73,6 +73,7 @@ class RecheckQueue:
         self._changing = asyncio.Lock()  # other processes cause enough conflicts
         self._unreadable: frozenset[str] = frozenset()
         self.next_due: datetime | None = None  # the earliest that this process knows of
+        self.size = 0  # users at the last read
 
     async def add(self, users: Mapping[str, datetime]) -> None:
         """Adds users by the time at which they are due, less than MAX_AHEAD from now.
@@ -118,6 +119,7 @@ class RecheckQueue:
             except TryAgain:
                 unreadable.add(key)
         self._report(frozenset(unreadable))
+        self.size = len(entries)
         entries.sort(key=lambda one: one.due)
         now = self._clock()
         due = [one for one in entries if one.due <= now or one.due > now + MAX_AHEAD][:MAX_DUE]
@@ -167,6 +169,20 @@ class RecheckQueue:
             return True
 
         return not (await self._change(one.user_id, change) and last)
+
+    async def postpone(self, one: Recheck, after: timedelta) -> None:
+        """Makes a user that was taken due again after a time, with no attempts: something runs that is only followed.
+
+        Has no effect if it was added again in the meantime. Raises TryAgain.
+        """
+
+        def change(entries: _Entries) -> bool:
+            if not _same(entries.get(one.user_id), one):
+                return False
+            entries[one.user_id] = replace(one, due=_whole(self._clock() + after), attempts=0)
+            return True
+
+        await self._change(one.user_id, change)
 
     async def _change(self, user_id: str, change: Callable[[_Entries], bool]) -> bool:
         """Applies `change` to the users under one key and returns what it returned: whether it changed them."""

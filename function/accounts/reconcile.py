@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from function.accounts.avatar_copy import AvatarCopier
 from function.accounts.plan import (
     ABSENT,
     PROFILE_STEPS,
@@ -22,13 +23,15 @@ from function.accounts.plan import (
     SetDisplayName,
     Step,
     apply_step,
-    is_fresh,
     known_account,
     orphaned_uploads,
     plan,
 )
-from function.accounts.user_state import LATE_EFFECT, Copy, Status, UserState, carried_out, doubted, own_avatar
-from function.avatars.fetch import AvatarSource, Image, Validators
+from function.accounts.removal import TracesRemover
+from function.accounts.traces import Part, opened
+from function.accounts.user_state import LATE_EFFECT, Status, UserState, carried_out, doubted, own_avatar
+from function.accounts.work import Work
+from function.avatars.fetch import AvatarSource
 from function.clock import Clock, utc_now
 from function.homeserver.account import Account
 from function.homeserver.synapse import Synapse
@@ -39,29 +42,8 @@ MEDIA_STEPS = (DeleteMedia, DeleteOwnAvatar)  # they do not change the account
 # After a step was rejected so late, the next ones are not tried: each may hang as long, and the user's claim would end first.
 LIMITS_SECONDS = 10.0
 RECENT = timedelta(minutes=5)  # how long after a profile write its joins may still be queued; 21 s were seen
+LEAVING = timedelta(seconds=60)  # how long Synapse may take to part a user from the rooms before it is asked again
 ROOM_WORK_LOOKS, ROOM_WORK_PAUSE = 10, 0.5  # seconds
-
-
-@dataclass(slots=True)
-class _Work:
-    """A reconciliation in progress."""
-
-    user_id: str
-    decision: Decision
-    synapse: Synapse  # begins no write after the claim's end
-    state: UserState
-    assumed: Account  # until the account is read or written
-    account: Account
-    seen_at: datetime | None = None  # when the account was read in this reconciliation
-    in_doubt: bool = False  # a request may still be carried out
-    done: list[Step] = field(default_factory=list)
-    refused: list[tuple[Step, Rejected]] = field(default_factory=list)
-    failure: TryAgain | None = None
-
-    @property
-    def tried(self) -> list[Step]:
-        """The steps that were executed or refused."""
-        return [*self.done, *(step for step, _ in self.refused)]
 
 
 class Reconciler:
@@ -72,13 +54,19 @@ class Reconciler:
         avatars: fetches images.
         provider: Synapse's auth provider id of the identity service, such as `oidc-nova`.
         clock: gives the time in UTC.
+        removes: what is removed of an erased user beyond the account.
     """
 
-    def __init__(self, synapse: Synapse, avatars: AvatarSource, provider: str, clock: Clock = utc_now) -> None:
-        self._synapse, self._avatars, self._provider, self._clock = synapse, avatars, provider, clock
+    def __init__(
+        self, synapse: Synapse, avatars: AvatarSource, provider: str, clock: Clock = utc_now,
+        removes: frozenset[Part] = frozenset(),
+    ) -> None:  # fmt: skip
+        self._synapse, self._provider, self._clock = synapse, provider, clock
+        self.removes = removes
+        self._avatars = AvatarCopier(avatars, self._look, clock)
 
     async def reconcile(
-        self, user_id: str, decision: Decision, until: datetime, *, check_rooms: bool = False
+        self, user_id: str, decision: Decision, until: datetime, *, later: bool = False
     ) -> ReconcileResult:
         """Executes a decision.
 
@@ -86,7 +74,8 @@ class Reconciler:
             user_id: the user's UUID.
             decision: what to do.
             until: no request that writes begins at or after this time.
-            check_rooms: whether to deactivate a deleted user again who is still joined to rooms.
+            later: whether this is a later look, which also deactivates a deleted user again who is still joined to rooms, and
+                removes what an erased one left behind.
 
         Returns:
             what was done, refused and learned; `failure` says why the rest has to wait.
@@ -95,27 +84,46 @@ class Reconciler:
             Rejected: not even reading the account succeeds.
         """
         synapse, assumed = self._synapse.before(until, self._clock), _assumed_account(decision.state)
-        work = _Work(user_id, decision, synapse, decision.state, assumed, assumed)
+        work = Work(user_id, decision, synapse, decision.state, assumed, assumed)
         try:
             if decision.look:
                 await self._look(work)
-            await self._execute(work, await self._steps(work, check_rooms=check_rooms))
+            await self._execute(work, await self._steps(work, later=later))
             await self._execute(work, orphaned_uploads(work.state, work.account))
+            if later:
+                await self._remove_traces(work)
         except TryAgain as failure:
             work.failure = failure
         return self._result(work)
 
-    async def _steps(self, work: _Work, *, check_rooms: bool) -> list[Step]:
+    async def _steps(self, work: Work, *, later: bool) -> list[Step]:
         steps = plan(work.state, work.account, work.decision.asked, seen=work.seen_at is not None)
         if steps or work.state.status is Status.ACTIVE:
             return steps
-        if check_rooms and work.account.exists and await work.synapse.joined_rooms(work.user_id):
-            return [Deactivate(erase=work.state.status is Status.ERASED)]
+        if later and work.account.exists and await work.synapse.joined_rooms(work.user_id):
+            work.in_rooms = True
+            if not self._leaving(work.state):
+                return [Deactivate(erase=work.state.status is Status.ERASED)]
         if work.seen_at is not None:  # the account is as the deletions ask
             work.state = carried_out(work.state, work.decision.asked.deletions)
         return []
 
-    async def _execute(self, work: _Work, steps: Sequence[Step]) -> None:
+    def _leaving(self, state: UserState) -> bool:
+        """Returns whether the account was erased so lately that Synapse is still taking it out of its rooms."""
+        return state.traces is not None and timedelta() <= self._clock() - state.traces.at < LEAVING
+
+    async def _remove_traces(self, work: Work) -> None:
+        """Removes what the user left behind, once nothing is left to do about the account and it has left its rooms."""
+        traces = work.state.traces
+        if traces is None or not traces.outstanding or work.tried or work.in_rooms:
+            return
+        remover = TracesRemover(work.synapse, work.synapse.mxid(work.user_id), traces)
+        try:
+            await remover.run(self._clock())
+        finally:
+            work.state, work.removals = replace(work.state, traces=remover.traces), remover.removals
+
+    async def _execute(self, work: Work, steps: Sequence[Step]) -> None:
         began = asyncio.get_running_loop().time()
         for place, step in enumerate(steps):
             try:
@@ -134,7 +142,7 @@ class Reconciler:
                     work.refused += [(other, rejected) for other in steps[place + 1 :]]
                     return
 
-    async def _look(self, work: _Work) -> None:
+    async def _look(self, work: Work) -> None:
         asked_at = self._clock()  # what happens to the account while Synapse answers counts as not seen
         # Synapse tells of identities anyway; MAS is asked where one is wanted.
         provider = self._provider if work.synapse.owns_accounts or work.state.username is not None else ""
@@ -143,7 +151,7 @@ class Reconciler:
         if work.state.status is Status.ERASED and (own := own_avatar(work.state, work.account.avatar)):
             work.state = replace(work.state, last_avatar=own)
 
-    async def _call(self, work: _Work, step: Step) -> bool:  # noqa: PLR0911 - one for each kind of step
+    async def _call(self, work: Work, step: Step) -> bool:  # noqa: PLR0911 - one for each kind of step
         """Executes one step. Returns False if it changed nothing."""
         match step:
             case Deactivate(erase):
@@ -157,27 +165,29 @@ class Reconciler:
                 work.account = apply_step(work.account, step) if exists else ABSENT
                 return exists
             case CopyAvatar(source):
-                return await self._copy(work, source)
+                return await self._avatars.copy(work, source)
             case DeleteMedia() | DeleteOwnAvatar():
                 return await _delete_media(work, step)
             case SetDisplayName() | SetAvatar():
                 return await self._write(work, step)
 
-    async def _end_sessions(self, work: _Work, at: datetime) -> bool:
+    async def _end_sessions(self, work: Work, at: datetime) -> bool:
         ended = await work.synapse.end_sessions(work.user_id, at)
         work.state = replace(work.state, ended_at=at)
         return ended
 
-    async def _deactivate(self, work: _Work, *, erase: bool) -> bool:
+    async def _deactivate(self, work: Work, *, erase: bool) -> bool:
         await self._await_room_work(work)
         asked_at = self._clock()
         exists = await work.synapse.deactivate(work.user_id, erase=erase)
         work.state = replace(work.state, seen_at=asked_at)  # the answer tells as much as a look
         work.state = carried_out(work.state, work.decision.asked.deletions)
         work.account = apply_step(work.account, Deactivate(erase)) if exists else ABSENT
+        if exists and erase:  # whatever the account was used for since an earlier erasure is to be removed as well
+            work.state = replace(work.state, traces=opened(work.state.traces, self.removes, asked_at))
         return exists
 
-    async def _await_room_work(self, work: _Work) -> None:
+    async def _await_room_work(self, work: Work) -> None:
         """Waits for the end of what a profile write has queued in Synapse: a join that runs after the leave would stay.
 
         Only for a few seconds: the user is looked at again afterwards anyway.
@@ -190,7 +200,7 @@ class Reconciler:
                 return
             await asyncio.sleep(ROOM_WORK_PAUSE)
 
-    async def _write(self, work: _Work, step: SetDisplayName | SetAvatar) -> bool:
+    async def _write(self, work: Work, step: SetDisplayName | SetAvatar) -> bool:
         match step:
             case SetDisplayName(name):
                 await work.synapse.set_display_name(work.user_id, name)
@@ -199,7 +209,7 @@ class Reconciler:
         work.account = apply_step(work.account, step)
         return True
 
-    async def _create(self, work: _Work, name: str) -> bool:
+    async def _create(self, work: Work, name: str) -> bool:
         """Creates the account; False if it was there and is deactivated. There was no session before: a password change ends none of those that begin now."""
         asked_at = self._clock()
         try:
@@ -212,45 +222,7 @@ class Reconciler:
         work.state = replace(work.state, ended_at=work.state.sessions_at)
         return work.account.writable
 
-    async def _copy(self, work: _Work, source: str) -> bool:
-        """Fetches the image, uploads it unless the existing copy has the same bytes, and sets it as the avatar.
-
-        Returns False if that copy is already the avatar.
-        """
-        copy = work.state.copy
-        copy = copy if copy and copy.mxc in (work.account.avatar, *work.state.uploads) else None
-        known = Validators(copy.sha256, copy.etag, copy.last_modified) if copy and copy.source == source else None
-        found = await self._avatars.fetch(source, known)
-        same = copy is not None and copy.sha256 == found.known.sha256
-        shown = same and copy is not None and copy.mxc == work.account.avatar
-        if not shown and not await self._may_write(work):
-            return False
-        if same and copy is not None:
-            mxc = copy.mxc
-        else:
-            assert isinstance(found, Image)  # "not modified" implies `same`
-            mxc = await work.synapse.upload(found.content, found.content_type, work.user_id)
-            work.state = replace(work.state, uploads=(*work.state.uploads, mxc))
-        kept = found.known
-        at = work.state.avatar_at or self._clock()
-        work.state = replace(
-            work.state, copy=Copy(source, mxc, at, kept.sha256, kept.etag, kept.last_modified)
-        )  # kept if the next request fails: the image is not uploaded again
-        if not shown:
-            await work.synapse.set_avatar(work.user_id, mxc)
-            work.account = replace(work.account, avatar=mxc)
-        return not shown
-
-    async def _may_write(self, work: _Work) -> bool:
-        """Returns whether the account may be written to; reads it if it was not read for ACCOUNT_TTL.
-
-        `decide` leaves this to the copy, since most images turn out to be unchanged.
-        """
-        if not is_fresh(work.seen_at or work.state.seen_at, self._clock()):
-            await self._look(work)
-        return work.account.writable
-
-    def _result(self, work: _Work) -> ReconcileResult:
+    def _result(self, work: Work) -> ReconcileResult:
         """Returns the result. One `replace` for all that changed: it costs as much as the rest of the method."""
         state, account, now = work.state, work.account, self._clock()
         if work.in_doubt:
@@ -268,7 +240,7 @@ class Reconciler:
             news["ended_at"] = state.sessions_at  # there was no session
         if state.status is Status.ACTIVE and any(isinstance(step, PROFILE_STEPS) for step in work.tried):
             news["written_at"] = now
-        return ReconcileResult(replace(state, **news), account, work.done, work.refused, work.failure)
+        return ReconcileResult(replace(state, **news), account, work.done, work.refused, work.removals, work.failure)
 
 
 def _storable(account: Account) -> Account:
@@ -284,7 +256,7 @@ def result_without_calls(decision: Decision) -> ReconcileResult:
     return ReconcileResult(state if state.claim is None else replace(state, claim=None), known_account(state))
 
 
-async def _delete_media(work: _Work, step: DeleteMedia | DeleteOwnAvatar) -> bool:
+async def _delete_media(work: Work, step: DeleteMedia | DeleteOwnAvatar) -> bool:
     """Deletes an image; a user's own avatar only if the user uploaded it, since others may share it."""
     owner = await work.synapse.uploaded_by(step.mxc) if isinstance(step, DeleteOwnAvatar) else None
     deletes = isinstance(step, DeleteMedia) or owner == work.synapse.mxid(work.user_id)

@@ -20,6 +20,7 @@ from datetime import datetime, timedelta
 from function.accounts.job import Decide, Job, Rechecks
 from function.accounts.plan import Deactivate, Decision, ReconcileResult, decide
 from function.accounts.reconcile import RECENT, Reconciler, result_without_calls
+from function.accounts.traces import opened
 from function.accounts.user_state import Claim, Status, UserState, doubted, taken_over
 from function.accounts.user_store import UserStore, Versioned
 from function.clock import Clock, utc_now
@@ -32,6 +33,7 @@ CLAIM = timedelta(seconds=30)  # as long a user waits for a process that died
 SKEW = timedelta(minutes=1)  # between replicas' clocks; a claim that lasts longer is not believed
 CONFIRM_SECONDS = 3.0  # those that have ended wait no longer for the others that began with them
 ATTEMPTS = 3  # against other writers of the same user
+REMOVE_AFTER = timedelta(seconds=10)  # what an erased user left behind is removed then
 CHECK_AFTER = timedelta(seconds=60)  # Synapse answers a deactivation before the user has left the rooms
 
 
@@ -55,6 +57,10 @@ class Updater:
         self._users, self._reconciler, self._rechecks, self._clock = users, reconciler, rechecks, clock
         self._process = process or uuid.uuid4().hex[:12]
 
+    async def read(self, user_id: str) -> UserState:
+        """Returns a user's stored state. Raises TryAgain."""
+        return (await self._users.read(user_id)).state
+
     async def load(self, jobs: Sequence[Job]) -> None:
         """Reads the users' states and decides. Raises TryAgain if the state store is unavailable."""
         found = await self._users.read_each([job.user_id for job in jobs])
@@ -76,6 +82,8 @@ class Updater:
             state = taken_over(state, now)
         if job.renew_avatar:
             state = replace(state, copy=None)
+        if state.status is Status.ERASED and job.removes:
+            state = replace(state, traces=opened(state.traces, job.removes, now))
         job.stored = stored
         try:
             job.decision = self._decide(state, job.events, now, look=look or job.recheck)
@@ -158,17 +166,24 @@ class Updater:
             recent = state.written_at is not None and now - state.written_at < RECENT
             if state.status is not Status.ACTIVE and recent:
                 times.append(now + CHECK_AFTER)
+            if self._leaves_traces(state):
+                times.append(now + REMOVE_AFTER)
             if times:
                 due[job.user_id] = max(times)
         return due
+
+    def _leaves_traces(self, state: UserState) -> bool:
+        """Returns whether something is to be removed of an erased user, now or once the account is erased again."""
+        outstanding = state.traces is not None and state.traces.outstanding
+        return outstanding or (state.status is Status.ERASED and bool(self._reconciler.removes))
 
     async def _call(self, job: Job, until: datetime) -> None:
         assert job.decision is not None
         job.called = True
         try:
             with job.traced():
-                rooms = job.recheck
-                job.result = await self._reconciler.reconcile(job.user_id, job.decision, until, check_rooms=rooms)
+                later = job.recheck
+                job.result = await self._reconciler.reconcile(job.user_id, job.decision, until, later=later)
         except Rejected as rejected:
             job.rejected = rejected
             job.result = ReconcileResult(replace(job.decision.state, claim=None))

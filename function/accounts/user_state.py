@@ -22,6 +22,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from function.accounts.traces import Traces
 from function.events.types import Event, PasswordChanged, ProfileUpdated, UserCreated, UserDeleted
 from function.homeserver.account import Account
 
@@ -81,6 +82,7 @@ class UserState:
     linked: bool | None = None  # whether the account has the user's identity; None: not known
     deleted_by: tuple[str, ...] = ()  # digests of the deletion events that were carried out, the newest last
     last_avatar: str | None = None  # mxc URI that was shown before the erasure: deleted if the user uploaded it
+    traces: Traces | None = None  # what is removed of an erased user beyond the account
 
     @property
     def in_doubt(self) -> bool:
@@ -160,6 +162,7 @@ def _deleted(state: UserState, event: UserDeleted) -> UserState:
             claim=state.claim,
             doubt_until=state.doubt_until,
             deleted_by=state.deleted_by,
+            traces=state.traces,
             last_avatar=state.last_avatar or (own_avatar(state, state.known.avatar) if state.known else None),
         )
     if state.status is not Status.ACTIVE:

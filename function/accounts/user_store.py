@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic_core import from_json, to_json
 
+from function.accounts.traces import Traces
 from function.accounts.user_state import Claim, Copy, Status, UserState
 from function.dapr.state_store import StateStore
 from function.homeserver.account import Account
@@ -26,6 +27,7 @@ _NESTED: Mapping[str, frozenset[str]] = {
     "known": frozenset(Account.__slots__),
     "copy": frozenset(Copy.__slots__),
     "claim": frozenset(Claim.__slots__),
+    "traces": frozenset(Traces.__slots__),
 }
 Unknown = Mapping[str, Any]
 

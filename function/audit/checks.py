@@ -9,9 +9,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from function.accounts.plan import ABSENT
+from function.accounts.traces import Progress
 from function.accounts.user_state import Status, UserState
 from function.accounts.user_store import UserStore, Versioned
-from function.audit.drift import Kind, drift_of, shows_expected_avatar
+from function.audit.drift import Kind, drift_of, left_messages, shows_expected_avatar
 from function.audit.findings import Options, Verdict
 from function.clock import Clock
 from function.homeserver.account import Account, Media
@@ -89,12 +90,33 @@ class Checker:
                 rooms = await self._synapse.joined_rooms(user_id)
             if Kind.AVATAR_GONE in self._options.kinds and shows_expected_avatar(state, account):
                 image_exists = await self._synapse.media_exists(account.avatar)
+            traces = await self._traces(user_id, state, account)
         except Rejected as rejected:
             return Verdict(user_id, unchecked=rejected.reason)
-        found = drift_of(state, account, rooms, image_exists=image_exists)
+        found = (*drift_of(state, account, rooms, image_exists=image_exists), *traces)
         kinds = [kind for kind in found if kind in self._options.kinds]
         elsewhere = account.exists and not account.writable and state.status is Status.ACTIVE
         return Verdict(user_id, kinds, f"{rooms} rooms" if rooms else "", deactivated_elsewhere=elsewhere)
+
+    async def _traces(self, user_id: str, state: UserState, account: Account) -> list[Kind]:
+        """Returns what an erased user has left behind, as far as the options ask; one call for own media."""
+        if state.status is not Status.ERASED or not account.exists:
+            return []
+        kinds = [Kind.OWN_MESSAGES] if left_messages(state, self._clock()) else []
+        running = (
+            state.traces and state.traces.media is Progress.OUTSTANDING and not state.traces.overdue(self._clock())
+        )
+        if Kind.OWN_MEDIA in self._options.kinds and not running and await self._has_media(user_id):
+            kinds.append(Kind.OWN_MEDIA)
+        return kinds
+
+    async def _has_media(self, user_id: str) -> bool:
+        mxid, start = self._synapse.mxid(user_id), 0
+        while True:
+            page = await self._synapse.own_media(mxid, start)
+            if page.items or page.following is None:
+                return bool(page.items)
+            start = page.following  # what a moderator has quarantined
 
     async def _account(self, user_id: str, state: UserState, listed: Account | None) -> Account:
         """Returns the account as listed, unless MAS may say otherwise: that is asked for a deleted user."""

@@ -4,10 +4,12 @@ A test compares the texts with docs/audit.md.
 """
 
 from collections.abc import Iterator
+from datetime import datetime
 from enum import StrEnum
 from typing import Self
 
 from function.accounts.plan import orphaned_uploads
+from function.accounts.traces import Part, Progress
 from function.accounts.user_state import Status, UserState
 from function.homeserver.account import Account
 
@@ -81,11 +83,33 @@ class Kind(StrEnum):
         "An image uploaded for the user still exists, although it is not the avatar or the user is erased.",
         "Deletes the image.",
     )
+    OWN_MESSAGES = (
+        "own_messages",
+        "The user was hard-deleted, and the messages were not redacted, or not all of them. Only with `MATRIX_ERASE_MESSAGES=true`.",
+        "Begins to redact them; the function follows it to its end.",
+    )
+    OWN_MEDIA = (
+        "own_media",
+        "The user was hard-deleted, and files that the user uploaded still exist. Only with `MATRIX_ERASE_MEDIA=true`.",
+        "Deletes them; the function goes on with what is left.",
+    )
     ORPHANED_MEDIA = (
         "orphaned_media",
         "An image was uploaded for a user, but it is in no record and is not the account's avatar.",
         "Deletes the image.",
     )
+
+
+# What an erased user leaves behind, by the kind of drift that an audit finds.
+REMOVED = {Kind.OWN_MESSAGES: Part.MESSAGES, Kind.OWN_MEDIA: Part.MEDIA}
+
+
+def left_messages(state: UserState, now: datetime) -> bool:
+    """Returns whether an erased user's messages were not redacted, or not all of them; not while it runs."""
+    traces = state.traces
+    if state.status is not Status.ERASED or (traces and traces.messages is Progress.DONE):
+        return False
+    return traces is None or traces.messages is not Progress.OUTSTANDING or traces.overdue(now)
 
 
 def drift_of(state: UserState, account: Account, rooms: int = 0, *, image_exists: bool = True) -> tuple[Kind, ...]:

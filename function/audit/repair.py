@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from aiolimiter import AsyncLimiter
 
 from function.accounts.job import Job
-from function.accounts.plan import CopyAvatar
+from function.accounts.plan import CopyAvatar, ReconcileResult
+from function.accounts.traces import RemovalResult
 from function.accounts.updater import Updater
-from function.audit.drift import Kind, drift_of
+from function.audit.drift import REMOVED, Kind, drift_of
 from function.homeserver.synapse import Synapse
 from function.outcomes import Reason, Rejected
 
@@ -40,7 +41,8 @@ class Repairer:
 
     async def account(self, user_id: str, kinds: frozenset[Kind]) -> Unrepaired:
         """Repairs an account with drift of these kinds. Raises TryAgain."""
-        job = Job(user_id, (), recheck=True, renew_avatar=Kind.AVATAR_GONE in kinds)
+        removes = frozenset(REMOVED[kind] for kind in kinds if kind in REMOVED)
+        job = Job(user_id, (), recheck=True, renew_avatar=Kind.AVATAR_GONE in kinds, removes=removes)
         await self._updater.load([job])
         if job.decision is not None:
             if not job.stored.etag:  # no event has said what the account should be
@@ -56,9 +58,10 @@ class Repairer:
             left |= {Kind.AVATAR_GONE}
         if Kind.AVATAR_GONE in left and not job.result.refused:
             return Unrepaired(left, Reason.AVATAR_NOT_FOUND)
+        left |= _not_removed(job.result, kinds)
         if job.result.refused:
             return Unrepaired(left or kinds, job.result.refused[0][1].reason)
-        return Unrepaired(left)
+        return Unrepaired(left, Reason.SYNAPSE_REFUSED if left & REMOVED.keys() else None)
 
     async def image(self, mxc: str) -> Unrepaired:
         """Deletes an orphaned image. Raises TryAgain."""
@@ -72,3 +75,9 @@ class Repairer:
         """Waits until the rate limit allows the next repair."""
         if self._limiter:
             await self._limiter.acquire()
+
+
+def _not_removed(result: ReconcileResult, kinds: frozenset[Kind]) -> frozenset[Kind]:
+    """Returns the kinds of what an erased user left behind whose removal has failed, or could not be begun."""
+    not_begun = {one.part for one in result.removals if one.result in {RemovalResult.WAITS, RemovalResult.FAILED}}
+    return frozenset(kind for kind, part in REMOVED.items() if kind in kinds and part in not_begun)

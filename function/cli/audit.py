@@ -148,7 +148,8 @@ def command(
     logs.configure("ERROR")
     if settings.matrix_dry_run and repair and not dry_run:
         raise typer.BadParameter("with MATRIX_DRY_RUN=true nothing can be repaired: add --dry-run")
-    skipped = {Kind.IN_ROOMS: not rooms, Kind.AVATAR_GONE: not avatars}
+    off = _not_removed(settings, kind or [])
+    skipped = {Kind.IN_ROOMS: not rooms, Kind.AVATAR_GONE: not avatars, **dict.fromkeys(off, True)}
     kinds = frozenset(one for one in kind or Kind if not skipped.get(one))
     if not kinds:
         raise typer.BadParameter("--no-rooms and --no-avatars leave nothing of --kind to look for")
@@ -160,6 +161,16 @@ def command(
     options = Options(kinds, limit, timedelta(minutes=media_age), cap)
     parts = functools.partial(open_parts, in_flight=in_flight)
     raise typer.Exit(run_or_exit(run(settings, options, run_options, report, parts)))
+
+
+def _not_removed(settings: Settings, kinds: list[Kind]) -> list[Kind]:
+    """Returns the kinds that the settings leave to erased users. Raises BadParameter if one of them is asked for."""
+    needs = {Kind.OWN_MESSAGES: "MATRIX_ERASE_MESSAGES", Kind.OWN_MEDIA: "MATRIX_ERASE_MEDIA"}
+    off = [kind for kind, name in needs.items() if not getattr(settings, name.lower())]
+    for kind in off:
+        if kind in kinds:
+            raise typer.BadParameter(f"--kind {kind}: needs {needs[kind]}=true in the environment")
+    return off
 
 
 def _read_users(source: str, kinds: list[Kind], cursor: Cursor | None) -> UserList | None:

@@ -29,7 +29,7 @@ TRIES = 3
 WAITS = {"wait_initial": 0.1, "wait_max": 1.0, "wait_jitter": 0.1}
 
 
-_MEDIA = frozenset({Operation.UPLOAD, Operation.DELETE_MEDIA})  # they change no account
+_NO_ACCOUNT = frozenset({Operation.UPLOAD, Operation.DELETE_MEDIA, Operation.REDACT})  # they change no account
 
 
 class TokenSource(Protocol):
@@ -96,7 +96,7 @@ class Requests(ABC):
         except (Rejected, TryAgain) as failure:
             failure.in_doubt = request.in_doubt
             raise
-        self._maybe_running |= request.unfinished and operation not in _MEDIA
+        self._maybe_running |= request.unfinished and operation not in _NO_ACCOUNT
         return answer
 
     async def _decided(self, request: Request) -> Answer:

@@ -1,5 +1,6 @@
-"""The calls on Synapse's APIs that this service needs, with typed results; those on the media store are in media.py. Holds no
-policy about users; requests.py says what a refused or failed call raises."""
+"""The calls on Synapse's APIs that this service needs, with typed results; those on the media store are in media.py, those on
+what a user leaves behind in own_traces.py. Holds no policy about users; requests.py says what a refused or
+failed call raises."""
 
 import re
 from datetime import datetime
@@ -7,8 +8,9 @@ from typing import Any
 from urllib.parse import quote
 
 from function.homeserver.account import Account, Page, Row
-from function.homeserver.media import UUID, MediaApi, page
+from function.homeserver.media import UUID, page
 from function.homeserver.messages import EMPTY, Answer, Expected, Fields, having, named
+from function.homeserver.own_traces import OwnTracesApi
 from function.homeserver.requests import IN_FLIGHT, TokenSource
 from function.homeserver.transport import HttpClient
 from function.operations import Operation
@@ -22,7 +24,7 @@ PENDING = frozenset({"active", "scheduled"})
 OVERRIDE = Expected(lambda fields: set(fields) <= {"messages_per_second", "burst_count"})
 
 
-class Synapse(MediaApi):
+class Synapse(OwnTracesApi):
     """One homeserver; for the arguments see `AdminApi`."""
 
     def __init__(self, http: HttpClient, tokens: TokenSource, server_name: str, in_flight: int = IN_FLIGHT) -> None:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from function.accounts.job import Job
 from function.accounts.plan import Deactivate, ReconcileResult
+from function.accounts.recheck_loop import Checked
 from function.accounts.updater import Updater
 from function.clock import Clock, utc_now
 from function.dead_letters.publish import DeadLetters
@@ -23,6 +24,7 @@ from function.processing.deletion_limit import DeletionLimit
 from function.processing.event_log import log_batch
 from function.processing.groups import Groups, written_at
 from function.processing.letters import publish_letters
+from function.processing.removals import OnRemovals, log_removals
 from function.processing.user import Item, UserJob
 from function.processing.user_locks import UserLocks
 from function.slices import map_in_slices
@@ -40,16 +42,18 @@ class BatchProcessor:
         deletion_limit: says whether a deletion may pass.
         precreate: whether to create accounts ahead of the first login.
         traces: gets a span for each batch and each user.
+        on_removals: told what was done to remove what erased users left behind.
         clock: gives the time in UTC.
     """
 
     def __init__(
         self, updater: Updater, dead_letters: DeadLetters, health: Health, *,
-        deletion_limit: DeletionLimit, precreate: bool, traces: Traces = OFF, clock: Clock = utc_now,
+        deletion_limit: DeletionLimit, precreate: bool, traces: Traces = OFF, on_removals: OnRemovals = log_removals,
+        clock: Clock = utc_now,
     ) -> None:  # fmt: skip
         self._updater, self._dead_letters, self._health = updater, dead_letters, health
         self._deletion_limit, self._precreate, self._traces = deletion_limit, precreate, traces
-        self._clock = clock
+        self._on_removals, self._clock = on_removals, clock
         self._user_locks, self._groups = UserLocks(), Groups(updater, deletion_limit, clock)
 
     @property
@@ -64,8 +68,8 @@ class BatchProcessor:
             ended(results)
             return results
 
-    async def recheck(self, user_id: str) -> bool:
-        """Reads a user's account and sets right what is not as the state says; returns whether nothing was wrong.
+    async def recheck(self, user_id: str) -> Checked:
+        """Reads a user's account and sets right what is not as the state says; goes on with what is removed of an erased user.
 
         Raises:
             TryAgain: it could not be done now.
@@ -77,12 +81,19 @@ class BatchProcessor:
             await self._updater.load([job])
             if job.decision is not None and job.stored.etag:
                 await self._updater.update([job])
+        if job.result:
+            self._on_removals(job.result.removals)
         if job.failure:
             self._health.report(job.failure)
             raise job.failure
         if job.result and job.result.done:
             log(logging.WARNING, "recheck_repaired", size=len(job.result.done))
-        return job.rejected is None and (job.result is None or not (job.result.done or _may_change(job.result)))
+        return _checked(job)
+
+    async def removal_runs(self, user_id: str) -> bool:
+        """Returns whether something is still to be removed of an erased user. Raises TryAgain."""
+        traces = (await self._updater.read(user_id)).traces
+        return traces is not None and traces.outstanding and not traces.overdue(self._clock())
 
     async def _guarded(self, records: Sequence[KafkaRecord]) -> list[EventResult]:
         if self._health.failure:
@@ -193,6 +204,14 @@ def _hold_back_later_events(jobs: Iterable[UserJob]) -> None:
             waiting = waiting or (item.result if item.result and item.result.outcome is Outcome.RETRY else None)
             if waiting:
                 item.result = waiting
+
+
+def _checked(job: Job) -> Checked:
+    result = job.result
+    if job.rejected or (result and (result.done or _may_change(result))):
+        return Checked.CHANGED
+    traces = result.state.traces if result else None
+    return Checked.RUNNING if traces and traces.outstanding else Checked.SETTLED
 
 
 def _may_change(result: ReconcileResult) -> bool:

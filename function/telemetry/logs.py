@@ -20,12 +20,13 @@ FIELDS = {
     "event_type": "the class of the decoded event, `Ignored` or `Rejected`",
     "offset": "Kafka offset of the record",
     "operation": "the operation on Synapse, or the dead letter, that a dry run did not make",
-    "outcome": "the event's outcome",
+    "outcome": "the event's outcome; of a removal `begun`, `waits`, `done` or `failed`",
     "outcomes": "number of events by outcome",
+    "part": "what is removed of an erased user: `messages` or `media`",
     "partition": "Kafka partition of the record",
     "port": "the port that the process listens on",
     "reason": "why the event was dead-lettered or is retried; for a batch, the number of retries by reason",
-    "size": "a number of records, deletions, rooms or bytes, as the event's meaning says",
+    "size": "a number of records, deletions, rooms, messages, files or bytes, as the event's meaning says",
     "topic": "Kafka topic of the record",
     "version": "the version that runs",
 }
@@ -63,6 +64,11 @@ EVENTS = (
     LogEvent("recheck_retry", "debug", ("reason", "detail"), "a user's recheck waits for Synapse or the state store, or could not be judged"),
     LogEvent("recheck_dropped", "error", ("size",), "a user still needed changes, or could not be judged, in the last of `size` rechecks"),
     LogEvent("recheck_unreadable", "error", ("size",), "`size` keys `recheck-*` of the state store can't be read; their users wait"),
+    LogEvent(
+        "removal", "info, warning if it waits, error if something is left", ("part", "outcome", "size", "detail"),
+        "what an erased user left behind is removed: `size` rooms in which a redaction has begun, messages that it could not redact, "
+        "or files that were deleted; `detail` has the redaction's status and id, or why it waits",
+    ),
     LogEvent("lag_unknown", "warning", ("detail",), "Kafka does not tell the lag, or may not be asked; `detail` has the error's name. Logged again when it changes"),
     LogEvent("watchdog_off", "warning", ("detail",), "partitions that daprd stops reading are not noticed; `detail` says why"),
     LogEvent("token_not_renewed", "warning", ("reason", "detail"), "MAS gave the personal session no new token; the present one is valid for some time, and the next try is 30 s later"),

@@ -42,6 +42,10 @@ PARTITIONS = (*map(str, range(256)), OTHER)
 UNCOUNTED = "uncounted"  # open letters over the limit of those whose reason is known
 OPEN_REASONS = (*(reason for reason in Reason if not reason.retried), OTHER, UNCOUNTED)
 
+# What is removed of an erased user, and how; accounts/traces.py has them as enums.
+REMOVED_PARTS = ("messages", "media")
+REMOVAL_RESULTS = ("begun", "waits", "done", "failed")
+
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _AGES = (
     0.1, 0.25, 0.5, 1, 2.5, 5, 15, 30, _MINUTE, 5 * _MINUTE, 15 * _MINUTE, _HOUR, 4 * _HOUR, _DAY, 3 * _DAY, 7 * _DAY,
@@ -90,6 +94,11 @@ TOKENS = _metric("token_reads_total", Kind.COUNTER,
                  "Reads of the admin token from the secret store: a new token, the refused one again, or none.", result=get_args(TokenRead))  # fmt: skip
 DELETION_LIMIT = _metric("deletion_limit", Kind.GAUGE,
                          "1 while deletions go to the dead letters because MATRIX_MAX_DELETIONS_PER_HOUR is reached.")  # fmt: skip
+REMOVALS = _metric("removals_total", Kind.COUNTER,
+                   "Looks that removed what an erased user left behind: begun (a redaction), waits, done, or failed with something left.",
+                   part=REMOVED_PARTS, result=REMOVAL_RESULTS)  # fmt: skip
+RECHECKS = _metric("rechecks", Kind.GAUGE,
+                   "Users who are looked at again later: after a deletion or a request in doubt, and until what an erased user left behind is removed. Every pod shows all of them.")  # fmt: skip
 READY = _metric("ready", Kind.GAUGE, "0 for the dependency that makes the function not ready; only the first to fail is known.",
                 dependency=DEPENDENCIES)  # fmt: skip
 CONSUMING = _metric("consuming", Kind.GAUGE, "0 if consuming is switched off by `KAFKA_ENABLED` or `MATRIX_ENABLED`.")
@@ -110,7 +119,7 @@ BUILD = _metric("build_info", Kind.GAUGE, "Always 1; the label is the running ve
 METRICS = (
     EVENTS, DEAD_LETTERS, RETRIES, IGNORED, AGE, WAITING, LAST_EVENT, BATCH_RECORDS, BATCH_SECONDS, REJECTED, CALLS, CALL_SECONDS,
     MAS_CALLS, MAS_CALL_SECONDS, TOKENS,
-    DELETION_LIMIT, READY, CONSUMING, LAG, LAG_KNOWN, REJOINED, OPEN_LETTERS, EXPIRES, BUILD,
+    DELETION_LIMIT, REMOVALS, RECHECKS, READY, CONSUMING, LAG, LAG_KNOWN, REJOINED, OPEN_LETTERS, EXPIRES, BUILD,
 )  # fmt: skip
 
 
@@ -184,6 +193,12 @@ class Metrics:
 
     def deletion_limit(self, *, reached: bool) -> None:
         self._get(DELETION_LIMIT).set(reached)
+
+    def removal(self, part: str, result: str) -> None:
+        self._get(REMOVALS, part=part, result=result).inc()
+
+    def rechecks(self, users: int) -> None:
+        self._get(RECHECKS).set(users)
 
     def lag(self, records: Mapping[tuple[str, int], int] | None) -> None:
         """Sets the lag by topic (one of TOPICS) and partition; None if it is not known."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-from function.accounts import plan, reconcile, updater, user_state
+from function.accounts import avatar_copy, plan, reconcile, updater, user_state
 from function.accounts.recheck_queue import RecheckQueue
 from function.accounts.reconcile import Reconciler
 from function.accounts.updater import Updater
@@ -97,7 +97,7 @@ async def _nothing(*_: Any, **__: Any) -> None:
 
 def _unchecked_rooms(original: Any) -> Any:
     async def reconciled(*args: Any, **words: Any) -> Any:
-        return await original(*args, **(words | {"check_rooms": False}))
+        return await original(*args, **(words | {"later": False}))
 
     return reconciled
 
@@ -170,7 +170,7 @@ MUTATIONS: Sequence[Mutation] = (
     ),
     Mutation(
         "B2-seen-once", "never looks again at an account that it saw",
-        [(m, "is_fresh", lambda _: lambda seen_at, *_: seen_at is not None) for m in (plan, reconcile)],
+        [(m, "is_fresh", lambda _: lambda seen_at, *_: seen_at is not None) for m in (plan, avatar_copy)],
         (*_PROFILE, "reactivated_kept", "written_long_after"),
     ),
     Mutation("B8-no-limit", "lets every deletion pass", [(DeletionLimit, "try_acquire", lambda _: _passes)], ("limit_exceeded",)),
