@@ -9,7 +9,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Self
 
-from function.audit.drift import Kind
+from function.audit.drift import REMOVED, Kind
 from function.outcomes import Reason
 
 
@@ -90,13 +90,13 @@ class Options:
     """Options of an audit.
 
     Args:
-        kinds: kinds of drift to look for.
+        kinds: kinds of drift to look for; what erased users leave behind only where the function removes it.
         limit: stop after this number of rows; None for all.
         media_age: minimum age of an orphaned image; the function may be about to set a newer one as an avatar.
         max_repairs: stop before the repair after this number of accounts and images; None for no limit.
     """
 
-    kinds: frozenset[Kind] = frozenset(Kind)
+    kinds: frozenset[Kind] = frozenset(Kind) - frozenset(REMOVED)
     limit: int | None = None
     media_age: timedelta = timedelta(hours=1)
     max_repairs: int | None = None

@@ -18,7 +18,8 @@ from starlette.responses import Response
 
 from tests.simulation.chance import Chance
 from tests.simulation.scenario import Hit, Verb
-from tests.support.fake_synapse import _ROUTES, FakeSynapse, _error
+from tests.support.fake_synapse import _ROUTES, FakeSynapse
+from tests.support.fake_traces import matrix_error
 
 JOIN_SECONDS, LEAVE_SECONDS = 25.0, 6.0  # at most, for the queued work; 21 s and 6 s were seen
 _USER = re.compile(r"@nova-[0-9a-f-]{24}([0-9a-f]{12}):")
@@ -92,7 +93,7 @@ class Homeserver(FakeSynapse):
                 if hit is Hit.HALF:
                     words["body"] = {name: value for name, value in call.body.items() if name != "external_ids"}
                     handler(self, mxid, words, self.service_user)
-                    return _error(500, "M_UNKNOWN")
+                    return matrix_error(500, "M_UNKNOWN")
                 joined, active = self.rooms.get(mxid, 0), not self.accounts.get(mxid, {}).get("deactivated", True)
                 self.requests.append((call.method, call.path))  # the fake names media by their number
                 response = handler(self, mxid, words, self.service_user)
@@ -102,7 +103,7 @@ class Homeserver(FakeSynapse):
                     self.ended.setdefault(call.user, self._loop.time())
                 self._queue(call, mxid, joined)
                 return response
-        return _error(404, "M_UNRECOGNIZED")
+        return matrix_error(404, "M_UNRECOGNIZED")
 
     def leave_rooms(self, mxid: str) -> None:
         """Queues the leaves of a deactivation."""

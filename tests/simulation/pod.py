@@ -11,6 +11,7 @@ from function.accounts.departures import Departures
 from function.accounts.recheck_loop import RecheckLoop
 from function.accounts.recheck_queue import KEYS, RecheckQueue
 from function.accounts.reconcile import Reconciler
+from function.accounts.traces import Part
 from function.accounts.updater import Updater
 from function.accounts.user_store import UserStore
 from function.health import PROBE_INTERVAL_FAILING, Health
@@ -60,13 +61,16 @@ class Pod:
         avatars = FakeAvatars()
         avatars.images = FACES
         rechecks = RecheckQueue(self._store, clock)
-        reconciler = Reconciler(self._synapse, avatars, "oidc-nova", clock)
+        removes = frozenset(Part if scenario.removes else ())
+        reconciler = Reconciler(self._synapse, avatars, "oidc-nova", clock, removes)
         updater = Updater(UserStore(self._store), reconciler, rechecks, clock, f"process-{self.process.number}")
         self._limit = DeletionLimit(self._store, scenario.limit, clock)
         self._processor = BatchProcessor(
             updater, PodLetters(topic, self.process), self.health, deletion_limit=self._limit, precreate=True, clock=clock
         )  # fmt: skip
-        self._rechecks = RecheckLoop(rechecks, self._processor.recheck, clock, Departures(self._store))
+        self._rechecks = RecheckLoop(
+            rechecks, self._processor.recheck, self._processor.removal_runs, clock, Departures(self._store)
+        )
 
     def _clock(self) -> datetime:
         return EPOCH + timedelta(seconds=self._loop.time() + self._ahead)

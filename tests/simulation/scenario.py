@@ -166,6 +166,7 @@ class Scenario:
     outages: tuple[Outage, ...] = ()
     blows: tuple[PodFault, ...] = ()
     actions: tuple[Action, ...] = ()
+    removes: bool = False  # MATRIX_ERASE_MESSAGES and MATRIX_ERASE_MEDIA
     replays: tuple[float, ...] = ()  # when an operator replays the dead letters so far
 
     @property

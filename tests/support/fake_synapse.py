@@ -1,7 +1,8 @@
 """Fakes a homeserver in memory: accounts, profiles, tokens and Synapse's pitfalls. An ASGI app without scripted replies.
 
 The contract tests run against it and against a real Synapse; its other behaviour was measured on Synapse 1.163.
-Rooms are only counted, media only named. A user logs in by password; an admin can act as a user.
+Rooms are only counted, media only named; messages and redactions are in fake_traces.py. A user logs in by password; an admin
+can act as a user.
 """
 
 import json
@@ -20,6 +21,8 @@ from function.homeserver.transport import HttpClient
 from function.telemetry.metrics import Metrics
 from function.telemetry.tracing import OFF, Traces
 from tests.support.events import EPOCH
+from tests.support.fake_traces import FakeTraces
+from tests.support.fake_traces import matrix_error as _error
 
 ADMIN_TOKEN = "admin-token-of-the-fake"
 
@@ -27,7 +30,7 @@ Handler = Callable[["FakeSynapse", str, dict[str, Any], str], Response]
 _ROUTES: list[tuple[str, re.Pattern[str], Handler]] = []
 
 
-class FakeSynapse:
+class FakeSynapse(FakeTraces):
     """One homeserver.
 
     Switches:
@@ -41,12 +44,14 @@ class FakeSynapse:
         stands_in: answers every request instead of Synapse: a proxy, or another service at its address.
         intercepts: called with method and path; answers in the place of Synapse where it returns a response.
         upload_limit: bytes that one account may have uploaded in all, as with `media_upload_limits`; 0 for no limit.
+        undeletable: no file can be deleted.
         room_looks: how many looks find the room work of a profile change, before it is done; for users in rooms.
         now: timestamp of uploads.
         before: awaited before every request is processed, with method and path; for concurrent writes.
     """
 
     def __init__(self, server_name: str = "test.example") -> None:
+        super().__init__()
         self.server_name = server_name
         self.service_user = f"@service:{server_name}"
         self.accounts: dict[str, dict[str, Any]] = {}
@@ -76,6 +81,7 @@ class FakeSynapse:
         self.stands_in: Response | None = None
         self.intercepts: Callable[[str, str], Response | None] | None = None
         self.upload_limit = 0
+        self.undeletable = False
         self.before: Callable[[str, str], Awaitable[None]] | None = None
         self.add(self.service_user, admin=True)
 
@@ -279,16 +285,20 @@ class FakeSynapse:
         )
         if self.upload_limit and had + len(words["body"]["content"]) > self.upload_limit:
             return _error(403, "M_USER_LIMIT_EXCEEDED")
-        media_id = f"media{len(self.requests)}"
+        name, content = words["query"].get("filename"), words["body"]["content"]
+        return JSONResponse({"content_uri": self.add_upload(requester, f"media{len(self.requests)}", name, content)})
+
+    def add_upload(self, mxid: str, media_id: str, name: str | None = None, content: bytes = b"file") -> str:
+        """Adds what a user has uploaded; returns its mxc URI."""
         address = f"mxc://{self.server_name}/{media_id}"
         self.uploads[address] = {
             "media_id": media_id,
-            "upload_name": words["query"].get("filename"),
+            "upload_name": name,
             "created_ts": int(self.now.timestamp() * 1000),
-            "user_id": requester,
+            "user_id": mxid,
         }
-        self.media[address] = words["body"]["content"]
-        return JSONResponse({"content_uri": address})
+        self.media[address] = content
+        return address
 
     def _get_media_info(self, _mxid: str, words: dict[str, Any], _requester: str) -> Response:
         address = f"mxc://{words['server']}/{words['media']}"
@@ -302,6 +312,8 @@ class FakeSynapse:
 
     def _delete_media(self, _mxid: str, words: dict[str, Any], _requester: str) -> Response:
         address = f"mxc://{words['server']}/{words['media']}"
+        if self.undeletable:
+            return _error(400, "M_UNKNOWN")
         if self.media.pop(address, None) is None:
             return _error(404, "M_NOT_FOUND")
         return JSONResponse({"deleted_media": [words["media"]], "total": 1})
@@ -405,10 +417,6 @@ def _listed(name: str, found: list[dict[str, Any]], query: QueryParams, token: C
     return JSONResponse({name: rows, "total": len(found)} | more)
 
 
-def _error(status: int, errcode: str) -> JSONResponse:
-    return JSONResponse({"errcode": errcode, "error": f"the fake says {errcode}"}, status_code=status)
-
-
 def _route(method: str, path: str, handler: Handler) -> None:
     pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path)
     _ROUTES.append((method, re.compile(pattern), handler))
@@ -422,6 +430,9 @@ _route("PUT", "/_synapse/admin/v2/users/{mxid}", FakeSynapse._put_user)
 _route("GET", "/_synapse/admin/v2/users/{mxid}/devices", FakeSynapse._get_devices)
 _route("POST", "/_synapse/admin/v2/users/{mxid}/delete_devices", FakeSynapse._delete_devices)
 _route("GET", "/_synapse/admin/v1/users/{mxid}/joined_rooms", FakeSynapse._get_rooms)
+_route("GET", "/_synapse/admin/v1/users/{mxid}/memberships", FakeSynapse._get_memberships)
+_route("POST", "/_synapse/admin/v1/user/{mxid}/redact", FakeSynapse._redact)
+_route("GET", "/_synapse/admin/v1/user/redact_status/{redaction}", FakeSynapse._get_redaction)
 _route("GET", "/_synapse/admin/v1/auth_providers/{provider}/users/{external_id}", FakeSynapse._get_identity)
 _route("POST", "/_matrix/media/v3/upload", FakeSynapse._upload)
 _route("GET", "/_synapse/admin/v1/media/{server}/{media}", FakeSynapse._get_media_info)

@@ -8,6 +8,7 @@ from datetime import datetime
 from function.accounts.job import Decide
 from function.accounts.plan import decide
 from function.accounts.reconcile import Reconciler
+from function.accounts.traces import Part, Removal
 from function.accounts.updater import Updater
 from function.accounts.user_store import UserStore
 from function.health import Health
@@ -60,6 +61,8 @@ class Harness:
     deletions: int = 0
     precreate: bool = True
     traces: Traces = OFF
+    removes: frozenset[Part] = frozenset()
+    removals: list[Removal] = field(default_factory=list)
     decide: Decide = decide
     provider: str = "oidc-nova"
     updater: Updater = field(init=False)
@@ -82,11 +85,11 @@ class Harness:
 
     def restart(self) -> None:
         """Loses all state in memory, as in a restart or in another replica."""
-        reconciler = Reconciler(self.client, self.avatars, self.provider, self.clock)
+        reconciler = Reconciler(self.client, self.avatars, self.provider, self.clock, self.removes)
         self.updater = Updater(self.users, reconciler, self.rechecks, self.clock, decide=self.decide)
         self.processor = BatchProcessor(
             self.updater, self.letters, self.health, deletion_limit=DeletionLimit(self.state, self.deletions, self.clock),
-            precreate=self.precreate, traces=self.traces, clock=self.clock,
+            precreate=self.precreate, traces=self.traces, on_removals=self.removals.extend, clock=self.clock,
         )  # fmt: skip
 
     async def process(self, *records: KafkaRecord) -> list[Outcome]:
@@ -98,7 +101,11 @@ class Harness:
 
 @asynccontextmanager
 async def world(
-    *logged_in: str, deletions: int = 0, precreate: bool = True, traces: Traces = OFF
+    *logged_in: str,
+    deletions: int = 0,
+    precreate: bool = True,
+    traces: Traces = OFF,
+    removes: frozenset[Part] = frozenset(),
 ) -> AsyncIterator[Harness]:
     """Yields a healthy harness in which the given users have accounts."""
     homeserver, state, letters, health = FakeSynapse(), FakeStateStore(), FakeDeadLetters(), Health()
@@ -108,6 +115,6 @@ async def world(
         synapse = Synapse(http, tokens, homeserver.server_name)
         reconciler = Reconciler(synapse, avatars, "oidc-nova", clock)
         parts = (homeserver, synapse, reconciler, state, letters, health, avatars, FakeRechecks(), clock, tokens)
-        made = Harness(*parts, deletions=deletions, precreate=precreate, traces=traces)
+        made = Harness(*parts, deletions=deletions, precreate=precreate, traces=traces, removes=removes)
         made.login(*logged_in)
         yield made

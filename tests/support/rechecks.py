@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from function.accounts.departures import Departures
-from function.accounts.recheck_loop import RecheckLoop
+from function.accounts.recheck_loop import Checked, RecheckLoop
 from function.accounts.recheck_queue import RecheckQueue
 from tests.support.fake_dapr import FakeStateStore
 from tests.support.harness import Clock
@@ -17,19 +17,21 @@ class Pod:
     """A loop whose checks are recorded.
 
     Switches:
-        answers: what the check of a user returns or raises; True if nothing is said.
+        answers: what the check of a user returns or raises; SETTLED if nothing is said.
+        removing: users for whom long work runs.
         during: called in the check of a user.
     """
 
     def __init__(self, state: FakeStateStore | None = None, clock: Clock | None = None) -> None:
         self.state, self.clock = state or FakeStateStore(), clock or Clock()
         self.queue = RecheckQueue(self.state, self.clock)
-        self.answers: dict[str, bool | Exception] = {}
+        self.answers: dict[str, Checked | Exception] = {}
+        self.removing: set[str] = set()
         self.during: dict[str, Callable[[], None]] = {}
         self.checked: list[str] = []
         self.checked_one = asyncio.Event()
         self.running = self.most = 0
-        self.loop = RecheckLoop(self.queue, self._check, self.clock, Departures(self.state))
+        self.loop = RecheckLoop(self.queue, self._check, self._removes, self.clock, Departures(self.state))
 
     async def add(self, *user_ids: str, after: timedelta = MINUTE) -> None:
         await self.queue.add(dict.fromkeys(user_ids, self.clock.now + after))
@@ -42,7 +44,10 @@ class Pod:
             await self.loop.run_due()
         return sorted(self.checked)
 
-    async def _check(self, user_id: str) -> bool:
+    async def _removes(self, user_id: str) -> bool:
+        return user_id in self.removing
+
+    async def _check(self, user_id: str) -> Checked:
         self.checked.append(user_id)
         self.checked_one.set()
         self.running += 1
@@ -50,7 +55,7 @@ class Pod:
         await asyncio.sleep(0)
         self.running -= 1
         self.during.get(user_id, lambda: None)()
-        answer = self.answers.get(user_id, True)
+        answer = self.answers.get(user_id, Checked.SETTLED)
         if isinstance(answer, Exception):
             raise answer
         return answer

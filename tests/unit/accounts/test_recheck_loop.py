@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from function.accounts.recheck_loop import CONCURRENCY, IDLE, OUTAGE
+from function.accounts.recheck_loop import CONCURRENCY, IDLE, OUTAGE, Checked
 from function.accounts.recheck_queue import LEASE, MAX_ATTEMPTS
 from function.outcomes import Reason, Rejected, TryAgain
 from tests.support.events import ALICE, BOB, CAROL
@@ -33,11 +33,17 @@ async def test_a_user_is_checked_once_when_nothing_is_left_to_do() -> None:
 
 @pytest.mark.parametrize(
     "answer",
-    [False, Rejected(Reason.SYNAPSE_REFUSED, "403"), TryAgain(Reason.RATE_LIMITED), ValueError(ALICE), TimeoutError()],
+    [
+        Checked.CHANGED,
+        Rejected(Reason.SYNAPSE_REFUSED, "403"),
+        TryAgain(Reason.RATE_LIMITED),
+        ValueError(ALICE),
+        TimeoutError(),
+    ],
     ids=["changed", "rejected", "waits", "bug", "slow"],
 )
 async def test_a_user_that_is_not_settled_is_checked_again_less_and_less_often(
-    answer: bool | Exception, events: Callable[[], list[str]]
+    answer: Checked | Exception, events: Callable[[], list[str]]
 ) -> None:
     """After 1, 2, 4 and 8 minutes; then it is given up, which is logged. The others are not held up."""
     pod = Pod()
@@ -50,6 +56,33 @@ async def test_a_user_that_is_not_settled_is_checked_again_less_and_less_often(
     assert "recheck_dropped" not in events()
     assert await pod.run(8) == [ALICE]
     assert events().count("recheck_dropped") == 1
+    assert await pod.run(60) == []
+
+
+async def test_long_work_is_looked_at_until_its_end_less_and_less_often() -> None:
+    """A redaction takes minutes or hours; no number of looks ends it."""
+    pod = Pod()
+    pod.answers[ALICE] = Checked.RUNNING
+    await pod.add(ALICE, after=timedelta())
+    first = len(await pod.run(10))
+    later = len(await pod.run(100))
+    assert 10 <= first <= 40
+    assert 9 <= later <= 20
+    pod.answers[ALICE] = Checked.SETTLED
+    assert await pod.run(11) == [ALICE]
+    assert await pod.run(60) == []
+
+
+async def test_a_user_for_whom_long_work_runs_is_not_dropped(events: Callable[[], list[str]]) -> None:
+    """Synapse fails on this user for hours; the end of a redaction is seen all the same."""
+    pod = Pod()
+    pod.answers[ALICE] = Rejected(Reason.SYNAPSE_ERROR, "500")
+    pod.removing.add(ALICE)
+    await pod.add(ALICE)
+    assert len(await pod.run(600)) > 20
+    assert "recheck_dropped" not in events()
+    pod.answers.clear()
+    assert await pod.run(11) == [ALICE]
     assert await pod.run(60) == []
 
 

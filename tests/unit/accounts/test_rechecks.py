@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from function.accounts.recheck_loop import Checked
 from function.accounts.reconcile import RECENT
 from function.accounts.updater import CHECK_AFTER
 from function.outcomes import Outcome, TryAgain
@@ -19,9 +20,9 @@ async def test_rooms_joined_after_a_deactivation_are_left_by_a_second_one() -> N
         await w.one_by_one([profile(second=1, display_name="Ada"), deletion(second=2)])
         assert w.rechecks.due == {ALICE: w.clock.now + CHECK_AFTER}
         w.homeserver.rooms[w.homeserver.mxid(ALICE)] = 3
-        assert not await w.processor.recheck(ALICE)
+        assert await w.processor.recheck(ALICE) is Checked.CHANGED
         assert w.homeserver.rooms == {}
-        assert await w.processor.recheck(ALICE)
+        assert await w.processor.recheck(ALICE) is Checked.SETTLED
 
 
 async def test_a_name_that_came_back_after_an_erasure_is_removed() -> None:
@@ -29,9 +30,9 @@ async def test_a_name_that_came_back_after_an_erasure_is_removed() -> None:
     async with world(ALICE) as w:
         await w.one_by_one([profile(second=1, display_name="Ada"), deletion(second=2, soft=False)])
         w.account()["displayname"] = "Ada"
-        assert not await w.processor.recheck(ALICE)
+        assert await w.processor.recheck(ALICE) is Checked.CHANGED
         assert w.account()["displayname"] is None
-        assert await w.processor.recheck(ALICE)
+        assert await w.processor.recheck(ALICE) is Checked.SETTLED
 
 
 async def test_no_recheck_follows_a_deletion_without_a_recent_profile_write() -> None:
@@ -61,7 +62,7 @@ async def test_a_recheck_is_remembered_before_the_call_is_made() -> None:
 async def test_a_user_without_a_state_needs_no_recheck() -> None:
     """Its key was deleted in the meantime: nothing says how the account should be."""
     async with world(ALICE) as w:
-        assert await w.processor.recheck(ALICE)
+        assert await w.processor.recheck(ALICE) is Checked.SETTLED
         assert w.homeserver.calls() == []
 
 

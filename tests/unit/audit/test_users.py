@@ -14,7 +14,7 @@ from tests.support.harness import world
 
 pytestmark = pytest.mark.anyio
 
-OF_ACCOUNTS = [kind for kind in Kind if kind is not Kind.ORPHANED_MEDIA]
+OF_ACCOUNTS = [kind for kind in Kind if kind in Options().kinds - {Kind.ORPHANED_MEDIA}]
 
 
 @pytest.mark.parametrize("kind", OF_ACCOUNTS)

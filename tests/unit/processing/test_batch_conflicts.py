@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from function.accounts.recheck_loop import Checked
 from function.accounts.updater import ATTEMPTS, CLAIM
 from function.accounts.user_state import LATE_EFFECT, Status, UserState
 from function.homeserver.account import Account
@@ -75,9 +76,9 @@ async def test_a_late_write_of_a_process_that_lost_its_claim_is_set_right() -> N
         assert await w.process(profile(second=6, display_name="Newer")) == [Outcome.APPLIED]
         w.account()["displayname"] = "Late"
         w.clock.now += LATE_EFFECT
-        assert not await w.processor.recheck(ALICE)
+        assert await w.processor.recheck(ALICE) is Checked.CHANGED
         assert w.account()["displayname"] == "Newer"
-        assert await w.processor.recheck(ALICE)
+        assert await w.processor.recheck(ALICE) is Checked.SETTLED
         assert not w.state.record(ALICE).in_doubt
 
 

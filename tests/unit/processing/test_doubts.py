@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from starlette.responses import Response
 
+from function.accounts.recheck_loop import Checked
 from function.accounts.recheck_queue import MAX_ATTEMPTS, RecheckQueue
 from function.accounts.updater import CHECK_AFTER, CLAIM
 from function.accounts.user_state import LATE_EFFECT, UserState
@@ -97,7 +98,7 @@ async def test_a_deleted_user_is_looked_at_once_if_nothing_was_wrong() -> None:
         await w.one_by_one([profile(second=1, display_name="Ada"), deletion(second=2)])
         w.rechecks.due.clear()
         w.clock.now += CHECK_AFTER
-        assert await w.processor.recheck(ALICE)
+        assert await w.processor.recheck(ALICE) is Checked.SETTLED
         assert w.rechecks.due == {}
 
 
@@ -142,7 +143,7 @@ async def test_a_deactivation_that_never_ends_is_not_repeated_for_ever() -> None
             w.clock.now += timedelta(hours=1)
             (one,) = await queue.due()
             assert await queue.take(one)
-            assert not await w.processor.recheck(ALICE)
+            assert await w.processor.recheck(ALICE) is Checked.CHANGED
             await queue.again(one, CHECK_AFTER)
         w.clock.now += timedelta(hours=1)
         assert await queue.due() == []

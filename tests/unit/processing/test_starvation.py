@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import pytest
 from starlette.responses import Response
 
+from function.accounts.recheck_loop import Checked
 from function.accounts.recheck_queue import RecheckQueue, key_of
 from function.accounts.user_state import UserState
 from function.dapr.state_store import Value
@@ -154,7 +155,7 @@ async def test_a_recheck_that_settles_its_doubt_is_done_although_an_image_is_ref
     """Else it is repeated five times, and dropped with an error in the log."""
     async with world(ALICE) as w:
         await w.process(profile(ALICE, 1, avatar_url="https://elsewhere.example/a.png"))
-        assert await w.processor.recheck(ALICE)
+        assert await w.processor.recheck(ALICE) is Checked.SETTLED
 
 
 def test_a_user_whose_calls_have_ended_is_confirmed_while_another_of_its_group_hangs() -> None:
