@@ -108,6 +108,35 @@ class Homeserver:
         room = (await self._ask("POST", "/_matrix/client/v3/createRoom", {"preset": "public_chat"})).json()["room_id"]
         await self._ask("POST", f"/_synapse/admin/v1/join/{quote(room)}", {"user_id": self.synapse.mxid(user_id)})
 
+    async def post_messages(self, user_id: str, count: int) -> str:
+        """Joins the user to a new public room and has the user send messages there; returns the room."""
+        if self.fake:
+            await self.join_a_room(user_id)
+            room = self.fake.room(self.fake.rooms[self.synapse.mxid(user_id)] - 1)
+            self.fake.say(self.synapse.mxid(user_id), count, room)
+            return room
+        room = str(
+            (await self._ask("POST", "/_matrix/client/v3/createRoom", {"preset": "public_chat"})).json()["room_id"]
+        )
+        await self._ask("POST", f"/_synapse/admin/v1/join/{quote(room)}", {"user_id": self.synapse.mxid(user_id)})
+        limit = f"/_synapse/admin/v1/users/{self._quoted(user_id)}/override_ratelimit"
+        await self._ask("POST", limit, {"messages_per_second": 0, "burst_count": 0})
+        headers = {"Authorization": f"Bearer {await self.act_as(user_id)}"}
+        for number in range(count):
+            path = f"/_matrix/client/v3/rooms/{quote(room)}/send/m.room.message/{number}"
+            body = {"msgtype": "m.text", "body": f"message {number}"}
+            assert (await self.http.put(path, json=body, headers=headers)).status_code == 200
+        return room
+
+    async def readable_messages(self, user_id: str, room: str) -> int:
+        """Returns how many of the user's messages in the room another member can read."""
+        if self.fake:
+            sent = self.fake.messages.get(self.synapse.mxid(user_id), [])
+            return sum(message.room == room and not message.redacted for message in sent)
+        answer = await self._ask("GET", f"/_matrix/client/v3/rooms/{quote(room)}/messages?dir=b&limit=500")
+        mine = [event for event in answer.json()["chunk"] if event["sender"] == self.synapse.mxid(user_id)]
+        return sum(event["type"] == "m.room.message" and bool(event["content"]) for event in mine)
+
     async def take_identity(self, user_id: str, provider: str, external_id: str) -> None:
         """Makes an external identity the only one of the user's account."""
         body = {"external_ids": [{"auth_provider": provider, "external_id": external_id}]}

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from function.accounts.recheck_loop import Checked
 from function.homeserver.delegated import LOOKS
 from function.outcomes import Outcome, Reason
 from tests.support.events import ALICE, BOB, EPOCH, created, deletion, password, profile
@@ -83,7 +84,7 @@ async def test_what_synapse_alone_was_told_is_set_right_by_a_look() -> None:
         assert (await w.at_mas.admin("POST", f"users/{await w.at_mas.id_of(ALICE)}/reactivate")).status_code == 200
         w.account()["deactivated"] = True
         assert await mas_side(w) == "active"
-        assert await w.processor.recheck(ALICE) is False
+        assert await w.processor.recheck(ALICE) is Checked.CHANGED
         assert await mas_side(w) == "deactivated"
 
 
