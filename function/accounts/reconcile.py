@@ -105,6 +105,8 @@ class Reconciler:
             if not self._leaving(work.state):
                 return [Deactivate(erase=work.state.status is Status.ERASED)]
         if work.seen_at is not None:  # the account is as the deletions ask
+            if work.decision.asked.deletions and work.account.exists:  # another process may have made the call and died
+                self._open_traces(work, work.seen_at)
             work.state = carried_out(work.state, work.decision.asked.deletions)
         return []
 
@@ -183,9 +185,14 @@ class Reconciler:
         work.state = replace(work.state, seen_at=asked_at)  # the answer tells as much as a look
         work.state = carried_out(work.state, work.decision.asked.deletions)
         work.account = apply_step(work.account, Deactivate(erase)) if exists else ABSENT
-        if exists and erase:  # whatever the account was used for since an earlier erasure is to be removed as well
-            work.state = replace(work.state, traces=opened(work.state.traces, self.removes, asked_at))
+        if exists:  # whatever the account was used for since an earlier erasure is to be removed as well
+            self._open_traces(work, asked_at)
         return exists
+
+    def _open_traces(self, work: Work, at: datetime) -> None:
+        """Notes what is to be removed of an erased user."""
+        if work.state.status is Status.ERASED:
+            work.state = replace(work.state, traces=opened(work.state.traces, self.removes, at))
 
     async def _await_room_work(self, work: Work) -> None:
         """Waits for the end of what a profile write has queued in Synapse: a join that runs after the leave would stay.

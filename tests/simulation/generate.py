@@ -76,7 +76,10 @@ def generate(seed: int) -> Scenario:
         limit=draw.choice((0,) * 30 + (1, 2)),
         skew=draw.choice((0.0, 0.0, 0.0, 0.0, 0.5, 15.0)),
         events=tuple(sorted(events, key=lambda event: event.when)),
-        requests=tuple(_request(draw, events) for _ in range(draw.randint(0, 2 * trouble))),
+        requests=(
+            *(_request(draw, events) for _ in range(draw.randint(0, 2 * trouble))),
+            *(_redaction(seed, users) if seed % 4 == 0 and trouble else ()),
+        ),
         stores=tuple(_store(draw, pods) for _ in range(draw.randint(0, trouble))),
         letters=tuple(
             LetterFault(draw.randint(0, 4), draw.choice((Hit.RESET, Hit.LOST))) for _ in range(draw.randint(0, trouble))
@@ -85,6 +88,7 @@ def generate(seed: int) -> Scenario:
         blows=tuple(_blow(draw, pods, events) for _ in range(draw.randint(0, trouble))),
         actions=tuple(sorted(_actions(draw, events, users, long=long), key=lambda action: action.when)),
         replays=tuple(replays),
+        removes=seed % 4 == 0,
     )
 
 
@@ -131,6 +135,19 @@ def _request(draw: random.Random, events: list[Event]) -> RequestFault:
         5 if hit is Hit.HALF else draw.choice((1, 1, 2, 5)),
         draw.random() < 0.4,
     )
+
+
+def _redaction(seed: int, users: tuple[User, ...]) -> list[RequestFault]:
+    """Returns faults of what is removed after an erasure. Drawn apart, so that the rest of a seed stays as it was."""
+    draw = random.Random(f"redaction {seed}")
+    faults = []
+    for _ in range(draw.randint(0, 2)):
+        hit = draw.choices(*_WEIGHED)[0]
+        seconds, times, doom = _seconds(draw, hit), draw.choice((1, 1, 2, 5)), draw.random() < 0.4
+        faults.append(
+            RequestFault(draw.randrange(len(users)), Verb.REDACT, draw.randint(0, 1), hit, seconds, times, doom)
+        )
+    return faults
 
 
 def _seconds(draw: random.Random, hit: Hit) -> float:

@@ -26,7 +26,7 @@ _USER = re.compile(r"@nova-[0-9a-f-]{24}([0-9a-f]{12}):")
 _VERBS = (
     ("/deactivate/", Verb.DEACTIVATE), ("/displayname", Verb.NAME), ("/avatar_url", Verb.AVATAR),
     ("/devices", Verb.DEVICES), ("/delete_devices", Verb.DEVICES), ("/joined_rooms", Verb.ROOMS), ("/media/", Verb.MEDIA),
-    ("scheduled_tasks", Verb.TASKS),
+    ("scheduled_tasks", Verb.TASKS), ("/redact", Verb.REDACT),
 )  # fmt: skip
 
 

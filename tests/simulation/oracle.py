@@ -79,10 +79,19 @@ class _Owed:
             yield self._says(rule, "the deletion was hard and the account is not erased")
         elif not hard and self.account["erased"] and self._last(Deed.ERASE) < 0:
             yield self._says("erased_wrongly", "the deletion was soft and the account is erased")
+        if hard and self._world.scenario.removes:
+            yield from self._left_behind()
         if hard and not self._since(Deed.RENAME, min(entry.produced for entry in deletions)):
             left = [name for name in ("displayname", "avatar_url") if self.account[name]]
             if left:
                 yield self._says("written_after_erasure", f"erased, and has {' and '.join(left)} again")
+
+    def _left_behind(self) -> Iterator[Complaint]:
+        """Yields what the user wrote or uploaded and can still be read."""
+        if readable := self.homeserver.readable(self.mxid):
+            yield self._says("messages_left", f"the deletion was hard and {readable} messages can be read")
+        if any(self.homeserver.uploads[mxc]["user_id"] == self.mxid for mxc in self.homeserver.media):
+            yield self._says("media_left", "the deletion was hard and own files still exist")
 
     def _carried_out(self, says: tuple[object, ...]) -> float:
         """Returns when a deletion was first carried out: a call since it was produced, or the begin of a delivery that said so."""

@@ -24,6 +24,7 @@ class Verb(StrEnum):
     ROOMS = "rooms"
     MEDIA = "media"
     TASKS = "tasks"
+    REDACT = "redact"
     PROBE = "probe"
 
 

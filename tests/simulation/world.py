@@ -24,6 +24,7 @@ DRAIN_SECONDS = 1800.0  # of virtual time after the last fault, for everything t
 LATE_SECONDS, SETTLE_ROUNDS = 130.0, 60
 HOUR = 3900.0  # until the deletion limit lets deletions pass again
 MAX_REPLAYS = 12
+REDACTION_LOOKS = 2  # that find a redaction still running
 SESSION_SECONDS = (6.0, 15.0)  # until the group notices that a member is gone
 MAX_STEPS = 400_000
 
@@ -184,6 +185,10 @@ class World:
         homeserver.identities["oidc-nova", uuid_of(user)] = mxid
         if rooms := self.scenario.users[user].rooms:
             homeserver.rooms[mxid] = rooms
+        if self.scenario.removes:
+            homeserver.redaction_looks = REDACTION_LOOKS
+            homeserver.say(mxid, 3)
+            homeserver.add_upload(mxid, f"own{user}")
 
     def _act(self, action: Action) -> None:
         homeserver = self.synapse.homeserver

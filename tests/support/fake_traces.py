@@ -22,7 +22,7 @@ class Message:
 
 @dataclass
 class Redaction:
-    """A redaction that was begun: it ends after `looks` more looks at it."""
+    """A redaction that was begun: it ends after `looks` more looks at it, or tries to begin another."""
 
     mxid: str
     rooms: list[str]
@@ -36,7 +36,7 @@ class FakeTraces:
     """Messages and redactions.
 
     Switches:
-        redaction_looks: how many looks find a redaction still running.
+        redaction_looks: how many looks find a redaction still running; a try to begin another counts as well.
         failing_rooms: in these rooms no message can be redacted.
         failing_redactions: the number of next redactions that fail as a whole, such as for a room that is purged meanwhile.
         lost_redactions: Synapse does not know any redaction that was begun, as after a restore.
@@ -76,7 +76,9 @@ class FakeTraces:
 
     def _redact(self, mxid: str, words: dict[str, Any], _requester: str) -> Response:
         body = words["body"]
-        if any(one.mxid == mxid and one.status == "active" for one in self.redactions.values()):
+        running = [one for one in self.redactions.values() if one.mxid == mxid and one.status == "active"]
+        if running:
+            self._go_on(running[0])
             return matrix_error(400, "M_UNKNOWN")
         redact_id = f"redaction{len(self.redactions)}"
         limit = body.get("limit") or LIMIT
@@ -84,6 +86,12 @@ class FakeTraces:
         if not self.redaction_looks:
             self._end(self.redactions[redact_id])
         return JSONResponse({"redact_id": redact_id})
+
+    def _go_on(self, redaction: Redaction) -> None:
+        """Brings a redaction nearer to its end, as time does in Synapse."""
+        redaction.looks -= 1
+        if redaction.looks <= 0:
+            self._end(redaction)
 
     def _end(self, redaction: Redaction) -> None:
         if self.failing_redactions:
@@ -104,9 +112,7 @@ class FakeTraces:
         if redaction is None:
             return matrix_error(404, "M_NOT_FOUND")
         if redaction.status == "active":
-            redaction.looks -= 1
-            if redaction.looks <= 0:
-                self._end(redaction)
+            self._go_on(redaction)
             return JSONResponse({"status": "active"})
         if redaction.status == "failed":
             return JSONResponse({"status": "failed", "error": "the fake says so"})

@@ -10,6 +10,7 @@ from function.accounts.recheck_loop import Checked
 from function.accounts.removal import AT_ONCE
 from function.accounts.traces import PATIENCE, ROUNDS, Part, Progress, RemovalResult
 from function.accounts.updater import REMOVE_AFTER
+from function.accounts.user_state import Status, UserState
 from function.outcomes import Outcome, TryAgain
 from tests.support.events import ALICE, deletion, profile
 from tests.support.harness import Harness, world
@@ -148,11 +149,10 @@ async def test_redactions_that_always_fail_are_given_up_and_told() -> None:
 async def test_a_redaction_by_a_moderator_is_waited_for() -> None:
     """Synapse runs one for a user at a time; the moderator's may leave rooms out."""
     async with erased(MESSAGES) as w:
-        w.homeserver.redaction_looks = 1
+        w.homeserver.redaction_looks = 2
         await w.client.redact(w.homeserver.mxid(ALICE), [])
         assert await w.processor.recheck(ALICE) is RUNNING
         assert told(w)[-1][:2] == (Part.MESSAGES, RemovalResult.WAITS)
-        await w.client.redaction("redaction0")
         while await w.processor.recheck(ALICE) is not SETTLED:
             pass
         assert left(w)[0] == 0
@@ -164,6 +164,18 @@ async def test_a_synapse_that_can_not_list_the_rooms_is_told_at_once() -> None:
         assert await w.processor.recheck(ALICE) is SETTLED
         assert told(w) == [(Part.MESSAGES, RemovalResult.FAILED, 0), (Part.MEDIA, RemovalResult.DONE, 2)]
         assert "M_UNRECOGNIZED" in w.removals[0].detail
+
+
+async def test_what_is_left_is_removed_although_another_process_made_the_call() -> None:
+    """It died, or was frozen, before it saved that; whoever comes next sees an erased account."""
+    async with world(ALICE, removes=BOTH) as w:
+        w.homeserver.say(w.homeserver.mxid(ALICE))
+        rival = {ALICE: UserState(Status.ERASED)}
+        w.state.rivals = [{}, rival]  # another process saves between our call and our confirmation
+        assert await w.process(deletion(second=1, soft=False)) in ([Outcome.APPLIED], [Outcome.UNCHANGED])
+        while await w.processor.recheck(ALICE) is not SETTLED:
+            pass
+        assert left(w)[0] == 0
 
 
 async def test_an_outage_loses_nothing() -> None:
