@@ -25,7 +25,7 @@ class Operation(StrEnum):
     UPLOADED_BY = "uploaded_by"
     JOINED_ROOMS = "joined_rooms"
     ROOM_WORK = "room_work"
-    MEMBERSHIPS = "memberships"
+    ROOMS_OF = "rooms_of"
     REDACT = "redact"
     REDACTION = "redaction"
     OWN_MEDIA = "own_media"

@@ -117,7 +117,8 @@ class Reconciler:
     async def _remove_traces(self, work: Work) -> None:
         """Removes what the user left behind, once nothing is left to do about the account and it has left its rooms."""
         traces = work.state.traces
-        if traces is None or not traces.outstanding or work.tried or work.in_rooms:
+        erased = work.state.status is Status.ERASED
+        if not erased or traces is None or not traces.outstanding or work.tried or work.in_rooms:
             return
         remover = TracesRemover(work.synapse, work.synapse.mxid(work.user_id), traces)
         try:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from function.accounts.traces import (
-    PATIENCE,
+    TIME_LIMIT,
     ROUNDS,
     DeleteOwnMedia,
     FollowRedaction,
@@ -53,7 +53,7 @@ class TracesRemover:
         if self.traces.overdue(now):
             for part in (Part.MESSAGES, Part.MEDIA):
                 if getattr(self.traces, part) is Progress.OUTSTANDING:
-                    self._end(part, Progress.FAILED, detail=f"not ended within {PATIENCE.days} days")
+                    self._end(part, Progress.FAILED, detail=f"not ended within {TIME_LIMIT.days} days")
             return
         for step in removal_steps(self.traces):
             match step:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 ROUNDS = 3  # begun redactions, or passes over the media, before what is left counts as failed
-PATIENCE = timedelta(
+TIME_LIMIT = timedelta(
     days=7
 )  # then what has not ended counts as failed; as long does Synapse keep the end of a redaction
 
@@ -31,7 +31,7 @@ class Progress(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Traces:
-    """What is removed of an erased user. A part that nobody asked for is None.
+    """What is removed of an erased user. A part that no setting asked for is None.
 
     Attributes:
         at: when the account was erased, or the removal was asked for again.
@@ -54,7 +54,7 @@ class Traces:
 
     def overdue(self, now: datetime) -> bool:
         """Returns whether it has taken so long that it counts as failed."""
-        return not timedelta() <= now - self.at < PATIENCE  # before: by a clock that was wrong
+        return not timedelta() <= now - self.at < TIME_LIMIT  # before: by a clock that was wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def removal_steps(traces: Traces) -> list[RemovalStep]:
 def opened(traces: Traces | None, parts: frozenset[Part], now: datetime) -> Traces | None:
     """Returns the traces once the account was erased (again), or once these parts are to be removed (again).
 
-    A redaction that runs is followed, not begun beside another: Synapse refuses that.
+    A redaction that runs is followed; Synapse refuses to begin another alongside it.
     """
     if not parts:
         return traces

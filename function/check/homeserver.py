@@ -4,7 +4,7 @@ deletes at once; changes no user's account."""
 import os
 import struct
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from function.check.finding import Finding, failed, ok, row_of, rows
 from function.homeserver.synapse import Synapse
@@ -19,6 +19,7 @@ PROBED = {Reason.SECRET_UNAVAILABLE: "secret", Reason.ADMIN_SUSPENDED: "admin ac
 # Where the reason's own advice is for a user's event.
 ADVICE = {
     ("uploads", Reason.SYNAPSE_REFUSED): "MATRIX_HOMESERVER_URL must reach Synapse's media API, for uploads and deletions; or raise its `max_upload_size`",
+    ("messages", Reason.SYNAPSE_REFUSED): "MATRIX_ERASE_MESSAGES=true needs Synapse 1.145 or later, reached at its main process",
     ("deactivations", Reason.DEACTIVATION_INCOMPLETE): "MATRIX_HOMESERVER_URL must reach Synapse's main process at /_synapse/admin/v1/deactivate",
 }  # fmt: skip
 
@@ -29,7 +30,8 @@ async def homeserver_rows(settings: Settings, synapse: Synapse) -> AsyncIterator
     for row in await rows(TOKEN, _probe(settings, synapse, users)):
         yield row
     for user in users:
-        for what, check in CHECKS.items():
+        checks = CHECKS | ({"messages": _messages} if settings.matrix_erase_messages else {})
+        for what, check in checks.items():
             if settings.matrix_dry_run and what != "rate limit":
                 yield ok(what, "not tried: MATRIX_DRY_RUN")
                 continue
@@ -87,8 +89,14 @@ async def _deactivations(synapse: Synapse, _user: str) -> Finding:
     return ok("deactivations", "the admin API answers")
 
 
+async def _messages(synapse: Synapse, user: str) -> Finding:
+    """Asks for the rooms of the admin: without this call no room is known whose messages a deletion could redact."""
+    await synapse.rooms_of(user)
+    return ok("messages", "Synapse lists a user's rooms, in which a deletion redacts messages")
+
+
 Check = Callable[[Synapse, str], Awaitable[Finding]]
-CHECKS: Mapping[str, Check] = {"rate limit": _rate_limit, "uploads": _uploads, "deactivations": _deactivations}
+CHECKS: dict[str, Check] = {"rate limit": _rate_limit, "uploads": _uploads, "deactivations": _deactivations}
 
 
 def sample_image() -> bytes:

@@ -93,7 +93,7 @@ class EventType(StrEnum):
 
     DELETED = "identity.user.deleted", UserDeleted, "UserDeletedEvent", {
         "soft": "the account is deactivated",
-        "hard": "the account is deactivated and erased: name and avatar go too",
+        "hard": "the account is deactivated and erased: name and avatar go too, messages and files if settings say so",
     }  # fmt: skip
     PROFILE_UPDATED = "identity.user.profile_updated", ProfileUpdated, "UserProfileUpdatedEvent", {
         "": "the display name is set (`username` if it is empty); an `mxc://` avatar is set, an `https://` avatar is copied "

@@ -44,19 +44,19 @@ class OwnTracesApi(MediaApi):
 
     async def rooms_of(self, mxid: str) -> Sequence[str]:
         """Returns every room that the user is, or was, in: joined, left, kicked, banned, forgotten or invited. Those in which
-        nobody of this server is left are not among them. `GET /_synapse/admin/v1/users/{mxid}/memberships`.
+        no user of this server is left are not among them. `GET /_synapse/admin/v1/users/{mxid}/memberships`.
 
         Raises:
             Rejected: among others by a Synapse that does not have the call yet.
         """
         path = f"/_synapse/admin/v1/users/{quote(mxid, safe='')}/memberships"
-        return list((await self._call(Operation.MEMBERSHIPS, "GET", path, None, MEMBERSHIPS)).body["memberships"])
+        return list((await self._call(Operation.ROOMS_OF, "GET", path, None, MEMBERSHIPS)).body["memberships"])
 
     async def redact(self, mxid: str, rooms: Sequence[str]) -> str:
         """Begins to redact the user's messages and joins in the rooms, in the user's name, which a deactivated user can too.
         Returns an id to ask for the end with. `POST /_synapse/admin/v1/user/{mxid}/redact`.
 
-        Synapse redacts again what was redacted before, and after a restart it begins anew.
+        Synapse redacts again what was redacted before, and after a restart it begins again.
 
         Raises:
             Rejected: among others while it redacts messages of this user.
@@ -78,7 +78,7 @@ class OwnTracesApi(MediaApi):
 
     async def own_media(self, mxid: str, start: int = 0) -> Page[str]:
         """Lists the mxc URIs of what the user uploaded, the oldest first; without what a moderator has quarantined, which
-        nobody may delete on the user's behalf. `GET /_synapse/admin/v1/users/{mxid}/media`."""
+        no one may delete on the user's behalf. `GET /_synapse/admin/v1/users/{mxid}/media`."""
         quoted = quote(mxid, safe="")
         path = f"/_synapse/admin/v1/users/{quoted}/media?from={start}&limit={UPLOADS}&order_by=created_ts&dir=f"
         expected = having("media", list, absent=True)

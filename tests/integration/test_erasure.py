@@ -115,7 +115,7 @@ def removals(world: StackUnderTest) -> list[dict[str, str]]:
 
 
 def ended(world: StackUnderTest, before: int) -> bool:
-    """Returns whether both parts have ended since so many lines."""
+    """Returns whether both parts have ended since a number of lines."""
     lines = [line for line in removals(world)[before:] if line["outcome"] in {"done", "failed"}]
     return {line["part"]: line["outcome"] for line in lines} == REMOVED
 

@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from function.accounts import avatar_copy, plan, reconcile, updater, user_state
+from function.accounts.recheck_loop import Checked
 from function.accounts.recheck_queue import RecheckQueue
 from function.accounts.reconcile import Reconciler
 from function.accounts.updater import Updater
@@ -19,7 +20,7 @@ from function.events.types import UserDeleted
 from function.homeserver import requests
 from function.homeserver.account import Account
 from function.outcomes import Reason, TryAgain
-from function.processing import letters
+from function.processing import batch, letters
 from function.processing.deletion_limit import DeletionLimit
 from tests.simulation.letters import PodLetters
 
@@ -108,6 +109,14 @@ def _write_is_look(original: Any) -> Any:
         work.seen_at = self._clock()
 
     return write
+
+
+def _opened_by_own_call(original: Any) -> Any:
+    def opened(self: Reconciler, work: Any, at: Any) -> None:
+        if not work.decision.look:
+            original(self, work, at)
+
+    return opened
 
 
 def _no_link(original: Any) -> Any:
@@ -206,6 +215,13 @@ MUTATIONS: Sequence[Mutation] = (
     ),
     Mutation("C2-no-recheck", "never looks a second time", [(RecheckQueue, "add", lambda _: _nothing)], (*_PROFILE, *_TERMINAL)),
     Mutation("C3-no-room-check", "does not look at rooms", [(Reconciler, "reconcile", _unchecked_rooms)], ("still_in_rooms",)),
+    Mutation(
+        "C8-uncalled-traces", "removes nothing of an account that another process erased",
+        [(Reconciler, "_open_traces", _opened_by_own_call)], ("messages_left", "media_left"),
+    ),
+    Mutation(
+        "C8-lost-redaction", "forgets what is outstanding", [(batch, "_checked", lambda _: lambda _job: Checked.SETTLED)], ("messages_left",),
+    ),
     Mutation("C4-write-is-look", "takes a write for a look", [(Reconciler, "_write", _write_is_look)], ("written_long_after",)),
     Mutation(
         "C5-late-sessions", "ends sessions at any later event",

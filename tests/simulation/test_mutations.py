@@ -39,6 +39,12 @@ SHOWN = {
     "B2-seen-once": scenario(
         profile(30, "Ann"), profile(1700, "Bea"), actions=acts(deactivate=20, reactivate=40)
     ),
+    # The first pod is frozen before it sends the deletion, another takes over and is frozen too; the call is the first one's.
+    "C8-uncalled-traces": Scenario(
+        1584, (User(),), partitions=1, batch=1, removes=True, events=(Event(4025.5, 0, Kind.HARD, 4025.467257987323),),
+        requests=hit(Verb.DEACTIVATE, 0, Hit.FREEZE_BEFORE, 150.0, times=5),
+    ),
+    "C8-lost-redaction": scenario(deletion(5), removes=True, requests=hit(Verb.ROOMS, 0, Hit.ERROR, times=5)),
     "B8-no-limit": scenario(deletion(5), deletion(6, 1), deletion(7, 2), limit=1),
     "B10-no-link": scenario(
         Event(5, 0, Kind.CREATED, 5, "Ann"), user=GONE, requests=hit(Verb.CREATE, 0, Hit.HALF, times=5)

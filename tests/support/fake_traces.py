@@ -38,7 +38,7 @@ class FakeTraces:
     Switches:
         redaction_looks: how many looks find a redaction still running; a try to begin another counts as well.
         failing_rooms: in these rooms no message can be redacted.
-        failing_redactions: the number of next redactions that fail as a whole, such as for a room that is purged meanwhile.
+        failing_redactions: the number of next redactions that fail as a whole, such as for a room that was purged in the meantime.
         lost_redactions: Synapse does not know any redaction that was begun, as after a restore.
         without_memberships: a Synapse that can't list the rooms of a user.
     """
@@ -56,7 +56,7 @@ class FakeTraces:
         self.without_memberships = False
 
     def say(self, mxid: str, count: int = 1, room: str = "") -> None:
-        """Sends messages of a user to a room; to the first one that the user is in, if none is named."""
+        """Sends messages of a user to a room: by default, to the first that the user is in."""
         sent = [Message(room or self.room(0)) for _ in range(count)]
         self.messages.setdefault(mxid, []).extend(sent)
 

@@ -8,7 +8,7 @@ import pytest
 
 from function.accounts.recheck_loop import Checked
 from function.accounts.removal import AT_ONCE
-from function.accounts.traces import PATIENCE, ROUNDS, Part, Progress, RemovalResult
+from function.accounts.traces import TIME_LIMIT, ROUNDS, Part, Progress, RemovalResult
 from function.accounts.updater import REMOVE_AFTER
 from function.accounts.user_state import Status, UserState
 from function.outcomes import Outcome, TryAgain
@@ -115,7 +115,7 @@ async def test_a_restart_in_the_middle_goes_on() -> None:
 
 @pytest.mark.parametrize("switch", ["failing_redactions", "lost_redactions"])
 async def test_a_redaction_that_fails_or_is_forgotten_is_begun_again(switch: str) -> None:
-    """A room was purged meanwhile, or Synapse's database restored."""
+    """A room was purged in the meantime, or Synapse's database restored."""
     async with erased(MESSAGES) as w:
         setattr(w.homeserver, switch, 1)
         await w.processor.recheck(ALICE)
@@ -167,7 +167,7 @@ async def test_a_synapse_that_can_not_list_the_rooms_is_told_at_once() -> None:
 
 
 async def test_what_is_left_is_removed_although_another_process_made_the_call() -> None:
-    """It died, or was frozen, before it saved that; whoever comes next sees an erased account."""
+    """It died, or was frozen, before it saved that; the next process sees an erased account."""
     async with world(ALICE, removes=BOTH) as w:
         w.homeserver.say(w.homeserver.mxid(ALICE))
         rival = {ALICE: UserState(Status.ERASED)}
@@ -198,7 +198,7 @@ async def test_files_are_deleted_over_several_pages() -> None:
 
 
 async def test_what_a_moderator_has_quarantined_stays() -> None:
-    """It is evidence; nobody may delete it on the user's behalf."""
+    """It is evidence; no one may delete it on the user's behalf."""
     async with erased(MEDIA, files=2 + AT_ONCE) as w:
         w.homeserver.uploads[next(iter(w.homeserver.uploads))]["quarantined_by"] = "@moderator:test.example"
         assert await w.processor.recheck(ALICE) is SETTLED
@@ -227,12 +227,12 @@ async def test_nothing_is_removed_while_the_account_is_leaving_its_rooms_and_it_
 
 
 async def test_what_has_not_ended_for_days_counts_as_failed() -> None:
-    """Its user would be looked at for ever."""
+    """Its user would be looked at without end."""
     async with erased(MESSAGES) as w:
         w.homeserver.redaction_looks = 10**6
         assert await w.processor.recheck(ALICE) is RUNNING
         assert await w.processor.removal_runs(ALICE)
-        w.clock.now += PATIENCE
+        w.clock.now += TIME_LIMIT
         assert not await w.processor.removal_runs(ALICE)
         assert await w.processor.recheck(ALICE) is SETTLED
         assert told(w)[-1][:2] == (Part.MESSAGES, RemovalResult.FAILED)

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from function.accounts.recheck_loop import Checked
-from function.accounts.traces import PATIENCE, Part
+from function.accounts.traces import TIME_LIMIT, Part
 from function.audit.drift import REMOVED, Kind
 from function.audit.findings import Options
 from function.outcomes import Outcome
@@ -96,7 +96,7 @@ async def test_work_that_nobody_follows_any_more_is_found() -> None:
     async with erased_before() as w:
         w.homeserver.redaction_looks = 10**6
         await audited(w, OPTIONS, repair=True)
-        w.clock.now += PATIENCE - timedelta(minutes=1)
+        w.clock.now += TIME_LIMIT - timedelta(minutes=1)
         assert await audited(w, OPTIONS) == []
         w.clock.now += timedelta(minutes=1)
         assert [drift.kind for drift in await audited(w, OPTIONS)] == [Kind.OWN_MESSAGES]

@@ -44,6 +44,18 @@ async def test_all_is_well_and_nothing_is_left_behind() -> None:
         assert len(w.homeserver.uploads) == 1
 
 
+async def test_a_synapse_that_can_not_list_rooms_is_told_where_messages_are_to_be_redacted() -> None:
+    """Otherwise the first deletion would tell."""
+    settings = settings_with(matrix_erase_messages=True)
+    async with healthy() as w:
+        assert (await checked(w, settings))["messages"].mark is Mark.OK
+        w.homeserver.without_memberships = True
+        row = (await checked(w, settings))["messages"]
+        assert (row.mark, row.found) == (Mark.FAILED, "synapse_refused: GET: 404 M_UNRECOGNIZED")
+        assert "Synapse 1.145" in row.advice
+        assert "messages" not in await checked(w)
+
+
 def page(status: int) -> Response:
     return HTMLResponse("<h1>a proxy's page</h1>", status)
 

@@ -32,6 +32,8 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--from", "users:17"], "goes with --users"),
         (["--kind", "avatar_gone", "--no-avatars"], "leave nothing of --kind"),
         (["--kind", "in_rooms", "--no-rooms"], "leave nothing of --kind"),
+        (["--kind", "own_messages"], "--kind own_messages: needs MATRIX_ERASE_MESSAGES=true"),
+        (["--kind", "own_media", "--kind", "active"], "--kind own_media: needs MATRIX_ERASE_MEDIA=true"),
         (["--max-repairs", "-1"], "Invalid value for '--max-repairs'"),
         (["--in-flight", "0"], "Invalid value for '--in-flight'"),
         (["--output", "xml"], "'xml' is not one of"),

@@ -22,7 +22,9 @@ from tests.support.harness import world
 
 pytestmark = pytest.mark.anyio
 
-WRITES = {"deactivate", "create", "link", "set_display_name", "set_avatar", "end_sessions", "upload", "delete_media"}
+WRITES = {
+    "deactivate", "create", "link", "set_display_name", "set_avatar", "end_sessions", "upload", "delete_media", "redact",
+}  # fmt: skip
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "accounts": (0, 10),
     "uploads": ("@service:test.example", 0, 10),
@@ -37,6 +39,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "media_exists": ("mxc://test.example/face",),
     "uploaded_by": ("mxc://test.example/face",),
     "rate_limit": ("@service:test.example",),
+    "redact": ("@nova-user:test.example", ["!room:test.example"]),
 }
 METHODS = [name for name, _ in inspect.getmembers(Synapse, inspect.iscoroutinefunction) if not name.startswith("_")]
 
