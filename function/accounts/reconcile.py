@@ -42,7 +42,6 @@ MEDIA_STEPS = (DeleteMedia, DeleteOwnAvatar)  # they do not change the account
 # After a step was rejected so late, the next ones are not tried: each may hang as long, and the user's claim would end first.
 LIMITS_SECONDS = 10.0
 RECENT = timedelta(minutes=5)  # how long after a profile write its joins may still be queued; 21 s were seen
-LEAVING = timedelta(seconds=60)  # how long Synapse may take to part a user from the rooms before it is asked again
 ROOM_WORK_LOOKS, ROOM_WORK_PAUSE = 10, 0.5  # seconds
 
 
@@ -101,24 +100,18 @@ class Reconciler:
         if steps or work.state.status is Status.ACTIVE:
             return steps
         if later and work.account.exists and await work.synapse.joined_rooms(work.user_id):
-            work.in_rooms = True
-            if not self._leaving(work.state):
-                return [Deactivate(erase=work.state.status is Status.ERASED)]
+            return [Deactivate(erase=work.state.status is Status.ERASED)]
         if work.seen_at is not None:  # the account is as the deletions ask
             if work.decision.asked.deletions and work.account.exists:  # another process may have made the call and died
                 self._open_traces(work, work.seen_at)
             work.state = carried_out(work.state, work.decision.asked.deletions)
         return []
 
-    def _leaving(self, state: UserState) -> bool:
-        """Returns whether the account was erased so lately that Synapse is still taking it out of its rooms."""
-        return state.traces is not None and timedelta() <= self._clock() - state.traces.at < LEAVING
-
     async def _remove_traces(self, work: Work) -> None:
-        """Removes what the user left behind, once nothing is left to do about the account and it has left its rooms."""
+        """Removes what the user left behind, once nothing is left to do about the account: it has left its rooms."""
         traces = work.state.traces
         erased = work.state.status is Status.ERASED
-        if not erased or traces is None or not traces.outstanding or work.tried or work.in_rooms:
+        if not erased or traces is None or not traces.outstanding or work.tried:
             return
         remover = TracesRemover(work.synapse, work.synapse.mxid(work.user_id), traces)
         try:

@@ -10,8 +10,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from function.accounts.traces import (
-    TIME_LIMIT,
     ROUNDS,
+    TIME_LIMIT,
     DeleteOwnMedia,
     FollowRedaction,
     Part,

@@ -33,7 +33,6 @@ CLAIM = timedelta(seconds=30)  # as long a user waits for a process that died
 SKEW = timedelta(minutes=1)  # between replicas' clocks; a claim that lasts longer is not believed
 CONFIRM_SECONDS = 3.0  # those that have ended wait no longer for the others that began with them
 ATTEMPTS = 3  # against other writers of the same user
-REMOVE_AFTER = timedelta(seconds=10)  # what an erased user left behind is removed then
 CHECK_AFTER = timedelta(seconds=60)  # Synapse answers a deactivation before the user has left the rooms
 
 
@@ -164,10 +163,8 @@ class Updater:
             state = job.decision.state
             times = [state.doubt_until] if state.doubt_until and state.doubt_until > now else []
             recent = state.written_at is not None and now - state.written_at < RECENT
-            if state.status is not Status.ACTIVE and recent:
+            if (state.status is not Status.ACTIVE and recent) or self._leaves_traces(state):
                 times.append(now + CHECK_AFTER)
-            if self._leaves_traces(state):
-                times.append(now + REMOVE_AFTER)
             if times:
                 due[job.user_id] = max(times)
         return due

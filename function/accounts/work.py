@@ -24,7 +24,6 @@ class Work:
     account: Account
     seen_at: datetime | None = None  # when the account was read in this reconciliation
     in_doubt: bool = False  # a request may still be carried out
-    in_rooms: bool = False  # the deleted user was still joined to rooms
     done: list[Step] = field(default_factory=list)
     refused: list[tuple[Step, Rejected]] = field(default_factory=list)
     removals: Sequence[Removal] = ()

@@ -6,6 +6,7 @@ from datetime import timedelta
 from hypothesis import strategies as st
 
 from function.accounts.plan import ABSENT
+from function.accounts.traces import Progress, Traces
 from function.accounts.user_state import Copy, Status, UserState
 from function.events.types import Event, PasswordChanged, ProfileUpdated, UserCreated, UserDeleted
 from function.homeserver.account import Account
@@ -20,6 +21,14 @@ FACE = "https://cdn.example/one.png"
 COPY = Copy(FACE, "mxc://test.example/copy", EPOCH, "sha256")
 
 ACCOUNTS = st.builds(Account, st.just(True), st.booleans(), st.booleans(), NAMES, AVATARS | st.just(COPY.mxc))
+TRACES = st.builds(
+    Traces,
+    st.just(EPOCH),
+    st.none() | st.sampled_from(Progress),
+    st.none() | st.sampled_from(Progress),
+    redact_id=st.sampled_from(["", "redaction0"]),
+    redactions=st.integers(0, 3),
+)
 RECORDS = st.builds(
     UserState,
     st.sampled_from(Status),
@@ -30,6 +39,7 @@ RECORDS = st.builds(
     avatar_at=st.just(EPOCH),
     copy=st.none() | st.just(COPY),
     uploads=st.sampled_from([(), (COPY.mxc,), ("mxc://test.example/old", COPY.mxc)]),
+    traces=st.none() | TRACES,
 )
 
 
