@@ -67,6 +67,24 @@ async def test_what_became_of_users_is_stored(store: StateStore, pods: tuple[Rec
     assert [user in stored for user in (gone, later, added)] == [False, True, True]
 
 
+async def test_a_user_that_is_only_followed_is_due_later_with_no_attempts(
+    pods: tuple[RecheckQueue, RecheckQueue],
+) -> None:
+    """Unless it was added again in the meantime."""
+    followed, added = some_users(2)
+    await pods[0].add(dict.fromkeys([followed, added], just_now()))
+    for one in await all_due(pods[0]):
+        assert await pods[0].take(one)
+        assert await pods[0].again(one, timedelta(seconds=-1))
+    seen = {one.user_id: one for one in await all_due(pods[0])}
+    assert all([await pods[0].take(one) for one in seen.values()])
+    await pods[1].add({added: utc_now() + timedelta(hours=1)})
+    await pods[0].postpone(seen[added], timedelta(seconds=-1))
+    await pods[0].postpone(seen[followed], timedelta(seconds=-1))
+    assert [(one.user_id, one.attempts) for one in await all_due(pods[1])] == [(followed, 0)]
+    assert pods[1].size == 2
+
+
 async def test_the_previous_releases_checks_are_moved(
     store: StateStore, pods: tuple[RecheckQueue, RecheckQueue]
 ) -> None:

@@ -29,9 +29,12 @@ class Pod:
         self.removing: set[str] = set()
         self.during: dict[str, Callable[[], None]] = {}
         self.checked: list[str] = []
+        self.sizes: list[int] = []  # of the queue, as they were told
         self.checked_one = asyncio.Event()
         self.running = self.most = 0
-        self.loop = RecheckLoop(self.queue, self._check, self._removes, self.clock, Departures(self.state))
+        self.loop = RecheckLoop(
+            self.queue, self._check, self._removes, self.clock, Departures(self.state), self.sizes.append
+        )
 
     async def add(self, *user_ids: str, after: timedelta = MINUTE) -> None:
         await self.queue.add(dict.fromkeys(user_ids, self.clock.now + after))

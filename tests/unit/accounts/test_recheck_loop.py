@@ -59,6 +59,16 @@ async def test_a_user_that_is_not_settled_is_checked_again_less_and_less_often(
     assert await pod.run(60) == []
 
 
+async def test_the_number_of_users_is_told_at_each_read() -> None:
+    """It is a metric."""
+    pod = Pod()
+    await pod.add(ALICE, BOB)
+    await pod.run(0.5)
+    assert set(pod.sizes) == {2}
+    await pod.run(10)
+    assert pod.sizes[-1] == 0
+
+
 async def test_long_work_is_looked_at_until_its_end_less_and_less_often() -> None:
     """A redaction takes minutes or hours; no number of looks ends it."""
     pod = Pod()

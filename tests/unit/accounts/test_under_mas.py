@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from function.accounts.recheck_loop import Checked
+from function.accounts.traces import Part
 from function.homeserver.delegated import LOOKS
 from function.outcomes import Outcome, Reason
 from tests.support.events import ALICE, BOB, EPOCH, created, deletion, password, profile
@@ -54,6 +55,20 @@ async def test_a_job_of_mas_that_is_late_or_fails_for_good_holds_up_no_deletion(
         assert await mas_side(w) == "deactivated"
         looks = [call for call in w.homeserver.calls("GET") if call[1].endswith(w.homeserver.mxid(ALICE))]
         assert len(looks) == len(LOOKS)
+
+
+async def test_what_an_erased_user_leaves_behind_is_removed_from_synapse() -> None:
+    """Messages and files are Synapse's wherever the accounts are."""
+    async with mas_world(ALICE) as w:
+        w.removes = frozenset(Part)
+        w.restart()
+        w.homeserver.say(w.homeserver.mxid(ALICE), 3)
+        w.homeserver.add_upload(w.homeserver.mxid(ALICE), "file")
+        assert await w.process(deletion(soft=False)) == [Outcome.APPLIED]
+        assert await w.processor.recheck(ALICE) is Checked.RUNNING
+        assert await w.processor.recheck(ALICE) is Checked.SETTLED
+        assert (w.homeserver.readable(w.homeserver.mxid(ALICE)), w.homeserver.media) == (0, {})
+        assert await mas_side(w) == "deactivated"
 
 
 async def test_an_account_that_only_synapse_has_is_ended_there() -> None:
