@@ -9,9 +9,11 @@ from function.check.finding import Finding, ok, row_of, rows, unexpected
 from function.check.homeserver import homeserver_rows
 from function.check.kafka import BROKERS, Cluster, kafka_rows
 from function.check.sidecar import SIDECAR, UNREACHED, sidecar_rows
+from function.dapr import secret_store
 from function.dapr.client import open_client
 from function.dapr.sidecar import Sidecar
 from function.dapr.state_store import StateStore
+from function.homeserver.client_credentials import Secret
 from function.homeserver.synapse import Synapse
 from function.homeserver_access import open_homeserver
 from function.kafka import cluster as kafka
@@ -27,6 +29,7 @@ class Dependencies:
 
     sidecar: Sidecar
     state: StateStore
+    secret: Secret
     synapse: Synapse
 
 
@@ -36,7 +39,8 @@ async def open_dependencies(settings: Settings) -> AsyncIterator[Dependencies]:
     dry_run = settings.matrix_dry_run
     async with open_client() as client, open_homeserver(settings, client, Metrics()) as synapse:
         state = StateStore(client, settings.state_store_name, read_only=dry_run)
-        yield Dependencies(Sidecar(client), state, synapse)
+        secret = secret_store.Secret(client, settings.secret_store_name, settings.secret_name)
+        yield Dependencies(Sidecar(client), state, secret, synapse)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,7 @@ async def _behind(settings: Settings, dependencies: Dependencies) -> AsyncIterat
         yield row
     for row in await rows("state store", _state(settings, dependencies.state)):
         yield row
-    async for row in homeserver_rows(settings, dependencies.synapse):
+    async for row in homeserver_rows(settings, dependencies.synapse, dependencies.secret):
         yield row
 
 

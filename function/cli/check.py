@@ -36,13 +36,15 @@ def command(
     """Check everything that the function needs and say how to fix what fails.
 
     Checks settings, Kafka's brokers, topics and consumer group, the sidecar's
-    components and subscriptions, the right to publish, state store, secret,
-    token, admin account, rate limit, uploads and deactivations. Run it where
-    the function runs, with the same environment: it uses the same sidecar.
+    components and subscriptions, the right to publish, state store, who owns
+    the accounts, secret, MAS (Matrix Authentication Service) if it does, token,
+    admin account, rate limit, uploads and deactivations. Run it where the
+    function runs, with the same environment: it uses the same sidecar.
 
     It changes no account and leaves no record in Kafka: it uploads an image of
     2 MB and deletes it, asks to deactivate an id that no account has, and asks
-    to publish to a partition that no topic has. Warnings do not fail.
+    to publish to a partition that no topic has. A personal session that it
+    makes in MAS, for the token, ends with it. Warnings do not fail.
 
     Exit codes:
     0: every check passed.

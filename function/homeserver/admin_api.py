@@ -43,8 +43,12 @@ class AdminApi(Requests):
         Raises:
             TryAgain: a check failed; it names the first one.
         """
-        await self._probe.check_owner()
+        await self.check_owner()
         return await self._probe.run()
+
+    async def check_owner(self) -> None:
+        """Checks that the accounts' owner is the configured one. Needs no token. Raises TryAgain."""
+        await self._probe.check_owner()
 
     async def _probed(self, request: Request) -> Answer:
         try:

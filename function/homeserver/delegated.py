@@ -58,14 +58,19 @@ class Delegated(Synapse):
 
     async def probe(self) -> str:
         """Checks that MAS owns the accounts and answers, and then Synapse, as there."""
-        try:
-            await self._probe.check_owner()
-        except TryAgain as failure:
-            if failure.reason is not Reason.MAS_OFF:
-                await self._mas.probe()  # Synapse asks MAS in turn: MAS's own failure says more
-            raise
+        await self.check_owner()
         await self._mas.probe()
         return await self._probe.run()
+
+    async def check_owner(self) -> None:
+        """Checks that the accounts are MAS's. If Synapse does not tell, MAS is asked: Synapse asks it in turn, and its own
+        failure says more. Raises TryAgain."""
+        try:
+            await super().check_owner()
+        except TryAgain as failure:
+            if failure.reason is not Reason.MAS_OFF:
+                await self._mas.probe()
+            raise
 
     async def account(self, user_id: str, provider: str = "") -> Account | None:
         """Returns the account as both sides have it; `linked`: whether MAS has the user's identity at `provider`."""

@@ -97,12 +97,12 @@ class Mas(Requests):
         user = None if answer.status == 404 else _user(answer.body)
         return user if user and user.username == localpart else None
 
-    async def deactivate(self, user_id: str, *, erase: bool) -> None:
-        """Deactivates a user; MAS ends the sessions and tells Synapse in a job, which may be late or fail for good. Idempotent:
-        each call queues a job. `POST /users/{id}/deactivate`."""
+    async def deactivate(self, user_id: str, *, erase: bool) -> bool:
+        """Deactivates a user; False if there is none. MAS ends the sessions and tells Synapse in a job, which may be late or
+        fail for good. Idempotent: each call queues a job. `POST /users/{id}/deactivate`."""
         path, body = f"{API}/users/{user_id}/deactivate", {"skip_erase": not erase}
-        expected = Expected(lambda fields: USER.mark(fields) and not _user(fields).active)
-        await self._call(Operation.MAS_DEACTIVATE, "POST", path, body, expected)
+        expected = Expected(lambda fields: USER.mark(fields) and not _user(fields).active, absent=True)
+        return (await self._call(Operation.MAS_DEACTIVATE, "POST", path, body, expected)).status != 404
 
     async def create(self, localpart: str, name: str) -> MasUser | None:
         """Creates the user, here and in Synapse, unless there is one. Returns the user; None if only Synapse has the account,

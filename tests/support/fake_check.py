@@ -10,7 +10,9 @@ from function.dapr.sidecar import Loaded, Publishing, Sidecar
 from function.kafka.cluster import Topic
 from function.kafka.lag import Member, Members, PartitionLag, Place
 from function.settings import Settings
+from tests.support.fake_synapse import ADMIN_TOKEN
 from tests.support.harness import Harness
+from tests.support.mas_world import FakeSecret
 
 PARTITIONS = 2
 RIGHTS = frozenset({"READ", "WRITE"})
@@ -76,6 +78,6 @@ def outside(w: Harness, sidecar: FakeSidecar | None = None, cluster: FakeCluster
 
     @asynccontextmanager
     async def dependencies(_: Settings) -> AsyncIterator[Dependencies]:
-        yield Dependencies(sidecar or FakeSidecar(), w.state, w.client)
+        yield Dependencies(sidecar or FakeSidecar(), w.state, FakeSecret(MATRIX_ADMIN_TOKEN=ADMIN_TOKEN), w.client)
 
     return Outside(dependencies, lambda _: cluster or FakeCluster())

@@ -12,16 +12,17 @@ from function.check.finding import Finding, Mark
 from function.check.homeserver import homeserver_rows, sample_image
 from function.settings import Settings
 from tests.support.events import ALICE
-from tests.support.fake_synapse import FakeSynapse
+from tests.support.fake_synapse import ADMIN_TOKEN, FakeSynapse
 from tests.support.harness import Harness, world
 from tests.support.http import settings_with
+from tests.support.mas_world import FakeSecret
 
 pytestmark = pytest.mark.anyio
 
 
 async def checked(w: Harness, settings: Settings | None = None) -> dict[str, Finding]:
     """Returns the rows of the homeserver."""
-    found = homeserver_rows(settings or settings_with(), w.client)
+    found = homeserver_rows(settings or settings_with(), w.client, FakeSecret(MATRIX_ADMIN_TOKEN=ADMIN_TOKEN))
     return {finding.what: finding async for finding in found}
 
 
@@ -37,7 +38,7 @@ async def test_all_is_well_and_nothing_is_left_behind() -> None:
         before = {mxid: dict(account) for mxid, account in w.homeserver.accounts.items()}
         found = await checked(w)
         assert list(found) == [
-            "secret", "token and Synapse", "admin account", "rate limit", "uploads", "deactivations",
+            "accounts", "secret", "token and Synapse", "admin account", "rate limit", "uploads", "deactivations",
         ]  # fmt: skip
         assert {finding.what for finding in found.values() if finding.mark is not Mark.OK} == set()
         assert (w.homeserver.accounts, w.homeserver.media) == (before, {})
@@ -106,8 +107,27 @@ async def test_a_failure_has_a_line_of_its_own_with_its_fix(
         assert advice in found[what].advice
 
 
+async def test_a_homeserver_whose_accounts_mas_owns_is_refused_before_anything_is_tried() -> None:
+    async with healthy() as w:
+        w.homeserver.delegates = True
+        [row] = (await checked(w)).values()
+        assert (row.what, row.mark, row.found) == (
+            "accounts", Mark.FAILED, "mas_not_configured: MATRIX_MAS_URL is not set",
+        )  # fmt: skip
+        assert "Set `MATRIX_MAS_URL`" in row.advice
+        assert w.homeserver.uploads == {}
+
+
+async def test_a_secret_without_the_token_names_the_key() -> None:
+    async with healthy() as w:
+        found = [row async for row in homeserver_rows(settings_with(), w.client, FakeSecret())]
+        assert [(row.what, row.mark) for row in found] == [("accounts", Mark.OK), ("secret", Mark.FAILED)]
+        assert "MATRIX_ADMIN_TOKEN" in found[1].found
+
+
 @pytest.mark.parametrize(
-    "part", ["whoami", "/v2/users/", "override_ratelimit", "/upload", "/admin/v1/media", "/deactivate/"]
+    "part",
+    ["auth_metadata", "whoami", "/v2/users/", "override_ratelimit", "/upload", "/admin/v1/media", "/deactivate/"],
 )
 @pytest.mark.parametrize("answer", [lambda: page(500), lambda: page(200), lambda: JSONResponse([], 200)])
 async def test_no_answer_of_synapse_is_more_than_a_failed_row(part: str, answer: Callable[[], Response]) -> None:

@@ -47,8 +47,8 @@ async def test_all_is_well_in_the_order_in_which_the_function_needs_it() -> None
         assert wrong(found) == []
         assert [row.what for row in found] == [
             "settings", "Kafka's brokers", f"topic {TOPICS[0]}", f"topic {TOPICS[1]}", f"topic {TOPICS[2]}", "consumer group",
-            "sidecar", "pub/sub components", "subscriptions", "publish dead letters", "publish replays", "state store", "secret",
-            "token and Synapse", "admin account", "rate limit", "uploads", "deactivations",
+            "sidecar", "pub/sub components", "subscriptions", "publish dead letters", "publish replays", "state store", "accounts",
+            "secret", "token and Synapse", "admin account", "rate limit", "uploads", "deactivations",
         ]  # fmt: skip
 
 

@@ -29,6 +29,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "accounts": (0, 10),
     "uploads": ("@service:test.example", 0, 10),
     "probe": (),
+    "check_owner": (),
     "set_display_name": (ALICE, "Ada"),
     "set_avatar": (ALICE, "mxc://test.example/face"),
     "create": (BOB, "bob", "oidc-nova"),
