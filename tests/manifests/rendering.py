@@ -34,7 +34,9 @@ def components_of(overlay: str) -> set[str]:
 
 # Each overlay, and each overlay with each component that it does not list itself.
 VARIANTS = [*OVERLAYS, *(f"{overlay}+{component}" for overlay in OVERLAYS for component in COMPONENTS
-                         if component not in components_of(overlay))]  # fmt: skip
+                         if component not in components_of(overlay)),
+            # A component that changes another one, which no overlay lists.
+            *(f"{overlay}+external-secrets+mas" for overlay in OVERLAYS)]  # fmt: skip
 
 FURTHER_PUBSUB = re.compile(r"pubsub-\d+")  # more members of the consumer group
 
@@ -53,9 +55,9 @@ def _documents(text: str) -> list[Document]:
 
 
 def _kustomized(variant: str, settings: Mapping[str, str], lines: Lines, *, oldest: bool) -> str:
-    overlay, _, component = variant.partition("+")
+    overlay, *added = variant.split("+")
     folder = K8S / "overlays" / overlay
-    if not component and not settings and not lines:
+    if not added and not settings and not lines:
         return kustomize(folder, oldest=oldest)
     # The overlay as it would be after some more lines, and with other values in its config.yaml.
     # kustomize wants relative paths, and compares them after it followed symbolic links.
@@ -63,9 +65,9 @@ def _kustomized(variant: str, settings: Mapping[str, str], lines: Lines, *, olde
         home = Path(made).resolve()
         kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
         kustomization["components"] = [
-            entry for entry in kustomization["components"] if Path(entry).name != INSTEAD_OF.get(component)
+            entry for entry in kustomization["components"] if Path(entry).name not in map(INSTEAD_OF.get, added)
         ]
-        kustomization["components"] += [f"../../components/{component}"] if component else []
+        kustomization["components"] += [f"../../components/{component}" for component in added]
         kustomization["resources"].remove("config.yaml")
         for kind in ("resources", "components"):
             kustomization[kind] = [os.path.relpath((folder / entry).resolve(), home) for entry in kustomization[kind]]

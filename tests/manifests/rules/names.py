@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
-from function.settings import SECRET_KEY, Settings
+from function.check.mas import keys
+from function.settings import SECRET_KEYS, Settings
 from tests.manifests.rendering import COMMANDS, Manifests, dig, leaves
 
 NAMESPACE = "infrastructure"  # of the staging environment that this service was made for
@@ -53,7 +54,8 @@ def _validated(environment: str) -> Settings | None:
 
 def secrets_of(manifests: Manifests) -> set[tuple[str, str]]:
     """Every Secret and key that something refers to; the tokens of annotations are their key `token`."""
-    found = {(settings.secret_name, SECRET_KEY)} if (settings := settings_of(manifests)) else set()
+    settings = settings_of(manifests)
+    found = {(settings.secret_name, key) for key in keys(settings)} if settings else set()
     for variable in manifests.container.get("env", []):
         if reference := dig(variable, "valueFrom", "secretKeyRef"):
             found.add((str(reference.get("name")), str(reference.get("key"))))
@@ -129,7 +131,7 @@ def the_function_starts_with_these_settings(manifests: Manifests) -> Iterator[st
     values = manifests.settings
     if not values.keys() >= SEED | {"LOG_LEVEL"}:
         yield f"the ConfigMap lacks {sorted((SEED | {'LOG_LEVEL'}) - values.keys())}"
-    if unknown := [name for name in values if name.lower() not in Settings.model_fields or name == SECRET_KEY]:
+    if unknown := [name for name in values if name.lower() not in Settings.model_fields or name in SECRET_KEYS]:
         yield f"the ConfigMap holds {unknown}"
     if not all(isinstance(value, str) and value for value in values.values()):
         yield "a value of the ConfigMap is no text"
@@ -146,6 +148,8 @@ def the_settings_lead_to_the_right_servers(manifests: Manifests) -> Iterator[str
         return
     if not re.fullmatch(r"https?://[\w.-]+(:\d+)?/?", str(settings.matrix_homeserver_url)):
         yield f"Synapse at {settings.matrix_homeserver_url}"
+    if settings.matrix_mas_url and not re.fullmatch(r"https?://[\w.-]+(:\d+)?/?", str(settings.matrix_mas_url)):
+        yield f"MAS at {settings.matrix_mas_url}"
     if not re.fullmatch(r"[\w.-]+:\d+(,[\w.-]+:\d+)*", settings.kafka_brokers):
         yield f"Kafka at {settings.kafka_brokers}"
     # Group and topic are what the old consumer had: with others, nothing is taken over.
@@ -177,8 +181,9 @@ def the_container_serves_with_the_settings_and_tokens(manifests: Manifests) -> I
 
 
 def secrets_are_only_the_known_ones(manifests: Manifests) -> Iterator[str]:
+    settings = settings_of(manifests)
     known = {
-        ("realtime-chat-service-secret", SECRET_KEY), (f"{APP}-app-token", "token"), (f"{APP}-api-token", "token"),
+        *(("realtime-chat-service-secret", key) for key in (keys(settings) if settings else ())), (f"{APP}-app-token", "token"), (f"{APP}-api-token", "token"),
         (f"{APP}-statestore", "connectionString"),
     }  # fmt: skip
     kafka = {name: key for name, key in secrets_of(manifests) - known if name == KAFKA_SECRET}

@@ -5,13 +5,16 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from function.settings import SECRET_KEY
+from function.settings import MAS_CLIENT_ID_KEY, MAS_CLIENT_SECRET_KEY, SECRET_KEY
 from tests.manifests.rendering import Document, Manifests
 from tests.manifests.rules.names import APP, KAFKA_SECRET, secrets_of, settings_of
 
+CHAT_SECRET = "realtime-chat-service-secret"
 # Each Secret and key that the vault fills, with the property of its entry.
 PROPERTIES = {
-    ("realtime-chat-service-secret", SECRET_KEY): "admin-token",
+    (CHAT_SECRET, SECRET_KEY): "admin-token",
+    (CHAT_SECRET, MAS_CLIENT_ID_KEY): "mas-client-id",
+    (CHAT_SECRET, MAS_CLIENT_SECRET_KEY): "mas-client-secret",
     (f"{APP}-app-token", "token"): "app-token",
     (f"{APP}-api-token", "token"): "api-token",
     (f"{APP}-statestore", "connectionString"): "statestore",
@@ -67,6 +70,8 @@ def the_pod_reaches_what_it_needs_and_no_more(manifests: Manifests) -> Iterator[
             _rule("to", [{"ipBlock": {"cidr": cidr}} for cidr in sorted(PRIVATE)], 443, 6443),
             _rule("to", [{"ipBlock": internet}], 443),
         ]
+        if settings.matrix_mas_url:
+            wanted.append(_rule("to", [_named("matrix-authentication-service")], settings.matrix_mas_url.port or 80))
         if spec.get("egress") != wanted:
             yield f"egress is {spec.get('egress')}"
         brokers = {broker.rpartition(":")[2] for broker in settings.kafka_brokers.split(",")}
@@ -129,11 +134,13 @@ def the_vault_fills_every_secret(manifests: Manifests) -> Iterator[str]:
             found.add((name, item.get("secretKey")))
             if item.get("remoteRef") != {"key": APP, "property": PROPERTIES.get((name, item.get("secretKey")))}:
                 yield f"{name} asks the vault for {item.get('remoteRef')}"
-    wanted = {(name, key) for name, key in PROPERTIES if name in {name for name, _ in found}}
+    # Which keys the function's own Secret has depends on who owns the accounts.
+    names, read = {name for name, _ in found}, secrets_of(manifests)
+    wanted = {(name, key) for name, key in PROPERTIES if name in names and (name != CHAT_SECRET or (name, key) in read)}
     if found != wanted:
         yield f"{sorted(found ^ wanted, key=str)} are not both filled and used"
     # Kafka's credentials come from a component of their own, or from its operators.
-    read = {(name, key) for name, key in secrets_of(manifests) if name != KAFKA_SECRET}
+    read = {(name, key) for name, key in read if name != KAFKA_SECRET}
     others = {(name, key) for name, key in found if name != KAFKA_SECRET}
     if others and others != read:
         yield f"{sorted(others ^ read, key=str)} are not both filled and read"

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+from starlette.responses import Response
 
 from function.check.finding import Finding, Mark
 from function.check.homeserver import homeserver_rows
@@ -133,6 +134,16 @@ async def test_a_listener_that_lacks_a_resource_is_told(path: str, says: str, ad
         assert wrong(found) == ["MAS"]
         assert found["MAS"].found == says
         assert advice in found["MAS"].advice
+
+
+async def test_synapse_that_can_not_ask_mas_is_told_as_what_mas_is() -> None:
+    """Synapse asks MAS before it says who owns the accounts: it fails as long as MAS does."""
+    async with healthy() as w:
+        w.homeserver.intercepts = lambda _, path: Response(status_code=500) if "auth_metadata" in path else None
+        await w.at_mas.control("POST", "faults", {"status": 502})
+        found = await checked(w)
+        assert wrong(found) == ["MAS"]
+        assert found["MAS"].found == "mas_unavailable: token: 502"
 
 
 async def test_a_proxy_that_lets_no_deactivation_through_is_told() -> None:
