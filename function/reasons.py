@@ -282,7 +282,7 @@ class Reason(StrEnum):
     )
     SECRET_UNAVAILABLE = (
         "secret_unavailable",
-        "The secret store returned no `MATRIX_ADMIN_TOKEN`.",
+        "The secret store returned no secret, or one without the admin token or MAS's client; the detail names the key.",
         "Check `SECRET_STORE_NAME` and `SECRET_NAME`, and that the Dapr Configuration allows this secret.",
         _RETRIED,
         Dependency.SECRET,

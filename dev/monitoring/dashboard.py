@@ -127,6 +127,12 @@ ROWS: dict[str, tuple[Panel, ...]] = {
               (Query(f"{_rate('synapse_calls_total', 'namespace', FAILED)}"
                      f" / {_rate('synapse_calls_total', 'namespace')}", "failed"),), "percentunit", limit=0.05),
     ),
+    "Matrix Authentication Service, where it owns the accounts": (
+        Panel("MAS calls by status", "Requests per second, including retries, probes and tokens.",
+              (Query(_rate("mas_calls_total", "status"), "{{status}}"),), "reqps", stacked=True),
+        Panel("MAS call time", "95th percentile of each operation; empty if there is no MAS.",
+              (Query(f"histogram_quantile(0.95, {_rate('mas_call_seconds_bucket', 'operation, le')})", "{{operation}}"),), "s"),
+    ),
     "Pods": (
         Panel("Ready by dependency", "0: some pod can't use that dependency.",
               (Query(f"min by (dependency) ({M}ready{{{NS}}})", "{{dependency}}"),)),

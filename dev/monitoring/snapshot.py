@@ -23,7 +23,7 @@ from dev.stack import Stack
 
 PICTURE = ROOT / "docs" / "dashboard.svg"
 SECONDS, OUTAGE = 120, range(50, 66)
-NOT_HERE = ("Lag by partition", "Open dead letters")  # show only what waits, and can be empty
+NOT_HERE = ("Lag by partition", "Open dead letters", "MAS call time")  # can be empty: what waits, and a MAS
 PEOPLE = 80
 
 
