@@ -1,54 +1,14 @@
 """Runs `check` next to a running function, on the real stack: all well, then with one thing wrong after another."""
 
-import json
-import os
-import subprocess
-import sys
-from dataclasses import dataclass
-from typing import Any
-
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from dev.servers.kafka import TOPICS
+from tests.integration.checking import check, run
 from tests.integration.consumer_group import Group
 from tests.integration.stack import StackUnderTest, wait_until
 
 CONSUMERS = 6  # pub/sub components
-
-
-@dataclass(frozen=True)
-class Checked:
-    """What a run said: its rows, and its exit code."""
-
-    rows: list[dict[str, str]]
-    code: int
-
-    def wrong(self) -> list[str]:
-        """Returns what has failed, each once, in order."""
-        return list(dict.fromkeys(row["what"] for row in self.rows if row["mark"] == "failed"))
-
-    def found(self) -> str:
-        return "\n".join(row["found"] for row in self.rows)
-
-
-def run(world: StackUnderTest, *options: str, **changes: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "function", "check", *options]
-    environment = os.environ | world.environment | changes
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
-
-
-def check(world: StackUnderTest, **changes: str) -> Checked:
-    """Runs `check --json`; each failed row has advice, and only the rows and the summary are printed."""
-    done = run(world, "--json", **changes)
-    assert done.stderr == ""
-    *lines, summary = (json.loads(line) for line in done.stdout.splitlines())
-    rows = [line["check"] for line in lines]
-    assert all(row["advice"] for row in rows if row["mark"] != "ok")
-    counts: dict[str, Any] = summary["summary"]
-    assert counts["failed"] == sum(row["mark"] == "failed" for row in rows)
-    assert counts["exit_code"] == done.returncode
-    return Checked(rows, done.returncode)
 
 
 def test_everything_is_in_order_and_no_record_is_left_behind(world: StackUnderTest) -> None:
@@ -77,6 +37,7 @@ def test_a_person_reads_it_at_80_columns_on_a_terminal_that_is_not_utf_8(world: 
     [
         ({"MATRIX_SERVER_NAME": "other.example", "MATRIX_SERVICE_USER": ""}, ["token and Synapse"], "server_name_mismatch"),
         ({"MATRIX_HOMESERVER_URL": "http://127.0.0.1:9"}, ["token and Synapse"], "synapse_unavailable"),
+        ({"MATRIX_MAS_URL": "http://127.0.0.1:9"}, ["accounts"], "mas_off: MATRIX_MAS_URL is set"),
         ({"SECRET_NAME": "another-secret"}, ["secret"], "secret_unavailable"),
         ({"STATE_STORE_NAME": "no-such-store"}, ["state store"], "state_unavailable"),
         ({"DAPR_HTTP_PORT": "9"}, ["sidecar"], "no sidecar yet"),
