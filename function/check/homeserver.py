@@ -23,7 +23,9 @@ OWNER, SECRET, TOKEN, ADMIN, SERVICE_USER = "accounts", "secret", "token and Syn
 NAMED = {
     (OWNER, Reason.SYNAPSE_UNAVAILABLE): TOKEN,
     (OWNER, Reason.SYNAPSE_UNEXPECTED): TOKEN,
-    **{(OWNER, reason): mas.MAS for reason in (Reason.MAS_UNAVAILABLE, Reason.MAS_UNEXPECTED, Reason.MAS_TOKEN_REFUSED)},
+    **{
+        (OWNER, reason): mas.MAS for reason in (Reason.MAS_UNAVAILABLE, Reason.MAS_UNEXPECTED, Reason.MAS_TOKEN_REFUSED)
+    },
     (OWNER, Reason.SECRET_UNAVAILABLE): SECRET,
     (TOKEN, Reason.ADMIN_SUSPENDED): ADMIN,
     (TOKEN, Reason.MAS_TOKEN_REFUSED): SERVICE_USER,  # MAS took the client, and makes no personal session
