@@ -13,7 +13,7 @@ NO_ULID = "0" * 26  # which no user has
 # By what a failure's detail says; otherwise the reason's own advice fits.
 _ADVICE = {
     "invalid_client": f"{MAS_CLIENT_ID_KEY} and {MAS_CLIENT_SECRET_KEY} of the secret must be those of an entry of MAS's `clients`",
-    "invalid_scope": "Add the client's id to `policy.data.admin_clients` in MAS's configuration, and restart MAS.",
+    "invalid_scope": "Add the client's id to `policy.data.admin_clients` in MAS's configuration.",
     "token: 404": "MATRIX_MAS_URL must reach a listener of MAS with the resources `oauth` and `adminapi`",
     "is no user of MAS": "Create the service user in MAS, or correct MATRIX_SERVICE_USER: docs/mas.md, Service user.",
     "is deactivated in MAS": "Reactivate the service user in MAS, or set MATRIX_SERVICE_USER to another one.",
