@@ -19,14 +19,14 @@ $(VENV)/.ready: requirements-dev.txt pyproject.toml
 	@$(RUN)/python -m pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
-up: setup ## Start Kafka, Synapse and the function, and keep them running
-	@$(RUN)/python -m dev up
+up: setup ## Start Kafka, Synapse and the function, and keep them running; MAS=1: with a stand-in for MAS
+	@$(RUN)/python -m dev up $(if $(MAS),--mas)
 
 down: setup ## Stop what `make up` started
 	@$(RUN)/python -m dev down
 
-demo: setup ## Run about twenty events through the real stack and show the outcomes
-	@$(RUN)/python -m dev.demo
+demo: setup ## Run about twenty events through the real stack and show the outcomes; MAS=1: with a stand-in for MAS
+	@$(RUN)/python -m dev.demo $(if $(MAS),--mas)
 
 demo-picture: setup ## Run the demo and draw what it shows as docs/demo.svg
 	@$(RUN)/python -m dev.demo --picture docs/demo.svg

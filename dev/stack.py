@@ -26,6 +26,7 @@ class Ports:
     kafka: int = 19092
     kafka_controller: int = 19093
     synapse: int = 18008
+    mas: int = 18090
     postgres: int = 15432
     app: int = 18080
     dapr_http: int = 13500
@@ -82,7 +83,7 @@ class Stack:
             kafka = [ports.kafka, ports.kafka_controller]
             self._step("Kafka", self.kafka.server, kafka, lambda: self.kafka.start(self._say))
             self._step("Synapse", self.synapse.server, [ports.synapse], lambda: self.synapse.start(self._say))
-            secrets_file(self.secrets_file, self.synapse.token)
+            self._write_secret()
         except BaseException:
             self.stop()
             raise
@@ -134,6 +135,9 @@ class Stack:
 
     def account(self, mxid: str) -> dict[str, Any] | None:
         return self.synapse.account(mxid)
+
+    def _write_secret(self) -> None:
+        secrets_file(self.secrets_file, self.synapse.token)
 
     def _step(self, name: str, server: Server, ports: Sequence[int], start: Callable[[], None]) -> None:
         began = time.monotonic()

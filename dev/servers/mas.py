@@ -19,7 +19,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 
 class Mas:
-    """The stand-in. It keeps its state over a stop, but not over a kill.
+    """The stand-in. It keeps its state over a stop, but not over a kill; the client is that of an earlier run in the folder.
 
     Args:
         folder: for configuration, log and pid file.
@@ -32,8 +32,10 @@ class Mas:
         self.port, self._homeserver, self._token_seconds = port, homeserver, token_seconds
         self.server = Server("mas", folder)
         self._config = folder / "mas.json"
-        self.client_id = State().new_id()
-        self.client_secret, self.shared_secret = secrets.token_hex(16), secrets.token_hex(16)
+        kept = json.loads(self._config.read_text()) if self._config.exists() else {}
+        self.client_id = kept.get("client_id") or State().new_id()
+        self.client_secret = kept.get("client_secret") or secrets.token_hex(16)
+        self.shared_secret = kept.get("secret") or secrets.token_hex(16)
 
     @property
     def url(self) -> str:

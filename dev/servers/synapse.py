@@ -150,5 +150,10 @@ def write_private(path: Path, text: str) -> None:
 
 
 def secrets_file(path: Path, token: str) -> None:
+    """Writes the secrets of a function that has an admin token."""
+    write_secret(path, {"MATRIX_ADMIN_TOKEN": token})
+
+
+def write_secret(path: Path, keys: Mapping[str, str]) -> None:
     """Writes the file of Dapr's local.file secret store, shaped like a Kubernetes Secret: a name with keys."""
-    write_private(path, json.dumps({"realtime-chat-service-secret": {"MATRIX_ADMIN_TOKEN": token}}))
+    write_private(path, json.dumps({"realtime-chat-service-secret": keys}))

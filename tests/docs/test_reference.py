@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from dev import demo
+from dev.demo import script
 from function.accounts.user_state import UserState
 from function.accounts.user_store import dump, load
 from function.audit.drift import Kind
@@ -283,10 +283,10 @@ def test_the_demos_picture_is_of_this_demo_and_takes_nothing_from_elsewhere() ->
     """`make demo-picture` draws it."""
     drawn = (ROOT / "docs" / "demo.svg").read_text()
     words = html.unescape(drawn).replace("\xa0", " ")
-    for step in demo.steps():
+    for step in script.steps():
         assert step.what in words
         assert step.expected in words
-    assert all(person.final in words for person in demo.PEOPLE.values())
+    assert all(person.final in words for person in script.PEOPLE.values())
     assert set(re.findall(r'(?:href|src)="([^#"][^"]*)"|url\(([^#)][^)]*)\)', drawn)) == set()
 
 

@@ -1,6 +1,5 @@
 """The whole where MAS owns the accounts: Kafka, daprd and the function, a real Synapse that delegates, and the stand-in for MAS."""
 
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,49 +7,20 @@ from pathlib import Path
 
 import yaml
 
-from dev.processes import free_port
+from dev.mas_stack import MasStack
 from dev.servers.daprd import COMPONENTS
-from dev.servers.mas import DelegatingSynapse, Mas
-from dev.servers.synapse import write_private
-from dev.stack import Ports, Stack
+from dev.servers.synapse import write_secret
+from dev.stack import Ports
 from function.settings import MAS_CLIENT_ID_KEY, MAS_CLIENT_SECRET_KEY
 from tests.contract.mas.server import API, Server
 from tests.integration.stack import StackUnderTest
-
-
-class MasStack(Stack):
-    """A stack on free ports whose accounts MAS owns."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder, Ports.free())
-        self.mas = Mas(folder, free_port(), self.synapse.url)
-        self.synapse = self._delegating = DelegatingSynapse(folder, self.ports.synapse, None, self.mas)
-        self.provider = ""
-
-    def start(self) -> None:
-        self.mas.start()
-        super().start()
-        self.provider = self.mas.control("POST", "providers", {"human_name": "Nova"})["id"]
-
-    def stop(self) -> None:
-        super().stop()
-        self.mas.stop()
-
-    def env(self) -> dict[str, str]:
-        mas = {"MATRIX_MAS_URL": self.mas.url, "MATRIX_MAS_PROVIDER": self.provider, "MATRIX_PRECREATE_USERS": "true"}
-        return super().env() | mas
-
-    def server(self) -> Server:
-        """Returns both sides as people and operators see them."""
-        client = (self.mas.client_id, self.mas.client_secret)
-        return Server(self.mas.url, self.synapse.url, client, self.provider, self.mas, self._delegating)
 
 
 class World:
     """A function on that stack, and both sides behind it. The secret has MAS's client and no token of Synapse."""
 
     def __init__(self, stack: MasStack, folder: Path) -> None:
-        self.mas, self.server = stack.mas, stack.server()
+        self.mas, self.server = stack.mas, server_of(stack)
         self._secrets, self._components, self._changes = folder / "client.json", folder / "components", 0
         shutil.copytree(COMPONENTS, self._components)
         self._write(stack.mas.client_secret)
@@ -75,12 +45,18 @@ class World:
 
     def _write(self, client_secret: str) -> None:
         keys = {MAS_CLIENT_ID_KEY: self.mas.client_id, MAS_CLIENT_SECRET_KEY: client_secret}
-        write_private(self._secrets, json.dumps({"realtime-chat-service-secret": keys}))
+        write_secret(self._secrets, keys)
+
+
+def server_of(stack: MasStack) -> Server:
+    """Returns both sides as people and operators see them."""
+    client = (stack.mas.client_id, stack.mas.client_secret)
+    return Server(stack.mas.url, stack.synapse.url, client, stack.provider, stack.mas, stack.delegating)
 
 
 @contextmanager
 def running(folder: Path) -> Iterator[World]:
-    with MasStack(folder / "stack") as stack:
+    with MasStack(folder / "stack", Ports.free()) as stack:
         world = World(stack, folder)
         try:
             world.running.start()

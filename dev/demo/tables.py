@@ -1,0 +1,107 @@
+"""Shows what the demo sent and what became of it, expected against actual, as tables or as a picture."""
+
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from dev.demo.script import Person, Step
+from dev.processes import wait_until
+
+WIDTH = 130  # without a terminal
+
+
+@dataclass(frozen=True)
+class Side:
+    """A server that knows people.
+
+    Args:
+        name: as the table's header says it.
+        now: describes a person as the server has it now.
+        expected: what that should be at the end.
+    """
+
+    name: str
+    now: Callable[[Person], str]
+    expected: Callable[[Person], str]
+
+    def good(self, person: Person) -> bool:
+        return self.now(person) == self.expected(person)
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What a person meets who comes with an earlier session or logs in, expected and actual."""
+
+    who: str
+    what: str
+    expected: str
+    now: Callable[[], str]
+
+
+def new_console() -> Console:
+    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH, record=True)
+
+
+def show_events(console: Console, script: Sequence[Step]) -> bool:
+    """Prints each event's outcome. Returns whether all are as expected."""
+    table = Table("", "who", "event", "wire shape", "what happened", title="Events", title_justify="left")
+    for step in script:
+        mark, outcome = _compared(step.outcome, step.expected)
+        table.add_row(mark, step.who, step.what, step.shape, outcome)
+    console.print(table)
+    return all(step.outcome == step.expected for step in script)
+
+
+def show_accounts(console: Console, people: Mapping[str, Person], sides: Sequence[Side]) -> bool:
+    """Prints what each side says of each person. Returns whether all is as expected, in the end."""
+    good = wait_until(lambda: all(side.good(person) for side in sides for person in people.values()), 30)
+    table = Table("", "who", *(f"{side.name} says now" for side in sides), title="Accounts", title_justify="left")
+    for person in people.values():
+        cells = [_compared(side.now(person), side.expected(person)) for side in sides]
+        mark = next((mark for mark, _ in cells if mark == _NO), _OK)
+        table.add_row(mark, person.name, *(text for _, text in cells))
+    console.print(table)
+    return good
+
+
+def show_visits(console: Console, visits: Sequence[Visit]) -> bool:
+    """Prints what people meet, once the accounts are as expected. Returns whether it is as expected."""
+    table = Table("", "who", "comes with", "what happens", title="Sessions and logins", title_justify="left")
+    seen = [visit.now() for visit in visits]
+    for visit, actual in zip(visits, seen, strict=True):
+        mark, text = _compared(actual, visit.expected)
+        table.add_row(mark, visit.who, visit.what, text)
+    if visits:
+        console.print(table)
+    return seen == [visit.expected for visit in visits]
+
+
+def show_letters(console: Console, letters: Sequence[Mapping[str, str]], script: Sequence[Step]) -> bool:
+    """Prints the dead letters. Returns whether there are as many as expected."""
+    table = Table("who", "reason", "detail", "origin", title="Dead letters", title_justify="left")
+    for letter in letters:
+        of = {name: letter.get(f"x-dead-letter-{name}", "") for name in ("reason", "detail", "partition", "offset")}
+        origin = f"partition {of['partition']}, offset {of['offset']}"
+        table.add_row(letter["who"], of["reason"], of["detail"], origin)
+    console.print(table)
+    return len(letters) == sum(step.expected.startswith("dead_letter") for step in script)
+
+
+def draw(console: Console, picture: Path) -> None:
+    """Writes the printed tables as an SVG without external resources: it uses the reader's fonts."""
+    drawn = console.export_svg(title="make demo: what was sent, and what became of it", unique_id="demo")
+    plain = re.sub(r"@font-face \{.*?\}\n", "", drawn, flags=re.DOTALL).replace("Fira Code, ", "")
+    picture.write_text(re.sub(r"[ \t]+$", "", plain, flags=re.MULTILINE))
+
+
+_OK, _NO = "[green]ok[/]", "[red]no[/]"
+
+
+def _compared(actual: str, expected: str) -> tuple[str, str]:
+    """Returns the mark and the text of a row."""
+    return (_OK, actual) if actual == expected else (_NO, f"{actual} [red](expected {expected})[/]")
