@@ -65,7 +65,7 @@ def start_function(stack: Stack) -> None:
 
 
 def sidecar_environment(stack: Stack) -> dict[str, str]:
-    """Returns the `env` of dapr.yaml, and what this stack has besides: `dapr run -f` gives `env` to the function only, and
+    """Returns the `env` of dapr.yaml, and what this stack adds: `dapr run -f` gives `env` to the function only, and
     the sidecar needs it too (envRef, tokens). Also writes it to the file dapr.env, for those who start `dapr run`."""
     given: dict[str, str] = yaml.safe_load((ROOT / "dapr.yaml").read_text())["apps"][0]["env"]
     environment = given | stack.env()

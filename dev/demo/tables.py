@@ -13,6 +13,7 @@ from dev.demo.script import Person, Step
 from dev.processes import wait_until
 
 WIDTH = 130  # without a terminal
+_OK, _NO = "[green]ok[/]", "[red]no[/]"
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,6 @@ class Side:
     name: str
     now: Callable[[Person], str]
     expected: Callable[[Person], str]
-
-    def good(self, person: Person) -> bool:
-        return self.now(person) == self.expected(person)
 
 
 @dataclass(frozen=True)
@@ -57,14 +55,20 @@ def show_events(console: Console, script: Sequence[Step]) -> bool:
     return all(step.outcome == step.expected for step in script)
 
 
-def show_accounts(console: Console, people: Mapping[str, Person], sides: Sequence[Side]) -> bool:
-    """Prints what each side says of each person. Returns whether all is as expected, in the end."""
-    good = wait_until(lambda: all(side.good(person) for side in sides for person in people.values()), 30)
+def show_accounts(console: Console, people: Mapping[str, Person], sides: Sequence[Side], seconds: float = 30.0) -> bool:
+    """Prints what each side says of each person, once all is as expected or the seconds are up. Returns whether it is."""
+    expected = [[side.expected(person) for side in sides] for person in people.values()]
+    seen: list[list[str]] = []
+
+    def look() -> bool:
+        seen[:] = [[side.now(person) for side in sides] for person in people.values()]
+        return seen == expected
+
+    good = wait_until(look, seconds)
     table = Table("", "who", *(f"{side.name} says now" for side in sides), title="Accounts", title_justify="left")
-    for person in people.values():
-        cells = [_compared(side.now(person), side.expected(person)) for side in sides]
-        mark = next((mark for mark, _ in cells if mark == _NO), _OK)
-        table.add_row(mark, person.name, *(text for _, text in cells))
+    for person, said, right in zip(people.values(), seen, expected, strict=True):
+        texts = [_compared(*pair)[1] for pair in zip(said, right, strict=True)]
+        table.add_row(_OK if said == right else _NO, person.name, *texts)
     console.print(table)
     return good
 
@@ -97,9 +101,6 @@ def draw(console: Console, picture: Path) -> None:
     drawn = console.export_svg(title="make demo: what was sent, and what became of it", unique_id="demo")
     plain = re.sub(r"@font-face \{.*?\}\n", "", drawn, flags=re.DOTALL).replace("Fira Code, ", "")
     picture.write_text(re.sub(r"[ \t]+$", "", plain, flags=re.MULTILINE))
-
-
-_OK, _NO = "[green]ok[/]", "[red]no[/]"
 
 
 def _compared(actual: str, expected: str) -> tuple[str, str]:

@@ -74,6 +74,11 @@ class Mas:
         headers = {"Authorization": f"Bearer {self.token()}"}
         return httpx.request(method, f"{self.url}/api/admin/v1/{path}", json=body, headers=headers, timeout=30)
 
+    def admin_client(self) -> httpx.Client:
+        """A client of the admin API for many calls, until its token ends."""
+        headers = {"Authorization": f"Bearer {self.token()}"}
+        return httpx.Client(base_url=f"{self.url}/api/admin/v1/", headers=headers, timeout=30)
+
     def control(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """One call of `/stand-in/...`; returns its answer."""
         return httpx.request(method, f"{self.url}/stand-in/{path}", json=body, timeout=30).raise_for_status().json()
