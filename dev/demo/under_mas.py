@@ -28,7 +28,7 @@ class MasScene(Scene):
 
     def __init__(self, stack: MasStack) -> None:
         super().__init__(stack)
-        self._mas, self._admin = stack.mas, stack.mas.admin_client()
+        self._mas = stack.mas
         self.people = PEOPLE | {"ivan": Person("ivan", "before, no avatar", "active, 1 session")}
         self._password = secrets.token_hex(16)
         self._earlier: dict[str, str] = {}
@@ -91,15 +91,17 @@ class MasScene(Scene):
 
     def _in_mas(self, person: Person) -> str:
         """Describes a person's user: whether it is active, its upstream link, its active sessions of every kind."""
-        found = self._admin.get(f"users/by-username/{person.localpart}")
-        if found.status_code == 404:
-            return "no user"
-        user = found.raise_for_status().json()["data"]
-        mine = f"filter[user]={user['id']}"
-        links = self._count(f"upstream-oauth-links?{mine}")
-        sessions = sum(self._count(f"{kind}-sessions?{mine}&filter[status]=active") for kind in KINDS)
+        with self._mas.admin_client() as admin:
+            found = admin.get(f"users/by-username/{person.localpart}")
+            if found.status_code == 404:
+                return "no user"
+            user = found.raise_for_status().json()["data"]
+            mine = f"filter[user]={user['id']}"
+            links = _count(admin, f"upstream-oauth-links?{mine}")
+            sessions = sum(_count(admin, f"{kind}-sessions?{mine}&filter[status]=active") for kind in KINDS)
         words = ["deactivated" if user["attributes"]["deactivated_at"] else "active", *(["linked"] if links else [])]
         return ", ".join([*words, f"{sessions or 'no'} session{'s' if sessions > 1 else ''}"])
 
-    def _count(self, path: str) -> int:
-        return len(self._admin.get(path).raise_for_status().json()["data"])
+
+def _count(admin: httpx.Client, path: str) -> int:
+    return len(admin.get(path).raise_for_status().json()["data"])
