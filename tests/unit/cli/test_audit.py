@@ -77,7 +77,7 @@ async def test_without_drift_the_exit_code_is_0(capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.MISSING])
+@pytest.mark.parametrize("kind", [kind for kind in MADE if kind is not Kind.MISSING])
 async def test_each_drift_is_printed_and_the_summary_explains_it(
     kind: Kind, capsys: pytest.CaptureFixture[str]
 ) -> None:
