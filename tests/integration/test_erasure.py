@@ -1,6 +1,7 @@
 """An erasure to the last trace on the real servers: what another member's client sees before it and after it."""
 
 import io
+import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from urllib.parse import quote
@@ -184,3 +185,30 @@ def _kill_both(world: StackUnderTest) -> None:
     world.stack.synapse.stop(kill=True)
     world.stack.synapse.start(lambda _: None)
     world.function.start()
+
+
+def test_the_audit_finds_what_came_after_the_removal_and_has_it_removed(removing: StackUnderTest) -> None:
+    """A token with which an admin acts as the user outlives the erasure."""
+    person = new_user()
+    removing.create(person)
+
+    async def life() -> None:
+        async with client_of(removing, person) as own:
+            lines = len(removals(removing))
+            await anyio.to_thread.run_sync(removing.in_turn, deleted(person))
+            await anyio.to_thread.run_sync(wait_until, lambda: ended(removing, lines), "nothing is left", 150.0)
+            upload, _ = await own.upload(io.BytesIO(PNG), "image/png", "ada.png", filesize=len(PNG))
+            assert isinstance(upload, nio.UploadResponse)
+            assert await anyio.to_thread.run_sync(audited, removing) == ["found"]
+            assert await anyio.to_thread.run_sync(audited, removing, "--repair", "--yes") == ["repaired"]
+            assert isinstance(await own.download(upload.content_uri), nio.DownloadError)
+            assert await anyio.to_thread.run_sync(audited, removing) == []
+
+    anyio.run(life)
+
+
+def audited(world: StackUnderTest, *options: str) -> list[str]:
+    """Returns the results of an audit for what erased users left behind."""
+    done = world.tool("audit", "--json", "--kind", "own_messages", "--kind", "own_media", *options)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    return [line["drift"]["result"] for line in lines if "drift" in line]
