@@ -76,6 +76,18 @@ async def _upload_that_was_forgotten(w: Harness) -> None:
     w.clock.now += timedelta(hours=2)
 
 
+async def _erased_before_messages_were_redacted(w: Harness) -> None:
+    w.login(ALICE)
+    w.homeserver.say(w.homeserver.mxid(ALICE))
+    await w.process(deletion(soft=False))
+
+
+async def _erased_before_files_were_deleted(w: Harness) -> None:
+    w.login(ALICE)
+    w.homeserver.add_upload(w.homeserver.mxid(ALICE), "file")
+    await w.process(deletion(soft=False))
+
+
 async def _account_that_was_lost(w: Harness) -> None:
     w.login(ALICE)
     await w.process(profile(display_name="Alice"))
@@ -103,6 +115,8 @@ MADE: Mapping[Kind, Callable[[Harness], Awaitable[None]]] = {
     Kind.AVATAR: _another_avatar,
     Kind.AVATAR_GONE: _image_that_was_deleted,
     Kind.LEFTOVER_MEDIA: _image_that_outlived_the_erasure,
+    Kind.OWN_MESSAGES: _erased_before_messages_were_redacted,
+    Kind.OWN_MEDIA: _erased_before_files_were_deleted,
     Kind.ORPHANED_MEDIA: _upload_that_was_forgotten,
 }
 
