@@ -17,7 +17,7 @@ from function.accounts.reconcile import Reconciler
 from function.accounts.updater import Updater
 from function.accounts.user_store import UserStore, Versioned
 from function.events.types import UserDeleted
-from function.homeserver import requests
+from function.homeserver import admin_api, requests
 from function.homeserver.account import Account
 from function.outcomes import Reason, TryAgain
 from function.processing import batch, letters
@@ -170,7 +170,7 @@ def _undoubted(_: Any) -> Any:
 MUTATIONS: Sequence[Mutation] = (
     Mutation(
         "A2-any-answer", "takes any JSON object for success",
-        [(requests, "is_own", lambda _: lambda answer, *_: answer.success)], (*_PROFILE, "deletion_missed", "poisoned"),
+        [(admin_api, "SYNAPSE", lambda own: replace(own, is_own=lambda answer, *_: answer.success))], (*_PROFILE, "deletion_missed", "poisoned"),
     ),
     Mutation(
         "B1-trusting-deletion", "makes no call for a deletion if the account is known to be deactivated",
