@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 
 from function.accounts.departures import Departures
+from function.accounts.outbox import Outbox
 from function.accounts.recheck_loop import RecheckLoop
 from function.accounts.recheck_queue import RecheckQueue
 from function.accounts.reconcile import Reconciler
@@ -24,6 +25,7 @@ from function.dapr.state_store import StateStore
 from function.dead_letters.marks import Marks
 from function.dead_letters.open_letters_loop import OpenLettersLoop
 from function.dead_letters.publish import DeadLetters
+from function.evidence.topic import ResultsTopic
 from function.health import Health, Probe
 from function.homeserver.requests import IN_FLIGHT
 from function.homeserver.synapse import Synapse
@@ -87,7 +89,9 @@ async def open_parts(
         publisher = Publisher(client, settings.pubsub_name, read_only=dry_run)
         rechecks = RecheckQueue(state, utc_now)
         reconciler = Reconciler(synapse, source, settings.provider, removes=removed_parts(settings))
-        updater = Updater(users, reconciler, rechecks)
+        results = settings.matrix_results_topic
+        outbox = Outbox(ResultsTopic(publisher, results, synapse.mxid, metrics.published), users) if results else None
+        updater = Updater(users, reconciler, rechecks, outbox=outbox)
         deletion_limit = DeletionLimit(state, settings.matrix_max_deletions_per_hour, utc_now)
         processor = BatchProcessor(
             updater,

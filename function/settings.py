@@ -18,7 +18,7 @@ from function.avatars.ssrf_guard import allowed_origin
 SECRET_KEY = "MATRIX_ADMIN_TOKEN"  # noqa: S105
 MAS_CLIENT_ID_KEY, MAS_CLIENT_SECRET_KEY = "MATRIX_MAS_CLIENT_ID", "MATRIX_MAS_CLIENT_SECRET"
 SECRET_KEYS = frozenset({SECRET_KEY, MAS_CLIENT_ID_KEY, MAS_CLIENT_SECRET_KEY})
-DEAD_SUFFIX, REPLAY_SUFFIX = ".matrix.dead", ".matrix.replay"
+DEAD_SUFFIX, REPLAY_SUFFIX, RESULTS_SUFFIX = ".matrix.dead", ".matrix.replay", ".matrix.results"
 DRY_SUFFIX = "-dry-run"
 
 # Kubernetes sets these variables for every Service of a namespace; they are not settings.
@@ -26,6 +26,7 @@ _SERVICE_LINK = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP
 # Set by the local stack for scripts; not a setting.
 _STACK = frozenset({"MATRIX_ADMIN_TOKEN_FILE"})
 _OURS = re.compile(r"(MATRIX|KAFKA|SECRET|STATE_STORE|PUBSUB|DEAD_LETTERS|AVATAR|APP|LOG)(_.*)?")
+_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 _NAME = re.compile(r"[A-Za-z0-9.\-\[\]:]{1,255}")
 
@@ -107,6 +108,11 @@ class Settings(CommonSettings):
         "",
         description="under MAS the id (a ULID) of its upstream provider for the identity service; needed to create accounts",
     )
+    matrix_results_topic: str = Field(
+        "",
+        description="the topic to which each change of an account is published, such as `nova.identity.events.matrix.results`, which "
+        "the pub/sub components allow: see [evidence](../evidence.md); empty: none is",
+    )
     matrix_precreate_users: bool = Field(False, description="`true`: create accounts before the first login")
     matrix_oidc_provider: str = Field(
         "oidc-nova",
@@ -171,6 +177,13 @@ class Settings(CommonSettings):
             )
         return value
 
+    @field_validator("matrix_results_topic")
+    @classmethod
+    def _is_topic(cls, value: str) -> str:
+        if value and not _TOPIC.fullmatch(value):
+            raise ValueError("expected the name of a Kafka topic such as nova.identity.events.matrix.results")
+        return value
+
     @field_validator("avatar_allowed_hosts")
     @classmethod
     def _are_hosts(cls, value: str) -> str:
@@ -193,6 +206,15 @@ class Settings(CommonSettings):
         if self.matrix_dry_run and not self.kafka_consumer_group_id.endswith(DRY_SUFFIX):
             raise ValueError(
                 f"KAFKA_CONSUMER_GROUP_ID: with MATRIX_DRY_RUN=true expected a group of its own, ending with {DRY_SUFFIX}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _results_have_their_own_topic(self) -> "Settings":
+        """Requires another topic: the function would read its own messages as events."""
+        if self.matrix_results_topic in {self.kafka_identity_events_topic, self.dead_letter_topic, self.replay_topic}:
+            raise ValueError(
+                f"MATRIX_RESULTS_TOPIC: expected a topic of its own such as {self.kafka_identity_events_topic}{RESULTS_SUFFIX}"
             )
         return self
 

@@ -1,6 +1,6 @@
 """One user's work: events, the decision that rests on them, and what became of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,7 +11,8 @@ from function.accounts.traces import Part
 from function.accounts.user_state import UserState
 from function.accounts.user_store import Versioned
 from function.events.types import Event
-from function.outcomes import Rejected, TryAgain
+from function.outcomes import Reason, Rejected, TryAgain
+from function.telemetry.logs import log_failure
 
 
 class Decide(Protocol):
@@ -68,3 +69,31 @@ class Job:
     @property
     def needs_calls(self) -> bool:
         return self.decision is not None and self.decision.needs_calls
+
+
+def fail(jobs: Iterable[Job], failure: TryAgain) -> None:
+    """Makes the jobs wait."""
+    for job in jobs:
+        job.result, job.failure = None, failure
+
+
+def unexpected(error: Exception) -> TryAgain:
+    """Logs a fault of the code, or of a server, that nobody foresaw; returns it as a reason to wait."""
+    log_failure("user_failed", error)
+    return TryAgain(Reason.UNEXPECTED, type(error).__name__)
+
+
+async def remembered(rechecks: Rechecks, jobs: Sequence[Job], due: Mapping[str, datetime]) -> Sequence[Job]:
+    """Remembers rechecks; returns the jobs without those whose recheck can't be: they wait."""
+    if not due:
+        return jobs
+    try:
+        await rechecks.add(due)
+    except TryAgain as failure:
+        if len(due) > 1 and not failure.reason.dependency:
+            for user_id, at in due.items():
+                jobs = await remembered(rechecks, jobs, {user_id: at})
+            return jobs
+        fail((job for job in jobs if job.user_id in due), failure)
+        return [job for job in jobs if job.user_id not in due]
+    return jobs

@@ -17,7 +17,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from function.accounts.job import Decide, Job, Rechecks
+from function.accounts.job import Decide, Job, Rechecks, fail, remembered, unexpected
+from function.accounts.outbox import Outbox
 from function.accounts.plan import Deactivate, Decision, ReconcileResult, decide
 from function.accounts.reconcile import RECENT, Reconciler, result_without_calls
 from function.accounts.traces import opened
@@ -25,8 +26,8 @@ from function.accounts.user_state import Claim, Status, UserState, doubted, take
 from function.accounts.user_store import UserStore, Versioned
 from function.clock import Clock, utc_now
 from function.dapr.state_store import Conflict
+from function.events.types import Event
 from function.outcomes import Reason, Rejected, TryAgain
-from function.telemetry.logs import log_failure
 
 Claims = Mapping[str, tuple[Claim | None, str]]  # claim and ETag by user id
 CLAIM = timedelta(seconds=30)  # as long a user waits for a process that died
@@ -46,13 +47,14 @@ class Updater:
         clock: gives the time in UTC.
         process: identifies this process among the replicas.
         decide: says what to do for a user's events.
+        outbox: publishes what was changed; None: nothing is published.
     """
 
     def __init__(
         self, users: UserStore, reconciler: Reconciler, rechecks: Rechecks, clock: Clock = utc_now, process: str = "",
-        decide: Decide = decide,
+        decide: Decide = decide, outbox: Outbox | None = None,
     ) -> None:  # fmt: skip
-        self._decide = decide
+        self._decide, self._outbox = decide, outbox
         self._users, self._reconciler, self._rechecks, self._clock = users, reconciler, rechecks, clock
         self._process = process or uuid.uuid4().hex[:12]
 
@@ -87,14 +89,16 @@ class Updater:
         try:
             job.decision = self._decide(state, job.events, now, look=look or job.recheck)
         except Exception as error:
-            job.failure = _unexpected(error)
+            job.failure = unexpected(error)
 
     async def update(self, jobs: Sequence[Job]) -> None:
         """Carries out the jobs' decisions; those that need no call are saved together with the claims of the others.
 
         Sets each job's `result` once it is saved, else its `failure`; never raises for them.
         """
-        jobs = await self._remembered(jobs, self._to_recheck(job for job in jobs if job.needs_calls))
+        if self._outbox:
+            jobs = await self._outbox.publish_before(jobs)
+        jobs = await remembered(self._rechecks, jobs, self._to_recheck(job for job in jobs if job.needs_calls))
         calling = [job for job in jobs if job.needs_calls]
         until = self._clock() + CLAIM
         try:
@@ -103,35 +107,20 @@ class Updater:
             await self._after_conflict(jobs)
             return
         except ValueError as error:  # one of the states can't be written
-            await self._one_by_one(jobs) if len(jobs) > 1 else _fail(jobs, _unexpected(error))
+            await self._one_by_one(jobs) if len(jobs) > 1 else fail(jobs, unexpected(error))
             return
         except TryAgain as failure:
-            _fail(jobs, failure)
+            fail(jobs, failure)
             return
         if calling:
             await self._carry_out(calling, until)
-
-    async def _remembered(self, jobs: Sequence[Job], due: Mapping[str, datetime]) -> Sequence[Job]:
-        """Remembers rechecks; returns the jobs without those whose recheck can't be: they wait."""
-        if not due:
-            return jobs
-        try:
-            await self._rechecks.add(due)
-        except TryAgain as failure:
-            if len(due) > 1 and not failure.reason.dependency:
-                for user_id, at in due.items():
-                    jobs = await self._remembered(jobs, {user_id: at})
-                return jobs
-            _fail((job for job in jobs if job.user_id in due), failure)
-            return [job for job in jobs if job.user_id not in due]
-        return jobs
 
     async def _claim(self, jobs: Sequence[Job], until: datetime) -> None:
         changed: dict[str, Versioned] = {}
         for job in jobs:
             assert job.decision is not None
             if job.needs_calls:
-                changed[job.user_id] = replace(job.stored, state=self._claimed(job.decision, until))
+                changed[job.user_id] = replace(job.stored, state=self._claimed(job.decision, job.events, until))
                 continue
             job.result = result_without_calls(job.decision)
             if job.result.state != job.stored.state:
@@ -147,8 +136,8 @@ class Updater:
                 job.claimed = False
             raise
 
-    def _claimed(self, decision: Decision, until: datetime) -> UserState:
-        state = decision.state
+    def _claimed(self, decision: Decision, events: Sequence[Event], until: datetime) -> UserState:
+        state = self._outbox.claimed(decision, events) if self._outbox else decision.state
         written = until - CLAIM if state.status is Status.ACTIVE else state.written_at
         return replace(state, claim=Claim(self._process, until), written_at=written)
 
@@ -163,7 +152,10 @@ class Updater:
             state = job.decision.state
             times = [state.doubt_until] if state.doubt_until and state.doubt_until > now else []
             recent = state.written_at is not None and now - state.written_at < RECENT
-            if (state.status is not Status.ACTIVE and recent) or self._leaves_traces(state):
+            repairs = (
+                self._outbox and job.recheck and not job.queued
+            )  # if its change is not published, no event comes again
+            if repairs or (state.status is not Status.ACTIVE and recent) or self._leaves_traces(state):
                 times.append(now + CHECK_AFTER)
             if times:
                 due[job.user_id] = max(times)
@@ -185,7 +177,7 @@ class Updater:
             job.rejected = rejected
             job.result = ReconcileResult(replace(job.decision.state, claim=None))
         except Exception as error:
-            job.result = ReconcileResult(doubted(job.decision.state, self._clock()), failure=_unexpected(error))
+            job.result = ReconcileResult(doubted(job.decision.state, self._clock()), failure=unexpected(error))
         finally:
             job.calls_ended()
 
@@ -206,7 +198,7 @@ class Updater:
                 continue
             stored = found.get(job.user_id) or (await self._claims([job])).get(job.user_id)
             if stored is None:
-                _fail([job], TryAgain(Reason.STATE_UNAVAILABLE, "not confirmed"))
+                fail([job], TryAgain(Reason.STATE_UNAVAILABLE, "not confirmed"))
             elif stored[0] != claim:
                 lost.append(job)
             else:
@@ -214,20 +206,21 @@ class Updater:
         try:
             await self._write_confirmed(own)
         except TryAgain as failure:
-            _fail([job for job, _ in own], failure)
+            fail([job for job, _ in own], failure)
         except (Conflict, ValueError) as error:  # a ValueError: what Synapse said of one of them can't be written
             if len(own) > 1:
                 await asyncio.gather(*(self._confirm([job], until, {}) for job, _ in own))
             elif isinstance(error, Conflict):
                 lost.append(own[0][0])
             else:
-                _fail([own[0][0]], _unexpected(error))
+                fail([own[0][0]], unexpected(error))
         await asyncio.gather(*(self._taken_over(job) for job in lost))  # the others don't wait for their calls
 
     async def _write_confirmed(self, own: Sequence[tuple[Job, str]]) -> None:
-        kept = await self._remembered([job for job, _ in own], self._given_up(job for job, _ in own))
+        kept = await remembered(self._rechecks, [job for job, _ in own], self._given_up(job for job, _ in own))
+        now = self._clock()
         states = {
-            job.user_id: Versioned(job.result.state, etag, job.stored.unknown)
+            job.user_id: Versioned(self._confirmed(job, job.result, now), etag, job.stored.unknown)
             for job, etag in own
             if job.result and job in kept
         }
@@ -235,15 +228,21 @@ class Updater:
             await self._users.write(states)
         for job in kept:
             job.failure = job.result.failure if job.result else job.failure
+        if self._outbox:
+            await self._outbox.publish_confirmed(kept, {user_id: one.state for user_id, one in states.items()})
+
+    def _confirmed(self, job: Job, result: ReconcileResult, now: datetime) -> UserState:
+        return self._outbox.confirmed(job, now) if self._outbox else result.state
 
     def _given_up(self, jobs: Iterable[Job]) -> dict[str, datetime]:
-        """Returns when to look at which deletions that Synapse may still be carrying out, although they are given up."""
+        """Returns when to look at which deletions that Synapse may still be carrying out, although they are given up; with an
+        outbox at which changes of any kind, since they are told if they come true."""
         given_up = {
             job.user_id
             for job in jobs
             if not job.queued
             and job.result
-            and any(isinstance(step, Deactivate) and r.in_doubt for step, r in job.result.refused)
+            and any((self._outbox or isinstance(step, Deactivate)) and r.in_doubt for step, r in job.result.refused)
         }
         return dict.fromkeys(given_up, self._clock() + CHECK_AFTER)
 
@@ -272,7 +271,7 @@ class Updater:
         try:
             found = await self._users.read_each([job.user_id for job in jobs])
         except TryAgain as failure:
-            _fail(jobs, failure)
+            fail(jobs, failure)
             return
         same = [job for job in jobs if _etag(found[job.user_id]) == job.stored.etag]
         if len(same) == len(jobs):  # it was no conflict of etags, or its user can't be told
@@ -309,13 +308,3 @@ class Updater:
 
 def _etag(found: Versioned | TryAgain) -> str | None:
     return found.etag if isinstance(found, Versioned) else None
-
-
-def _fail(jobs: Iterable[Job], failure: TryAgain) -> None:
-    for job in jobs:
-        job.result, job.failure = None, failure
-
-
-def _unexpected(error: Exception) -> TryAgain:
-    log_failure("user_failed", error)
-    return TryAgain(Reason.UNEXPECTED, type(error).__name__)

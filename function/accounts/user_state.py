@@ -23,6 +23,7 @@ from enum import StrEnum
 from typing import Any
 
 from function.accounts.traces import Traces
+from function.changes import Announced, Change
 from function.events.types import Event, PasswordChanged, ProfileUpdated, UserCreated, UserDeleted
 from function.homeserver.account import Account
 
@@ -83,6 +84,8 @@ class UserState:
     deleted_by: tuple[str, ...] = ()  # digests of the deletion events that were carried out, the newest last
     last_avatar: str | None = None  # mxc URI that was shown before the erasure: deleted if the user uploaded it
     traces: Traces | None = None  # what is removed of an erased user beyond the account
+    announced: tuple[Announced, ...] | None = None  # events whose calls may have been made unseen
+    unpublished: tuple[Change, ...] | None = None  # evidence that may not have been published
 
     @property
     def in_doubt(self) -> bool:
@@ -163,6 +166,8 @@ def _deleted(state: UserState, event: UserDeleted) -> UserState:
             doubt_until=state.doubt_until,
             deleted_by=state.deleted_by,
             traces=state.traces,
+            announced=state.announced,
+            unpublished=state.unpublished,
             last_avatar=state.last_avatar or (own_avatar(state, state.known.avatar) if state.known else None),
         )
     if state.status is not Status.ACTIVE:

@@ -29,6 +29,11 @@ class Publisher:
     def __init__(self, client: DaprClient, pubsub: str, *, read_only: bool = False) -> None:
         self._client, self._pubsub, self._read_only = client, pubsub, read_only
 
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing is published, as in a dry run."""
+        return self._read_only
+
     async def publish(self, topic: str, record: KafkaRecord, headers: Mapping[str, str], partition: str) -> None:
         """Publishes the record's bytes and key, with `headers`.
 

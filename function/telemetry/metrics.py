@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, disable_creat
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
 
 from function import __version__
+from function.changes import ChangeType
 from function.events.types import Cause, EventType
 from function.operations import Operation
 from function.outcomes import Outcome
@@ -77,6 +78,9 @@ BATCH_SECONDS = _metric(
 WAITING = _metric("oldest_waiting_event_seconds", Kind.GAUGE,
                   "Age of the oldest event that is in processing or was answered RETRY, whatever the reason, from its record's timestamp; 0 if none waits.")  # fmt: skip
 IGNORED = _metric("ignored_total", Kind.COUNTER, "Deliveries of events that were ignored.", cause=(*Cause, OTHER))  # fmt: skip
+RESULTS = _metric("published_results_total", Kind.COUNTER,
+                  "Changes of accounts that were published to MATRIX_RESULTS_TOPIC; one that is published again counts again.",
+                  type=(*ChangeType, OTHER))  # fmt: skip
 REJECTED = _metric("rejected_requests_total", Kind.COUNTER,
                    "Batches, and single entries of a batch, that were rejected without decoding an event; each delivery counts.",
                    cause=get_args(Refusal))  # fmt: skip
@@ -117,7 +121,7 @@ EXPIRES = _metric("open_dead_letter_expires_seconds", Kind.GAUGE,
 BUILD = _metric("build_info", Kind.GAUGE, "Always 1; the label is the running version.", version=(__version__,))
 
 METRICS = (
-    EVENTS, DEAD_LETTERS, RETRIES, IGNORED, AGE, WAITING, LAST_EVENT, BATCH_RECORDS, BATCH_SECONDS, REJECTED, CALLS, CALL_SECONDS,
+    EVENTS, DEAD_LETTERS, RETRIES, IGNORED, AGE, WAITING, LAST_EVENT, BATCH_RECORDS, BATCH_SECONDS, RESULTS, REJECTED, CALLS, CALL_SECONDS,
     MAS_CALLS, MAS_CALL_SECONDS, TOKENS,
     DELETION_LIMIT, REMOVALS, RECHECKS, READY, CONSUMING, LAG, LAG_KNOWN, REJOINED, OPEN_LETTERS, EXPIRES, BUILD,
 )  # fmt: skip
@@ -173,6 +177,10 @@ class Metrics:
         """Counts ignored events, each by its cause."""
         for cause in causes:
             self._get(IGNORED, cause=cause).inc()
+
+    def published(self, kind: str) -> None:
+        """Counts a change of an account that was published."""
+        self._get(RESULTS, type=kind).inc()
 
     def batch(self, records: int, seconds: float) -> None:
         self._get(BATCH_RECORDS).observe(records)

@@ -1,0 +1,1 @@
+"""Evidence of what was changed: one message on the results topic for each change of an account."""
