@@ -69,18 +69,18 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Announced:
-    """An event for which a process may be calling: if that process dies, the next one finds out what became of it.
+    """An event, or a repair, for which a process may be calling: if it dies, the next one finds out what became of it.
 
     Attributes:
-        event_type: as `EventType` has it.
-        at: the event's own time.
         may: what may have been done for it, as `Done` has it.
-        event_id: None for an event without an id.
+        event_type: as `EventType` has it; None for a repair.
+        at: the event's own time; None for a repair.
+        event_id: None for a repair, or an event without an id.
     """
 
-    event_type: str
-    at: datetime
-    may: tuple[str, ...]
+    may: tuple[str, ...] = ()
+    event_type: str | None = None
+    at: datetime | None = None
     event_id: str | None = None
 
 

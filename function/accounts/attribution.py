@@ -41,6 +41,7 @@ _ASKED_BY: dict[Done, tuple[EventType, ...]] = {
     Done.ERASED: (EventType.DELETED,),
     Done.MEDIA_DELETED: (EventType.DELETED, EventType.PROFILE_UPDATED),
 }
+_REPAIR = Announced()
 _AVATAR = (Done.AVATAR_SET, Done.AVATAR_REMOVED)
 
 
@@ -53,11 +54,17 @@ class Told:
 
 
 def announced(decision: Decision, events: Sequence[Event]) -> tuple[Announced, ...]:
-    """Returns what the claim of a decision announces: what earlier claims did, and what its own calls may do for its events."""
+    """Returns what the claim of a decision announces: what earlier claims did, and what its own calls may do."""
     own = _causes(events)
     words = _all_words(decision.state) if decision.look else _words(decision.steps, decision.state, own)
-    may = [replace(cause, may=tuple(w for w in words if cause in _owners(w, own, decision.state))) for cause in own]
-    return _merged([*(decision.state.announced or ()), *(cause for cause in may if cause.may)])
+    may: dict[Announced, tuple[Done, ...]] = {}
+    for word in words:
+        for owner in _owners(word, own, decision.state) or [_REPAIR]:
+            may[owner] = (*may.get(owner, ()), word)
+    if _REPAIR in may:  # sessions are ended for an event only
+        may[_REPAIR] = tuple(word for word in may[_REPAIR] if word is not Done.SESSIONS_ENDED)
+    new = (replace(cause, may=done) for cause in (*own, _REPAIR) if (done := may.get(cause)))
+    return _merged([*(decision.state.announced or ()), *new])
 
 
 def told(decision: Decision, events: Sequence[Event], result: ReconcileResult, now: datetime) -> Told:
@@ -65,50 +72,47 @@ def told(decision: Decision, events: Sequence[Event], result: ReconcileResult, n
 
     A change belongs to the event that asked for it, whoever made the call; one that no event asked for is a repair.
     """
-    carried, state = decision.state.announced or (), result.state
-    causes = _merged([*carried, *_causes(events)])
+    carried = decision.state.announced or ()
+    causes = sorted(_merged([*carried, *_causes(events), _REPAIR]), key=lambda cause: cause.event_type is None)
     answered = _answered(result, causes)
     looked = decision.look and result.failure is None
     changes: list[Change] = []
     for cause in causes:
-        done = answered.pop(cause, ())
-        if done:
+        if done := answered.get(cause, ()):
             changes.append(Change(done, now, cause.event_id, cause.event_type))
-        found = tuple(w for w in cause.may if w not in done and _found(w, cause, result)) if looked else ()
+        found = tuple(word for word in _rest(cause, changes) if _found(word, cause, result)) if looked else ()
         if found:
             changes.append(Change(found, now, cause.event_id, cause.event_type, found=True))
-    repaired = tuple(word for words in answered.values() for word in words)
-    if repaired:
-        changes.append(Change(repaired, now))
     left = [cause for cause in carried if _is_open(cause, result, changes, looked=looked)]
     if _in_doubt(result):
-        left += [replace(one, may=rest) for one in announced(decision, events) if (rest := _rest(one, changes))]
-    return Told(tuple(changes), _merged(one for one in left if _is_wanted(one, state)))
+        left += announced(decision, events)
+    rests = (replace(cause, may=rest) for cause in _merged(left) if (rest := _rest(cause, changes)))
+    return Told(tuple(changes), tuple(cause for cause in rests if _is_wanted(cause, result.state)))
 
 
 def _causes(events: Sequence[Event]) -> list[Announced]:
     return [
-        Announced(_TYPES[type(event)].value, event.at, (), None if (found := plain(event.id)) == "-" else found)
+        Announced((), _TYPES[type(event)].value, event.at, None if (found := plain(event.id)) == "-" else found)
         for event in events
     ]
 
 
 def _merged(causes: Iterable[Announced]) -> tuple[Announced, ...]:
     """Returns each event once, with all that may have been done for it."""
-    found: dict[tuple[str, str | None, datetime], Announced] = {}
+    found: dict[Announced, Announced] = {}
     for one in causes:
-        key = one.event_type, one.event_id, one.at
+        key = replace(one, may=())
         before = found.get(key, one).may
         found[key] = replace(one, may=tuple(dict.fromkeys((*before, *one.may))))
     return tuple(found.values())
 
 
-def _answered(result: ReconcileResult, causes: Sequence[Announced]) -> dict[Announced | None, tuple[Done, ...]]:
-    """Returns what was done for each event; under None what no event asked for."""
-    found: dict[Announced | None, tuple[Done, ...]] = {}
+def _answered(result: ReconcileResult, causes: Sequence[Announced]) -> dict[Announced, tuple[Done, ...]]:
+    """Returns what was done for each cause; what no event asked for is a repair."""
+    repair = next(cause for cause in causes if cause.event_type is None)
+    found: dict[Announced, tuple[Done, ...]] = {}
     for word in _words(result.done, result.state, causes):
-        owners: Sequence[Announced | None] = _owners(word, causes, result.state) or [None]
-        for owner in owners:
+        for owner in _owners(word, causes, result.state) or [repair]:
             found[owner] = (*found.get(owner, ()), word)
     return found
 
@@ -129,7 +133,7 @@ def _counts(word: Done, cause: Announced, state: UserState) -> bool:
         EventType.PROFILE_UPDATED: state.avatar_at if word in _AVATAR else state.profile_at,
         EventType.CREATED: state.created_at,
         EventType.PASSWORD_CHANGED: state.sessions_at,
-    }.get(TYPES[cause.event_type])
+    }.get(TYPES[cause.event_type or ""])
     return newest is not None and cause.at == newest
 
 
@@ -165,14 +169,16 @@ def _all_words(state: UserState) -> tuple[Done, ...]:
     """Returns all that may be done to an account that has not been looked at."""
     if state.status is not Status.ACTIVE:
         return (Done.DEACTIVATED, Done.ERASED) if state.status is Status.ERASED else (Done.DEACTIVATED,)
+    created = () if state.username is None else (Done.ACCOUNT_CREATED, Done.IDENTITY_LINKED)
+    name = () if state.display_name is None else (Done.DISPLAY_NAME_SET,)
     avatar = () if state.avatar is None else (Done.AVATAR_SET,) if state.avatar else (Done.AVATAR_REMOVED,)
-    return (Done.ACCOUNT_CREATED, Done.IDENTITY_LINKED, Done.SESSIONS_ENDED, Done.DISPLAY_NAME_SET, *avatar)
+    return (*created, Done.SESSIONS_ENDED, *name, *avatar)
 
 
 def _found(word: str, cause: Announced, result: ReconcileResult) -> bool:
-    """Returns whether the account, after a look, is as an announced event asks."""
+    """Returns whether the account, after a look, is as an announced event asks, or a newer one that asks for the same."""
     state, account = result.state, result.account
-    if not account.exists or (word in set(Done) and not _counts(Done(word), cause, state)):
+    if not account.exists:
         return False
     if state.status is not Status.ACTIVE:
         ended = account.deactivated and not account.mas_active
@@ -191,7 +197,7 @@ def _found(word: str, cause: Announced, result: ReconcileResult) -> bool:
 
 
 def _sessions_ended(cause: Announced, state: UserState) -> bool:
-    return state.ended_at is not None and state.ended_at >= cause.at
+    return state.ended_at is not None and cause.at is not None and state.ended_at >= cause.at
 
 
 def _is_open(cause: Announced, result: ReconcileResult, changes: Sequence[Change], *, looked: bool) -> bool:
@@ -204,7 +210,9 @@ def _is_open(cause: Announced, result: ReconcileResult, changes: Sequence[Change
 
 
 def _rest(cause: Announced, changes: Sequence[Change]) -> tuple[str, ...]:
-    own = (one for one in changes if (one.event_type, one.event_id) == (cause.event_type, cause.event_id))
+    """Returns what may have been done for a cause and is not told; what was told of an event needs no repair."""
+    is_repair = cause.event_type is None
+    own = (one for one in changes if is_repair or (one.event_type, one.event_id) == (cause.event_type, cause.event_id))
     done = {word for one in own for word in one.done}
     return tuple(word for word in cause.may if word not in done)
 
@@ -217,7 +225,5 @@ def _in_doubt(result: ReconcileResult) -> bool:
 
 
 def _is_wanted(cause: Announced, state: UserState) -> bool:
-    """Returns whether nothing newer took the place of what an event asks for."""
-    if cause.event_type == EventType.DELETED:
-        return True
-    return state.status is Status.ACTIVE and any(_counts(Done(w), cause, state) for w in cause.may if w in set(Done))
+    """Returns whether no deletion took the place of what an event asks for."""
+    return state.status is Status.ACTIVE or Done.DEACTIVATED in cause.may or Done.ERASED in cause.may

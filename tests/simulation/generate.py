@@ -13,6 +13,7 @@ from tests.simulation.scenario import (
     Part,
     PodFault,
     RequestFault,
+    ResultFault,
     Scenario,
     StoreFault,
     User,
@@ -89,6 +90,8 @@ def generate(seed: int) -> Scenario:
         actions=tuple(sorted(_actions(draw, events, users, long=long), key=lambda action: action.when)),
         replays=tuple(replays),
         removes=seed % 4 == 0,
+        evidence=draw.random() < 0.6,
+        results=tuple(_result(draw) for _ in range(draw.randint(0, 2 * trouble))),
     )
 
 
@@ -167,6 +170,11 @@ def _seconds(draw: random.Random, hit: Hit) -> float:
 def _store(draw: random.Random, pods: int) -> StoreFault:
     hit = draw.choice(_STORE_HITS)
     return StoreFault(draw.randrange(pods), draw.random() < 0.8, draw.randint(0, 6), hit, _seconds(draw, hit))
+
+
+def _result(draw: random.Random) -> ResultFault:
+    hit = draw.choice((Hit.RESET, Hit.LOST, Hit.KILL_BEFORE, Hit.KILL_SENT, Hit.FREEZE_BEFORE, Hit.FREEZE_SENT))
+    return ResultFault(draw.randint(0, 6), hit, _seconds(draw, hit))
 
 
 def _outage(draw: random.Random, end: float) -> Outage:

@@ -68,21 +68,48 @@ def _named(query: str) -> int | None:
     return int(found[1], 16) if found else None
 
 
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """A change of a user's account: the field that changed, or `created`, when, and when the pod began the request."""
+
+    user: int
+    what: str
+    when: float
+    begun: float
+
+
 class Homeserver(FakeSynapse):
     """The fake Synapse with queued work on rooms. `ended` has when we first deactivated each user's account,
-    `deactivations` every such call with its user and time.
+    `deactivations` every such call with its user and time, `effects` what our requests changed.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, chance: Chance) -> None:
         super().__init__()
         self.ended: dict[int, float] = {}
         self.deactivations: list[tuple[int, float]] = []
+        self.effects: list[Effect] = []
         self._loop, self._chance = loop, chance
         self._joins: dict[str, asyncio.TimerHandle] = {}
         self._queued = 0
 
-    def carry_out(self, call: Call, hit: Hit | None = None) -> Response:
+    def carry_out(self, call: Call, hit: Hit | None = None, begun: float = 0.0) -> Response:
         """Answers the request, with its effects."""
+        mxid = next((word for word in call.path.split("/") if word.startswith("@")), "")
+        before = dict(self.accounts.get(mxid, {}))
+        response = self._carried_out(call, hit)
+        if call.user is not None and mxid in self.accounts:
+            self._note(call.user, before, self.accounts[mxid], begun)
+        return response
+
+    def _note(self, user: int, before: dict[str, Any], after: dict[str, Any], begun: float) -> None:
+        names = [
+            name for name in ("displayname", "avatar_url") if before.get(name) != after[name] and before and after[name]
+        ]
+        names += [name for name in ("deactivated", "erased") if after[name] and not before.get(name)]
+        names += [] if before else ["created"]
+        self.effects += [Effect(user, name, self._loop.time(), begun) for name in names]
+
+    def _carried_out(self, call: Call, hit: Hit | None) -> Response:
         if call.verb is Verb.TASKS:
             return self._tasks(call)
         for method, pattern, handler in _ROUTES:

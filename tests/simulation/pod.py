@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from function.accounts.departures import Departures
+from function.accounts.outbox import Outbox
 from function.accounts.recheck_loop import RecheckLoop
 from function.accounts.recheck_queue import KEYS, RecheckQueue
 from function.accounts.reconcile import Reconciler
@@ -22,6 +23,7 @@ from function.outcomes import EventResult, TryAgain
 from function.processing.batch import BatchProcessor
 from function.processing.deletion_limit import DeletionLimit
 from tests.simulation.events import FACES
+from tests.simulation.evidence import PodResults, Results
 from tests.simulation.letters import PodLetters, Topic
 from tests.simulation.loop import Process, VirtualLoop
 from tests.simulation.scenario import Scenario
@@ -41,18 +43,19 @@ class Pod:
     """One process of the function."""
 
     def __init__(
-        self, scenario: Scenario, loop: VirtualLoop, process: Process, synapse: SimulatedSynapse, values: Values, topic: Topic
+        self, scenario: Scenario, loop: VirtualLoop, process: Process, synapse: SimulatedSynapse, values: Values, topic: Topic,
+        results: Results,
     ) -> None:  # fmt: skip
         self.process, self._loop, self._values = process, loop, values
         self._ahead = scenario.skew * process.slot
         self._context = process.context()
-        self._context.run(self._open, scenario, synapse, topic)
+        self._context.run(self._open, scenario, synapse, topic, results)
         self._spawn(self._watch_health())
         self._spawn(self._watch_rechecks())
         if scenario.limit:
             self._spawn(self._limit.watch())
 
-    def _open(self, scenario: Scenario, synapse: SimulatedSynapse, topic: Topic) -> None:
+    def _open(self, scenario: Scenario, synapse: SimulatedSynapse, topic: Topic, results: Results) -> None:
         homeserver, clock = synapse.homeserver, self._clock
         http = HttpClient(PodTransport(synapse), f"https://{homeserver.server_name}", "simulation")
         self._synapse = Synapse(http, FakeTokens(ADMIN_TOKEN), homeserver.server_name)
@@ -63,7 +66,9 @@ class Pod:
         rechecks = RecheckQueue(self._store, clock)
         removes = frozenset(Part if scenario.removes else ())
         reconciler = Reconciler(self._synapse, avatars, "oidc-nova", clock, removes)
-        updater = Updater(UserStore(self._store), reconciler, rechecks, clock, f"process-{self.process.number}")
+        users = UserStore(self._store)
+        outbox = Outbox(PodResults(results, self.process), users) if scenario.evidence else None
+        updater = Updater(users, reconciler, rechecks, clock, f"process-{self.process.number}", outbox=outbox)
         self._limit = DeletionLimit(self._store, scenario.limit, clock)
         self._processor = BatchProcessor(
             updater, PodLetters(topic, self.process), self.health, deletion_limit=self._limit, precreate=True, clock=clock

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from function.outcomes import Outcome
 from tests.simulation.events import DELETIONS, Kind, uuid_of
+from tests.simulation.evidence_rules import evidence_complaints
 from tests.simulation.kafka import Delivery, Entry
 from tests.simulation.oracle import KNOWN_FOR, SLACK, Complaint, account_complaints
 from tests.simulation.scenario import Deed
@@ -23,7 +24,17 @@ def complaints(world: World) -> list[Complaint]:
     if world.stuck:
         return [Complaint("stuck", NO_USER, world.stuck)]
     found: list[Complaint] = []
-    for rule in (account_complaints, _ends, _letters, _calls, _redelivery, _late_writes, _sessions, _limit):
+    for rule in (
+        account_complaints,
+        _ends,
+        _letters,
+        _calls,
+        _redelivery,
+        _late_writes,
+        _sessions,
+        _limit,
+        evidence_complaints,
+    ):
         found += rule(world)
     return found
 

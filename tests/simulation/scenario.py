@@ -85,10 +85,19 @@ class LetterFault:
     hit: Hit
 
 
+@dataclass(frozen=True, slots=True)
+class ResultFault:
+    """Hits the `nth` publishing of evidence, as in a LetterFault; KILL_BEFORE and KILL_SENT kill the pod that publishes."""
+
+    nth: int
+    hit: Hit
+    seconds: float = 0.0
+
+
 class Part(StrEnum):
     SYNAPSE = "synapse"
     STORE = "store"
-    LETTERS = "letters"
+    LETTERS = "letters"  # both topics to which a pod publishes
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +157,7 @@ class User:
 @dataclass(frozen=True, slots=True)
 class Scenario:
     """One run. `latency` scales every delay; `limit` is MATRIX_MAX_DELETIONS_PER_HOUR; the clock of each pod is `skew`
-    seconds ahead of that of the pod before.
+    seconds ahead of that of the pod before. With `evidence` each change of an account is published.
     """
 
     seed: int
@@ -169,6 +178,8 @@ class Scenario:
     actions: tuple[Action, ...] = ()
     removes: bool = False  # MATRIX_ERASE_MESSAGES and MATRIX_ERASE_MEDIA
     replays: tuple[float, ...] = ()  # when an operator replays the dead letters so far
+    evidence: bool = False
+    results: tuple[ResultFault, ...] = ()
 
     @property
     def end(self) -> float:

@@ -32,6 +32,7 @@ class Values:
         self.faults: dict[tuple[int, bool, int], StoreFault] = {
             (one.slot, one.write, one.nth): one for one in scenario.stores
         }
+        self.on_user: Callable[[str, bytes], None] = lambda _user_id, _value: None
         self._chores: list[asyncio.Event] = []
         self._outages = [outage for outage in scenario.outages if outage.part is Part.STORE]
 
@@ -47,7 +48,8 @@ class Values:
         self.writes += 1
         for key, (value, _) in values.items():
             self.held[key] = value, self.held.get(key, (b"", 0))[1] + 1
-
+            if _USER.fullmatch(key):
+                self.on_user(key, value)
         if any(not _USER.fullmatch(key) for key in values):
             for news in self._chores:
                 news.set()

@@ -81,7 +81,7 @@ class SimulatedSynapse:
 
     async def exchange(self, request: httpx.Request) -> httpx.Response:
         """Carries a pod's request. Raises httpx.TransportError."""
-        process, call = PROCESS.get(), read_call(request)
+        process, call, begun = PROCESS.get(), read_call(request), self._loop.time()
         self._alive(process)
         hit, seconds, doom = self._hit(call)
         self._count(call)
@@ -94,7 +94,7 @@ class SimulatedSynapse:
                 await asyncio.sleep(0)
                 self._alive(process)
         answer: asyncio.Future[Response] = self._loop.create_future()
-        self._send(call, hit, seconds, answer)
+        self._send(call, hit, seconds, begun, answer)
         if hit and process and not before:
             self._strikes.strike(process, hit, seconds)
         limit = request.extensions["timeout"]["read"]
@@ -135,7 +135,9 @@ class SimulatedSynapse:
         now = self._loop.time()
         return next((one for one in self._outages if one.start <= now < one.start + one.seconds), None)
 
-    def _send(self, call: Call, hit: Hit | None, seconds: float, answer: "asyncio.Future[Response]") -> None:
+    def _send(
+        self, call: Call, hit: Hit | None, seconds: float, begun: float, answer: "asyncio.Future[Response]"
+    ) -> None:
         """Starts what the network and Synapse do with the request; runs in no pod's context."""
         self._sent += 1
         scale, sent = self._scenario.latency, self._loop.time()
@@ -147,15 +149,15 @@ class SimulatedSynapse:
             there, back = (seconds, back) if self._chance.of(63, self._sent) < 0.5 else (there, seconds)
         elif hit is Hit.FREEZE_SENT:
             there += min(seconds, 100.0) * self._chance.of(64, self._sent)
-        self._loop.call_later(there, self._arrive, call, hit, sent, back, answer, context=_NO_PROCESS)
+        self._loop.call_later(there, self._arrive, call, hit, begun, sent, back, answer, context=_NO_PROCESS)
 
     def _arrive(
-        self, call: Call, hit: Hit | None, sent: float, back: float, answer: "asyncio.Future[Response]"
+        self, call: Call, hit: Hit | None, begun: float, sent: float, back: float, answer: "asyncio.Future[Response]"
     ) -> None:
         response = FAILED
         if hit is None or hit in _EFFECTIVE:
             self._note(call, sent)
-            response = self.homeserver.carry_out(call, hit)
+            response = self.homeserver.carry_out(call, hit, begun)
         if hit in _SILENT:
             return
         response = _ANSWERS.get(hit, response) if hit else response

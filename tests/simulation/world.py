@@ -12,6 +12,7 @@ from function.homeserver.requests import TRIES
 from function.outcomes import Reason
 from tests.simulation.chance import Chance
 from tests.simulation.events import uuid_of
+from tests.simulation.evidence import Results
 from tests.simulation.kafka import Kafka
 from tests.simulation.letters import Topic
 from tests.simulation.loop import NoProgress, Process, VirtualLoop
@@ -47,6 +48,9 @@ class World:
         self.synapse = SimulatedSynapse(scenario, self.loop, self.chance, self)
         self.values = Values(scenario, self.loop, self.chance, self)
         self.topic = Topic(scenario, self.loop, self.chance)
+        self.results = Results(scenario, self.loop, self.chance, self)
+        if scenario.evidence:
+            self.values.on_user = self.results.saved
         self.kafka = Kafka(scenario, self.loop, self.chance)
         self.pods: dict[int, Pod] = {}
         self.processes: list[Process] = []
@@ -84,7 +88,7 @@ class World:
         for when in scenario.replays:
             self.loop.call_at(when, self._replay)
         await asyncio.sleep(scenario.end + 1)
-        self._calm = self.synapse.calm = self.values.calm = self.topic.calm = True
+        self._calm = self.synapse.calm = self.values.calm = self.topic.calm = self.results.calm = True
         await self._drain()
         for _ in range(MAX_REPLAYS):
             if self.stuck or not self._replay():
@@ -110,7 +114,7 @@ class World:
     def _start(self, slot: int) -> None:
         process = Process(slot, len(self.processes))
         self.processes.append(process)
-        self.pods[slot] = Pod(self.scenario, self.loop, process, self.synapse, self.values, self.topic)
+        self.pods[slot] = Pod(self.scenario, self.loop, process, self.synapse, self.values, self.topic, self.results)
         self.kafka.join(self.pods[slot])
 
     def _replay(self) -> int:
