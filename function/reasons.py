@@ -442,8 +442,8 @@ class Reason(StrEnum):
     )
     PUBLISH_FAILED = (
         "publish_failed",
-        "The dead letter could not be published.",
-        "Does the topic `<topic>.matrix.dead` exist, and may daprd write to it?",
+        "The dead letter, or the evidence of a change, could not be published; the detail names the topic.",
+        "Does the topic exist, and may daprd write to it? `check` tries.",
         _RETRIED,
     )
     KAFKA_UNAVAILABLE = (

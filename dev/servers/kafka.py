@@ -14,7 +14,7 @@ from dev.steps import Say
 from dev.toolchain import kafka_jars
 
 TOPIC = "nova.identity.events"
-TOPICS = (TOPIC, f"{TOPIC}.matrix.dead", f"{TOPIC}.matrix.replay")
+TOPICS = (TOPIC, f"{TOPIC}.matrix.dead", f"{TOPIC}.matrix.replay", f"{TOPIC}.matrix.results")
 
 PROPERTIES = """\
 process.roles=broker,controller

@@ -161,7 +161,9 @@ def _added(one: Recheck) -> datetime:
 
 
 def _is_outage(error: Exception) -> bool:
-    return isinstance(error, TryAgain) and error.reason.dependency is not None
+    return isinstance(error, TryAgain) and (
+        error.reason.dependency is not None or error.reason is Reason.PUBLISH_FAILED
+    )
 
 
 def _log_retry(error: Exception) -> None:

@@ -1,4 +1,4 @@
-"""Checks the brokers, the three topics and the consumer group, as Kafka's own client sees them."""
+"""Checks the brokers, the topics and the consumer group, as Kafka's own client sees them."""
 
 import asyncio
 import contextlib
@@ -18,6 +18,7 @@ from function.settings import Settings
 
 BROKERS = "Kafka's brokers"
 
+_ACCESS = {"events": frozenset({"READ"}), "results": frozenset({"WRITE"})}
 _Answer = TypeVar("_Answer")
 
 _ADVICE = {
@@ -56,7 +57,13 @@ async def kafka_rows(settings: Settings, cluster: Cluster | None, protocol: str)
     if any(row.advice for row in found):
         return
     described: dict[str, Topic | None] = {}
-    for name in (settings.kafka_identity_events_topic, settings.dead_letter_topic, settings.replay_topic):
+    names = (
+        settings.kafka_identity_events_topic,
+        settings.dead_letter_topic,
+        settings.replay_topic,
+        settings.matrix_results_topic,
+    )
+    for name in filter(None, names):
         for row in await rows(f"topic {name}", _topic(settings, cluster, name, described)):
             yield row
     for row in await rows(groups.WHAT, _group(settings, cluster, described)):
@@ -75,10 +82,15 @@ async def _topic(settings: Settings, cluster: Cluster, name: str, described: dic
     """Describes a topic and keeps the description for the topics after it and for the group."""
     main = described.get(settings.kafka_identity_events_topic)
     found = described[name] = await _in_thread(lambda: cluster.topic(name))
-    roles = {settings.dead_letter_topic: "dead", settings.replay_topic: "replay"}
+    roles = {
+        settings.dead_letter_topic: "dead",
+        settings.replay_topic: "replay",
+        settings.matrix_results_topic: "results",
+    }
     role = roles.get(name, "events")
-    access = frozenset({"READ"} if role == "events" else {"READ", "WRITE"})
-    return topics.judge(topics.Wanted(name, role, main.partitions if main else None, RECORD_BYTES, access), found)
+    access = _ACCESS.get(role, frozenset({"READ", "WRITE"}))
+    partitions = main.partitions if main and role != "results" else None
+    return topics.judge(topics.Wanted(name, role, partitions, RECORD_BYTES, access), found)
 
 
 async def _group(settings: Settings, cluster: Cluster, described: Mapping[str, Topic | None]) -> list[Finding]:

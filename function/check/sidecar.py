@@ -22,7 +22,10 @@ async def sidecar_rows(settings: Settings, sidecar: Sidecar) -> AsyncIterator[Fi
         yield row
     for what, topic in (
         ("publish dead letters", settings.dead_letter_topic), ("publish replays", settings.replay_topic),
+        ("publish evidence", settings.matrix_results_topic),
     ):  # fmt: skip
+        if not topic:
+            continue
         if settings.matrix_dry_run:
             yield ok(what, "not tried: MATRIX_DRY_RUN")
             continue

@@ -10,8 +10,8 @@ from function.check.finding import Finding, Mark, failed, ok, warning
 from function.kafka.cluster import Topic
 
 DAY = 86_400_000  # in milliseconds
-LEAST_DAYS = {"events": 1, "replay": 1, "dead": 7}
-ENOUGH_DAYS = {"events": 3, "replay": 1, "dead": 7}  # an outage over a weekend loses no event
+LEAST_DAYS = {"events": 1, "replay": 1, "dead": 7, "results": 1}
+ENOUGH_DAYS = {"events": 3, "replay": 1, "dead": 7, "results": 7}  # an outage over a weekend loses no event
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +20,8 @@ class Wanted:
 
     Attributes:
         name: the topic's.
-        role: `events`, `dead` or `replay`.
-        partitions: of the main topic, which the others follow; None if they are not known.
+        role: `events`, `dead`, `replay` or `results`.
+        partitions: of the main topic, which the others follow; None if they are not known, or need not be the same.
         record_bytes: what the components can publish at most.
         access: what the function and its tools do there, in Kafka's words.
     """
@@ -107,7 +107,7 @@ def _size(wanted: Wanted, topic: Topic) -> Iterator[Finding]:
             wanted.what, f"max.message.bytes is {size}: a dead letter of that size can't be published and would block its partition",
             f"Lower max.message.bytes to at most {wanted.record_bytes}, the components' maxMessageBytes.",
         )  # fmt: skip
-    if wanted.role != "events" and size < wanted.record_bytes:
+    if wanted.role in {"dead", "replay"} and size < wanted.record_bytes:
         yield failed(
             wanted.what, f"max.message.bytes is {size}: the largest records with their headers do not fit",
             f"Raise max.message.bytes to {wanted.record_bytes}, the components' maxMessageBytes.",
@@ -116,7 +116,7 @@ def _size(wanted: Wanted, topic: Topic) -> Iterator[Finding]:
 
 def _retention(wanted: Wanted, topic: Topic) -> Iterator[Finding]:
     kept = _number(topic, "retention.ms")
-    if kept is not None and kept < 0 and wanted.role != "events":
+    if kept is not None and kept < 0 and wanted.role in {"dead", "replay"}:
         yield warning(
             wanted.what,
             "kept without end, and with it personal data",

@@ -14,13 +14,13 @@ CONTENT_TYPE = "application/cloudevents+json"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _UUID = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 _MATRIX_ID = Annotated[str, StringConstraints(pattern=r"^@[^:]+:.+$")]
-_ONLY_THESE = ConfigDict(extra="forbid", frozen=True)
+_FROZEN = ConfigDict(frozen=True)
 
 
 class ChangeData(BaseModel):
     """What was changed of which account, because of which event."""
 
-    model_config = _ONLY_THESE
+    model_config = _FROZEN
 
     user_id: _UUID = Field(description="The user's id in the identity service.")
     matrix_user_id: _MATRIX_ID = Field(description="The Matrix id of the account.")
@@ -37,9 +37,9 @@ class ChangeData(BaseModel):
 
 
 class ChangeEvent(BaseModel):
-    """A change of a Matrix account: a CloudEvent 1.0 in structured mode. A message without names and other personal data than ids."""
+    """A change of a Matrix account: a CloudEvent 1.0 in structured mode, without personal data other than ids."""
 
-    model_config = _ONLY_THESE
+    model_config = _FROZEN
 
     specversion: Literal["1.0"]
     id: str = Field(
@@ -72,8 +72,11 @@ def message(user_id: str, matrix_user_id: str, change: Change) -> bytes:
 
 
 def schema() -> dict[str, Any]:
-    """Returns the JSON Schema (2020-12) of a message."""
-    return {"$schema": DIALECT} | ChangeEvent.model_json_schema(mode="serialization")
+    """Returns the JSON Schema (2020-12) of a message. It admits further members: a later release may add some."""
+    found = ChangeEvent.model_json_schema(mode="serialization")
+    for name in ("ChangeType", "Done", "EventType"):
+        del found["$defs"][name]["description"]  # is about the code
+    return {"$schema": DIALECT} | found
 
 
 _WORDS = frozenset(Done)

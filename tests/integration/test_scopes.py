@@ -9,10 +9,10 @@ from dapr.proto import api_service_v1, api_v1
 from dev.processes import free_port
 from dev.running_stack import REPLAY_TOPIC
 from dev.servers.daprd import Sidecar
-from dev.servers.kafka import TOPIC
+from dev.servers.kafka import TOPIC, TOPICS
 from tests.integration.stack import DEAD_TOPIC, StackUnderTest
 
-TOPICS = (TOPIC, DEAD_TOPIC, REPLAY_TOPIC)
+RESULTS_TOPIC = TOPICS[3]
 COMPONENTS = ("pubsub", *(f"pubsub-{number}" for number in range(2, 7)))
 
 
@@ -31,13 +31,13 @@ def answer(environment: dict[str, str], component: str, topic: str) -> grpc.Stat
 
 
 @pytest.mark.parametrize("component", COMPONENTS)
-def test_the_functions_sidecar_publishes_dead_letters_and_replays_and_no_event(
+def test_the_functions_sidecar_publishes_dead_letters_replays_and_evidence_and_no_event(
     component: str, world: StackUnderTest
 ) -> None:
     """Through none of the components: function and tools share them, and neither may forge an event."""
     allowed, denied = grpc.StatusCode.OK, grpc.StatusCode.PERMISSION_DENIED
     assert {topic: answer(world.environment, component, topic) for topic in TOPICS} == {
-        TOPIC: denied, DEAD_TOPIC: allowed, REPLAY_TOPIC: allowed,
+        TOPIC: denied, DEAD_TOPIC: allowed, REPLAY_TOPIC: allowed, RESULTS_TOPIC: allowed,
     }  # fmt: skip
 
 

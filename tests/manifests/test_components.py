@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from function.routes import READY_ROUTE
-from function.settings import DEAD_SUFFIX, REPLAY_SUFFIX, SECRET_KEY, Settings
+from function.settings import DEAD_SUFFIX, REPLAY_SUFFIX, RESULTS_SUFFIX, SECRET_KEY, Settings
 
 ROOT = Path(__file__).parents[2]
 RUN: dict[str, Any] = yaml.safe_load((ROOT / "dapr.yaml").read_text())
@@ -153,10 +153,10 @@ def test_the_function_accepts_the_environment_of_dapr_yaml(monkeypatch: pytest.M
 
 
 def test_the_app_publishes_and_reads_what_it_must_and_no_more() -> None:
-    """The function publishes dead letters, and the tools, through the same sidecar, replays. Neither forges an event."""
+    """The function publishes dead letters and evidence, and the tools, through the same sidecar, replays. None forges an event."""
     main = default("kafka_identity_events_topic")
-    dead, replay = main + DEAD_SUFFIX, main + REPLAY_SUFFIX
-    assert scopes("publishingScopes") == {APP["appID"]: {dead, replay}}
+    dead, replay, results = main + DEAD_SUFFIX, main + REPLAY_SUFFIX, main + RESULTS_SUFFIX
+    assert scopes("publishingScopes") == {APP["appID"]: {dead, replay, results}}
     assert scopes("subscriptionScopes") == {APP["appID"]: {main, replay}}
 
 

@@ -1,7 +1,7 @@
 """Faults put back into the code on purpose, to know that the simulation sees them: each is a small patch for the time of a run.
 
 They are named after the promises that they break, by the letters of the faults table: A judgement, B deletions, C what was begun,
-P promise 4 (no call that changes nothing). A mutation that no seed finds is a gap in the simulation.
+E evidence, P promise 4 (no call that changes nothing). A mutation that no seed finds is a gap in the simulation.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-from function.accounts import avatar_copy, plan, reconcile, updater, user_state
+from function.accounts import attribution, avatar_copy, outbox, plan, reconcile, updater, user_state
+from function.accounts.outbox import Outbox
 from function.accounts.recheck_loop import Checked
 from function.accounts.recheck_queue import RecheckQueue
 from function.accounts.reconcile import Reconciler
@@ -163,6 +164,31 @@ def _no_end_of_sessions(original: Any) -> Any:
     return create
 
 
+def _dropped(_: Any) -> Any:
+    async def publish_before(self: Outbox, jobs: Any) -> Any:
+        del self
+        for job in jobs:
+            job.decision = replace(job.decision, state=replace(job.decision.state, unpublished=None))
+        return jobs
+
+    return publish_before
+
+
+def _removed_first(original: Any) -> Any:
+    async def publish_confirmed(self: Outbox, jobs: Any, states: Any) -> None:
+        await self._remove({user_id: state.unpublished for user_id, state in states.items()})
+        await original(self, jobs, states)
+
+    return publish_confirmed
+
+
+def _newest_first(original: Any) -> Any:
+    async def publish(self: Outbox, changes: Any) -> Any:
+        return await original(self, {user_id: own[::-1] for user_id, own in changes.items()})
+
+    return publish
+
+
 def _undoubted(_: Any) -> Any:
     return lambda state, *_: replace(state, claim=None)
 
@@ -229,6 +255,13 @@ MUTATIONS: Sequence[Mutation] = (
     ),
     Mutation("C7-letters-again", "publishes letters again", [(letters, "_wait_from_first_unpublished", _all_wait)], ("letter_doubled",)),
     Mutation("C7-letter-lost", "forgets a letter that was refused", [(PodLetters, "publish", _lost_letter)], ("letter_lost",)),
+    Mutation("E-dropped", "forgets what an earlier confirmation left unpublished", [(Outbox, "publish_before", _dropped)], ("evidence_lost",)),
+    Mutation("E-removed-first", "forgets changes before they are published", [(Outbox, "publish_confirmed", _removed_first)], ("evidence_lost",)),
+    Mutation("E-newest-first", "publishes the newest change first", [(Outbox, "_publish", _newest_first)], ("evidence_order",)),
+    Mutation(
+        "E-unannounced", "makes calls without announcing the event that they are for",
+        [(m, "announced", lambda _: lambda *_: ()) for m in (outbox, attribution)], ("evidence_lost",),
+    ),
     Mutation("P-looks", "looks at each event", [(plan, "_needs_look", lambda _: lambda *_: True)], ("redelivery_calls",)),
     Mutation("fold-last-arrival", "the last arrival wins", [(user_state, "_before", lambda _: lambda *_: False)], _PROFILE),
     Mutation("fold-no-upgrade", "a hard deletion after a soft one is lost", [(user_state, "_deleted", _soft_stays)], ("deletion_missed",)),

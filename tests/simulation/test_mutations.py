@@ -5,7 +5,7 @@ import pytest
 from tests.simulation.events import Event, Kind
 from tests.simulation.mutations import MUTATIONS, Mutation
 from tests.simulation.run import run
-from tests.simulation.scenario import Action, Deed, Hit, LetterFault, RequestFault, Scenario, User, Verb
+from tests.simulation.scenario import Action, Deed, Hit, LetterFault, RequestFault, ResultFault, Scenario, User, Verb
 
 ONE, TWO = "mxc://test.example/one", "mxc://test.example/two"
 
@@ -90,6 +90,14 @@ SHOWN = {
         deletion(5, 1), deletion(20, kind=Kind.SOFT), deletion(20.001), limit=1, letters=(LetterFault(1, Hit.RESET),)
     ),
     "C7-letter-lost": scenario(Event(5, 0, Kind.BROKEN, 5), letters=(LetterFault(0, Hit.RESET),)),
+    # Publishing is refused: the change is found unpublished at the next delivery.
+    "E-dropped": scenario(profile(5, "Ann"), evidence=True, results=(ResultFault(0, Hit.RESET),)),
+    "E-removed-first": scenario(profile(5, "Ann"), evidence=True, results=(ResultFault(0, Hit.KILL_BEFORE, 5.0),)),
+    "E-newest-first": scenario(
+        Event(5, 0, Kind.CREATED, 5, "Ann"), profile(5.0001, "Bea"), user=GONE, evidence=True,
+    ),
+    # The pod dies once it has sent: the next one finds the name set.
+    "E-unannounced": scenario(profile(5, "Ann"), evidence=True, requests=hit(Verb.NAME, 0, Hit.KILL_SENT, 5.0)),
     "P-looks": scenario(profile(5, "Ann"), Event(9, 0, Kind.PROFILE, 5, "Ann")),
     "fold-last-arrival": scenario(profile(5, "Ann"), Event(9, 0, Kind.PROFILE, 4, "Bea")),
     "fold-no-upgrade": scenario(deletion(5, kind=Kind.SOFT), deletion(9)),

@@ -1,12 +1,17 @@
-"""Fakes what the sidecar offers, in memory: a state store with ETags, the dead-letter topic, the secret store."""
+"""Fakes what the sidecar offers, in memory: a state store with ETags, the dead-letter and results topics, the secret store."""
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from function.accounts.user_state import UserState
 from function.accounts.user_store import dump, load
+from function.changes import Change
 from function.dapr.state_store import Conflict, StateStore, Value
 from function.dead_letters.publish import DeadLetters
+from function.evidence.message import message
+from function.evidence.topic import Topic
 from function.kafka.record import KafkaRecord
 from function.outcomes import Reason, Rejected, TryAgain
 
@@ -99,6 +104,37 @@ class FakeDeadLetters(DeadLetters):
     @property
     def reasons(self) -> list[Reason]:
         return [letter.reason for letter in self.letters]
+
+
+class FakeResults(Topic):
+    """Collects the messages of the results topic.
+
+    Switches:
+        down: each publishing raises TryAgain.
+        losing: number of next messages that Kafka takes and does not acknowledge.
+    """
+
+    def __init__(self) -> None:
+        self.down = False
+        self.losing = 0
+        self.messages: list[dict[str, Any]] = []
+
+    async def publish(self, user_id: str, change: Change) -> None:
+        if self.down:
+            raise TryAgain(Reason.PUBLISH_FAILED, "down")
+        self.messages.append(json.loads(message(user_id, f"@nova-{user_id}:test.example", change)))
+        if self.losing:
+            self.losing -= 1
+            raise TryAgain(Reason.PUBLISH_FAILED, "lost")
+
+    @property
+    def told(self) -> list[tuple[str | None, tuple[str, ...]]]:
+        """The event ids, and what was done for each."""
+        return [(one["data"]["event_id"], tuple(one["data"]["done"])) for one in self.messages]
+
+    @property
+    def ids(self) -> list[str]:
+        return [one["id"] for one in self.messages]
 
 
 class FakeTokens:

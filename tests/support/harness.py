@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from function.accounts.job import Decide
+from function.accounts.outbox import Outbox
 from function.accounts.plan import decide
 from function.accounts.reconcile import Reconciler
 from function.accounts.traces import Part, Removal
@@ -20,7 +21,7 @@ from function.processing.deletion_limit import DeletionLimit
 from function.telemetry.tracing import OFF, Traces
 from tests.support.events import ALICE, EPOCH
 from tests.support.fake_avatars import FakeAvatars
-from tests.support.fake_dapr import FakeDeadLetters, FakeStateStore, FakeTokens
+from tests.support.fake_dapr import FakeDeadLetters, FakeResults, FakeStateStore, FakeTokens
 from tests.support.fake_synapse import ADMIN_TOKEN, FakeSynapse
 
 
@@ -65,6 +66,7 @@ class Harness:
     removals: list[Removal] = field(default_factory=list)
     decide: Decide = decide
     provider: str = "oidc-nova"
+    results: FakeResults | None = None  # where changes are published; takes effect with `restart`
     updater: Updater = field(init=False)
     processor: BatchProcessor = field(init=False)
 
@@ -86,7 +88,8 @@ class Harness:
     def restart(self) -> None:
         """Loses all state in memory, as in a restart or in another replica."""
         reconciler = Reconciler(self.client, self.avatars, self.provider, self.clock, self.removes)
-        self.updater = Updater(self.users, reconciler, self.rechecks, self.clock, decide=self.decide)
+        outbox = Outbox(self.results, self.users) if self.results else None
+        self.updater = Updater(self.users, reconciler, self.rechecks, self.clock, decide=self.decide, outbox=outbox)
         self.processor = BatchProcessor(
             self.updater, self.letters, self.health, deletion_limit=DeletionLimit(self.state, self.deletions, self.clock),
             precreate=self.precreate, traces=self.traces, on_removals=self.removals.extend, clock=self.clock,

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import yaml
 
 from function.routes import READY_ROUTE
+from function.settings import RESULTS_SUFFIX
 from tests.manifests.rendering import ROOT, Document, Manifests, dig, metadata
 from tests.manifests.rules.names import APP, settings_of
 from tests.manifests.rules.workload import TOKEN_FOLDER, bounds
@@ -146,11 +147,12 @@ def kafka_is_read_as_the_function_expects(manifests: Manifests) -> Iterator[str]
     if settings is None:
         return
     main, dead, replay = settings.kafka_identity_events_topic, settings.dead_letter_topic, settings.replay_topic
+    results = settings.matrix_results_topic or main + RESULTS_SUFFIX
     for name, wanted in {
         "brokers": settings.kafka_brokers,
         "consumerGroup": settings.kafka_consumer_group_id,
-        "allowedTopics": f"{main},{dead},{replay}",
-        "publishingScopes": f"{APP}={dead},{replay}",
+        "allowedTopics": f"{main},{dead},{replay},{results}",
+        "publishingScopes": f"{APP}={dead},{replay},{results}",
         "subscriptionScopes": f"{APP}={main},{replay}",
     }.items():
         if values.get(name) != wanted:

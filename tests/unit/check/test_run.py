@@ -52,6 +52,24 @@ async def test_all_is_well_in_the_order_in_which_the_function_needs_it() -> None
         ]  # fmt: skip
 
 
+async def test_the_results_topic_is_checked_if_it_is_set() -> None:
+    async with healthy() as w:
+        found = await checked(outside(w), settings(matrix_results_topic=TOPICS[3]))
+        assert wrong(found) == []
+        assert {f"topic {TOPICS[3]}", "publish evidence"} <= {row.what for row in found}
+
+
+async def test_the_results_topic_may_have_other_partitions_and_must_not_be_compacted() -> None:
+    async with healthy() as w:
+        cluster = FakeCluster()
+        main = cluster.topics[TOPIC]
+        cluster.topics[TOPICS[3]] = replace(main, partitions=1)
+        assert wrong(await checked(outside(w, cluster=cluster), settings(matrix_results_topic=TOPICS[3]))) == []
+        cluster.topics[TOPICS[3]] = replace(main, config=dict(main.config or {}) | {"cleanup.policy": "compact"})
+        found = await checked(outside(w, cluster=cluster), settings(matrix_results_topic=TOPICS[3]))
+        assert wrong(found) == [(Mark.FAILED, f"topic {TOPICS[3]}")]
+
+
 async def test_without_kafkas_address_the_rest_is_checked() -> None:
     async with healthy() as w:
         found = await checked(outside(w), settings(kafka_brokers=""))
