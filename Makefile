@@ -96,6 +96,7 @@ COG := $(RUN)/python -m cogapp -p "from dev import reference" --verbosity=1
 GENERATED := README.md $(wildcard docs/reference/*.md)
 docs: setup ## Write the reference pages from the code
 	@$(COG) -r $(GENERATED)
+	@$(RUN)/python -m dev.evidence_schema
 
 check: setup ## Lint, types, layers, the Dockerfile, English, and whether the reference pages are up to date
 	@$(RUN)/ruff check .

@@ -1,7 +1,7 @@
 """Says which changes of an account are evidence for which event. Pure.
 
 What a call changed is told once its answer was seen. Before the calls, the claim announces the events they are made for: if the
-process dies, or an answer is lost, whoever looks at the account next finds out what became of them.
+process dies, or an answer is lost, the next look at the account shows what became of them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -70,7 +70,7 @@ def announced(decision: Decision, events: Sequence[Event]) -> tuple[Announced, .
 def told(decision: Decision, events: Sequence[Event], result: ReconcileResult, now: datetime) -> Told:
     """Returns what is told once a decision was carried out, as far as it was.
 
-    A change belongs to the event that asked for it, whoever made the call; one that no event asked for is a repair.
+    A change belongs to the event that asked for it, whichever process made the call; a change that no event asked for is a repair.
     """
     carried = decision.state.announced or ()
     causes = sorted(_merged([*carried, *_causes(events), _REPAIR]), key=lambda cause: cause.event_type is None)
@@ -176,7 +176,7 @@ def _all_words(state: UserState) -> tuple[Done, ...]:
 
 
 def _found(word: str, cause: Announced, result: ReconcileResult) -> bool:
-    """Returns whether the account, after a look, is as an announced event asks, or a newer one that asks for the same."""
+    """Returns whether the account, after a look, is as an announced event asks, or a newer event that asks for the same."""
     state, account = result.state, result.account
     if not account.exists:
         return False

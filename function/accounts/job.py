@@ -78,7 +78,7 @@ def fail(jobs: Iterable[Job], failure: TryAgain) -> None:
 
 
 def unexpected(error: Exception) -> TryAgain:
-    """Logs a fault of the code, or of a server, that nobody foresaw; returns it as a reason to wait."""
+    """Logs a fault of the code, or of a server, that was not foreseen; returns it as a reason to wait."""
     log_failure("user_failed", error)
     return TryAgain(Reason.UNEXPECTED, type(error).__name__)
 

@@ -1,7 +1,7 @@
 """Publishes evidence from the users' own states, so that nothing is lost between a change and its publication.
 
-The confirmation of a change writes it into the user's state, too. Then it is published, and then it is removed. Whoever reads a
-state with changes that may not be published publishes them first: before any other change, so that a user's changes are
+The confirmation of a change writes it into the user's state, too. Then it is published, and then it is removed. A process that
+reads a state with changes that may not be published publishes them first: before any other change, so that a user's changes are
 published in their order. After a crash a change is published again, under the same id.
 """
 

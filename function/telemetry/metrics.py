@@ -79,7 +79,7 @@ WAITING = _metric("oldest_waiting_event_seconds", Kind.GAUGE,
                   "Age of the oldest event that is in processing or was answered RETRY, whatever the reason, from its record's timestamp; 0 if none waits.")  # fmt: skip
 IGNORED = _metric("ignored_total", Kind.COUNTER, "Deliveries of events that were ignored.", cause=(*Cause, OTHER))  # fmt: skip
 RESULTS = _metric("published_results_total", Kind.COUNTER,
-                  "Changes of accounts that were published to MATRIX_RESULTS_TOPIC; one that is published again counts again.",
+                  "Changes of accounts that were published to MATRIX_RESULTS_TOPIC; a second publication counts again.",
                   type=(*ChangeType, OTHER))  # fmt: skip
 REJECTED = _metric("rejected_requests_total", Kind.COUNTER,
                    "Batches, and single entries of a batch, that were rejected without decoding an event; each delivery counts.",

@@ -153,7 +153,7 @@ async def test_a_recheck_that_finds_a_deletion_carried_out_tells_it() -> None:
 async def test_a_repair_is_told_without_an_event() -> None:
     async with telling(ALICE) as (w, results):
         await w.process(profile(offset=1))
-        w.account().update(displayname="Somebody")
+        w.account().update(displayname="Other")
         await recheck(w)
         assert results.told == [NAMED, (None, ("display_name_set",))]
         assert results.messages[1]["data"]["event_type"] is None
@@ -163,7 +163,7 @@ async def test_a_repair_whose_change_is_not_published_is_followed_by_a_recheck()
     """An audit repairs once, and no event comes again for it."""
     async with telling(ALICE) as (w, results):
         await w.process(profile(offset=1))
-        w.account().update(displayname="Somebody")
+        w.account().update(displayname="Other")
         results.down = True
         assert await recheck(w) == TryAgain(Reason.PUBLISH_FAILED, "down").args
         assert ALICE in w.rechecks.due
