@@ -59,7 +59,7 @@ async def test_each_kind_of_change_is_told_with_its_event() -> None:
             ("erased", ["deactivated", "erased"]),
         ]  # fmt: skip
         assert {one["data"]["confirmed_by"] for one in results.messages} == {"answer"}
-        assert w.state.record(ALICE).unpublished is w.state.record(ALICE).announced is None
+        assert (w.state.record(ALICE).unpublished, w.state.record(ALICE).announced) == (None, None)
 
 
 async def test_what_changed_nothing_is_not_told() -> None:
@@ -127,7 +127,7 @@ async def test_a_change_is_told_wherever_the_process_dies(event: object, writes:
         assert await w.process(event) != [RETRY]  # type: ignore[arg-type]
         assert {event_id for event_id, _ in results.told} == {"event-1"}
         assert len(set(results.ids)) == 1
-        assert w.state.record(ALICE).unpublished is w.state.record(ALICE).announced is None
+        assert (w.state.record(ALICE).unpublished, w.state.record(ALICE).announced) == (None, None)
 
 
 async def test_a_change_that_is_found_says_so() -> None:
