@@ -13,6 +13,7 @@ from dev.running_stack import mxid
 from dev.servers.kafka import TOPICS
 from function.evidence.message import CONTENT_TYPE, schema
 from tests.integration.stack import Letter, StackUnderTest, wait_until
+from tests.support.metrics_page import shown
 
 RESULTS_TOPIC = TOPICS[3]
 FORBIDDEN = "tests.results"  # no component lets the function publish there
@@ -57,6 +58,9 @@ def test_a_consumer_reads_each_change_in_order_and_it_fits_the_schema(telling: S
         assert (record.key, record.headers["content-type"]) == (ada.encode(), CONTENT_TYPE.encode())
         assert b"Ada" not in record.value
     assert len({record.partition for record, _ in records}) == 1
+    counted = shown(telling)[1]
+    assert counted["published_results_total{type=matrix.account.erased}"] == 1
+    assert counted["published_results_total{type=matrix.account.profile_updated}"] == 1
 
 
 def test_a_change_whose_function_was_killed_before_it_was_published_is_told_by_the_next_one(

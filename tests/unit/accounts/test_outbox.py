@@ -15,6 +15,7 @@ from function.outcomes import Outcome, Reason, TryAgain
 from tests.support.events import ALICE, BOB, created, deletion, password, profile
 from tests.support.fake_dapr import FakeResults
 from tests.support.harness import Harness, world
+from tests.support.mas_world import mas_world
 
 pytestmark = pytest.mark.anyio
 APPLIED, UNCHANGED, RETRY = Outcome.APPLIED, Outcome.UNCHANGED, Outcome.RETRY
@@ -182,6 +183,14 @@ async def test_a_repair_is_told_although_its_process_dies() -> None:
         next_process(w)
         assert await w.processor.recheck(ALICE)
         assert results.told[1:] == [(None, ("deactivated",))]
+
+
+async def test_under_mas_the_same_is_told() -> None:
+    async with mas_world(ALICE) as w:
+        w.results = results = FakeResults()
+        w.restart()
+        assert await w.process(deletion(offset=1, soft=False)) == [APPLIED]
+        assert results.told == [("event-1", ("deactivated", "erased"))]
 
 
 async def test_a_dry_run_stores_and_removes_nothing() -> None:
