@@ -19,6 +19,8 @@ class Done(StrEnum):
     DEACTIVATED = "deactivated"
     ERASED = "erased"
     MEDIA_DELETED = "media_deleted"
+    MESSAGES_REDACTED = "messages_redacted"
+    FILES_DELETED = "files_deleted"
 
 
 class ChangeType(StrEnum):
@@ -31,6 +33,7 @@ class ChangeType(StrEnum):
     SESSIONS_ENDED = "matrix.account.sessions_ended"
     PROFILE_UPDATED = "matrix.account.profile_updated"
     MEDIA_DELETED = "matrix.account.media_deleted"
+    TRACES_REMOVED = "matrix.account.traces_removed"
 
 
 _TYPES = {
@@ -43,6 +46,8 @@ _TYPES = {
     Done.AVATAR_SET: ChangeType.PROFILE_UPDATED,
     Done.AVATAR_REMOVED: ChangeType.PROFILE_UPDATED,
     Done.MEDIA_DELETED: ChangeType.MEDIA_DELETED,
+    Done.MESSAGES_REDACTED: ChangeType.TRACES_REMOVED,
+    Done.FILES_DELETED: ChangeType.TRACES_REMOVED,
 }
 
 

@@ -23,6 +23,7 @@ from function.accounts.plan import (
     Step,
     plan,
 )
+from function.accounts.traces import Part, RemovalResult
 from function.accounts.user_state import Status, UserState
 from function.changes import Announced, Change, Done
 from function.events.types import TYPES, Event, EventType
@@ -41,6 +42,7 @@ _ASKED_BY: dict[Done, tuple[EventType, ...]] = {
     Done.ERASED: (EventType.DELETED,),
     Done.MEDIA_DELETED: (EventType.DELETED, EventType.PROFILE_UPDATED),
 }
+_REMOVED = {Part.MESSAGES: Done.MESSAGES_REDACTED, Part.MEDIA: Done.FILES_DELETED}
 _REPAIR = Announced()
 _AVATAR = (Done.AVATAR_SET, Done.AVATAR_REMOVED)
 
@@ -83,6 +85,9 @@ def told(decision: Decision, events: Sequence[Event], result: ReconcileResult, n
         found = tuple(word for word in _rest(cause, changes) if _found(word, cause, result)) if looked else ()
         if found:
             changes.append(Change(found, now, cause.event_id, cause.event_type, found=True))
+    # What an erased user left behind is removed later, by no event of its own, and told once it is done.
+    if removed := tuple(_REMOVED[one.part] for one in result.removals if one.result is RemovalResult.DONE):
+        changes.append(Change(removed, now))
     left = [cause for cause in carried if _is_open(cause, result, changes, looked=looked)]
     if _in_doubt(result):
         left += announced(decision, events)

@@ -24,7 +24,8 @@ from function.accounts.plan import (
     Step,
     decide,
 )
-from function.accounts.user_state import UserState
+from function.accounts.traces import Part, Removal, RemovalResult
+from function.accounts.user_state import Status, UserState
 from function.events.types import Event, PasswordChanged, ProfileUpdated, UserCreated, UserDeleted
 from function.homeserver.account import Account
 from function.outcomes import Outcome, Reason, TryAgain
@@ -69,6 +70,18 @@ def test_each_event_of_a_batch_gets_its_own() -> None:
 def test_each_deletion_is_told() -> None:
     assert carried_out([SOFT, HARD], Deactivate(erase=True), DeleteMedia("mxc://a/b")) == [
         (one, ("deactivated", "erased", "media_deleted")) for one in ("d", "e")
+    ]
+
+
+def test_what_an_erased_user_left_behind_is_told_once_it_is_gone() -> None:
+    """Not when its removal begins, and not if it failed."""
+    ends = (RemovalResult.BEGUN, RemovalResult.WAITS, RemovalResult.FAILED)
+    running = [Removal(part, end) for part in Part for end in ends]
+    decision = decide(UserState(Status.ERASED, known=Account(deactivated=True, erased=True)), [], EPOCH, look=True)
+    assert said(decision, [], ReconcileResult(decision.state, THERE, removals=running)) == []
+    done = [Removal(part, RemovalResult.DONE) for part in Part]
+    assert said(decision, [], ReconcileResult(decision.state, THERE, removals=done)) == [
+        (None, ("messages_redacted", "files_deleted"))
     ]
 
 
