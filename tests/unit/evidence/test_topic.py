@@ -19,7 +19,7 @@ async def test_a_dry_run_logs_the_topic_and_counts_nothing(caplog: pytest.LogCap
     topic = ResultsTopic(
         Publisher(client, "pubsub", read_only=True), "results", lambda user: f"@{user}:a", counted.append
     )
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, "function"):
         await topic.publish(ALICE, Change(("deactivated",), EPOCH))
     [line] = caplog.records
     assert (line.getMessage(), counted) == ("dry_run", [])

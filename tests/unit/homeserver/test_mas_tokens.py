@@ -163,7 +163,7 @@ async def test_a_session_is_renewed_before_its_end_and_stays_one() -> None:
 
 
 async def test_a_renewal_that_fails_is_tried_again_while_the_token_is_valid(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.WARNING)
+    caplog.set_level(logging.WARNING, "function")
     async with tokens() as t:
         first = await t.service.token()
         await t.mas.control("POST", "faults", {"path": "/api/admin/v1/personal-sessions", "status": 500})
@@ -250,7 +250,7 @@ async def test_a_deactivated_service_user_is_told() -> None:
 
 
 async def test_no_token_is_in_a_log_or_a_text(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "function")
     async with tokens() as t:
         token = await t.service.token()
         t.clock.now += RENEW_AFTER + 1
