@@ -10,12 +10,14 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from tests.simulation.generate import generate
-from tests.simulation.mutations import MUTATIONS, Mutation
+from tests.simulation.mutation import Mutation
+from tests.simulation.mutations import MUTATIONS
 from tests.simulation.run import Patch, Run, run
 from tests.simulation.shrink import shrink
 
@@ -38,19 +40,23 @@ class Chunk:
             self.totals[name] = self.totals.get(name, 0) + count
 
 
-def run_seeds(seeds: Iterable[int], mutation: str = "", until: tuple[str, ...] = ()) -> Chunk:
+def run_seeds(seeds: Iterable[int], mutation: str = "", until: tuple[str, ...] = (), mas: bool | None = None) -> Chunk:
     """Runs some seeds; stops at the first that breaks a rule in `until`."""
     logging.disable(logging.CRITICAL)
     found, patch = Chunk(), patch_of(mutation)
     for seed in seeds:
-        done = run(generate(seed), patch)
+        done = run(generate(seed, mas=mas), patch)
         found.seeds += 1
         rules = {one.rule for one in done.complaints}
         if rules and mutation:  # what the code does without the mutation is not its
-            rules -= {one.rule for one in run(generate(seed)).complaints}
+            rules -= {one.rule for one in run(done.scenario).complaints}
         for rule in rules:
             found.broken.setdefault(rule, []).append(seed)
-        for name, count in (("steps", done.steps), ("requests", done.requests), ("virtual hours", done.seconds / 3600)):
+        totals = {
+            "seeds under MAS": float(done.scenario.mas), "steps": done.steps, "requests": done.requests,
+            "virtual hours": done.seconds / 3600,
+        }  # fmt: skip
+        for name, count in totals.items():
             found.totals[name] = found.totals.get(name, 0) + count
         if rules.intersection(until):
             break
@@ -67,19 +73,19 @@ def patch_of(name: str) -> Patch:
     return known[name].patch
 
 
-def _chunks(start: int, seeds: int, jobs: int, mutation: str) -> Iterator[Chunk]:
+def _chunks(start: int, seeds: int, jobs: int, mutation: str, mas: bool | None) -> Iterator[Chunk]:
     parts = [range(first, min(first + CHUNK, start + seeds)) for first in range(start, start + seeds, CHUNK)]
     if jobs == 1:
-        yield from (run_seeds(part, mutation) for part in parts)
+        yield from (run_seeds(part, mutation, mas=mas) for part in parts)
         return
     with ProcessPoolExecutor(jobs) as pool:
-        yield from pool.map(run_seeds, parts, [mutation] * len(parts))
+        yield from pool.map(partial(run_seeds, mutation=mutation, mas=mas), parts)
 
 
-def _show(seed: int, mutation: str, rule: str = "") -> None:
+def _show(seed: int, mutation: str, mas: bool | None, rule: str = "") -> None:
     """Prints the shortest scenario that breaks what this seed breaks."""
     patch = patch_of(mutation)
-    done = run(generate(seed), patch)
+    done = run(generate(seed, mas=mas), patch)
     broken = [one for one in done.complaints if not rule or one.rule == rule]
     if not broken:
         print(f"seed {seed}: every rule holds ({done.steps} steps, {done.seconds:.0f} s of virtual time)")
@@ -90,8 +96,8 @@ def _show(seed: int, mutation: str, rule: str = "") -> None:
         print(f"  {one.rule}, user {one.user}: {one.says}")
 
 
-def _report(mutation: Mutation, start: int, seeds: int) -> bool:
-    found = run_seeds(range(start, start + seeds), mutation.name, mutation.rules)
+def _report(mutation: Mutation, start: int, seeds: int, mas: bool | None) -> bool:
+    found = run_seeds(range(start, start + seeds), mutation.name, mutation.rules, mutation.mas or mas)
     rules = sorted(set(found.broken) & set(mutation.rules))
     said = f"found after {found.seeds} seeds by {', '.join(rules)}" if rules else f"NOT FOUND in {found.seeds} seeds"
     print(f"{mutation.name:22} {said:60} {mutation.means}", flush=True)
@@ -105,19 +111,22 @@ def main(
     jobs: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 1,
     mutation: Annotated[str, typer.Option(help="Run with this fault put in on purpose.")] = "",
     mutations: Annotated[bool, typer.Option("--mutations", help="Report how many seeds each mutation takes.")] = False,
+    mas: Annotated[
+        bool | None, typer.Option(help="MAS owns the accounts in all scenarios, or in none; by default in a quarter.")
+    ] = None,
     stop: Annotated[bool, typer.Option("--stop", help="Stop at the first broken rule.")] = False,
 ) -> None:
     """Run scenarios in virtual time and report the rules that were broken."""
     logging.disable(logging.CRITICAL)
     if seed is not None:
-        _show(seed, mutation)
+        _show(seed, mutation, mas)
         return
     if mutations:
-        missed = [one for one in MUTATIONS if not _report(one, start, seeds)]
+        missed = [one for one in MUTATIONS if not _report(one, start, seeds, mas)]
         raise typer.Exit(bool(missed))
     patch_of(mutation)
     began, total, shown = time.monotonic(), Chunk(), time.monotonic()
-    for chunk in _chunks(start, seeds, jobs, mutation):
+    for chunk in _chunks(start, seeds, jobs, mutation, mas):
         for rule in chunk.broken.keys() - total.broken.keys():
             print(f"  {rule} is broken by seed {min(chunk.broken[rule])}", flush=True)
         total.add(chunk)
@@ -131,7 +140,7 @@ def main(
     print(", ".join(f"{count:.0f} {name}" for name, count in total.totals.items()))
     for rule, failed in sorted(total.broken.items()):
         print(f"\n{rule}: {len(failed)} seeds, among them {' '.join(map(str, sorted(failed)[:5]))}")
-        _show(min(failed), mutation, rule)
+        _show(min(failed), mutation, mas, rule)
     raise typer.Exit(bool(total.broken))
 
 

@@ -12,8 +12,8 @@ from function.evidence.topic import Topic
 from function.outcomes import Reason, TryAgain
 from tests.simulation.chance import Chance
 from tests.simulation.loop import Process
+from tests.simulation.network import Strikes
 from tests.simulation.scenario import Hit, Part, Scenario
-from tests.simulation.synapse import Strikes
 
 _NO_PROCESS = Context()
 

@@ -58,7 +58,7 @@ def _applied(world: World, user: int, messages: list[Message]) -> Iterator[Compl
 
 def _effects(world: World, user: int, messages: list[Message]) -> Iterator[Complaint]:
     """What Synapse did to an account is told, after the request began: each end and each creation, and the last name and avatar."""
-    effects = [one for one in world.synapse.homeserver.effects if one.user == user]
+    effects = [one for one in world.homeserver.effects if one.user == user]
     deleted = any(entry.event.user == user and entry.event.kind in DELETIONS for entry in world.kafka.entries)
     touched = {one.action.user for one in world.applied}
     last = {one.what: one for one in effects}

@@ -3,6 +3,7 @@
 import random
 
 from tests.simulation.events import BAD_AVATAR, FACES, Event, Kind
+from tests.simulation.generate_mas import under_mas
 from tests.simulation.scenario import (
     Action,
     Blow,
@@ -20,6 +21,7 @@ from tests.simulation.scenario import (
     Verb,
 )
 
+MAS_SHARE = 0.25  # of the scenarios
 _GAPS = (0.001, 0.02, 0.3, 0.3, 1.5, 1.5, 6.0, 6.0, 20.0, 70.0)
 _LONG_GAPS = (30.0, 200.0, 400.0, 700.0, 1500.0)
 _STEADY_GAPS = (150.0, 300.0, 370.0)
@@ -56,8 +58,20 @@ _STORE_HITS = [
 ]
 
 
-def generate(seed: int) -> Scenario:
-    """Returns the scenario of a seed."""
+def generate(seed: int, *, mas: bool | None = None) -> Scenario:
+    """Returns the scenario of a seed. MAS owns the accounts in a quarter of them, or as `mas` says."""
+    draw = random.Random(f"{seed} under MAS")
+    owned = draw.random() < MAS_SHARE
+    scenario = _scenario(seed)
+    return under_mas(scenario, draw, _hit) if (owned if mas is None else mas) else scenario
+
+
+def _hit(draw: random.Random) -> tuple[Hit, float]:
+    hit = draw.choices(*_WEIGHED)[0]
+    return hit, _seconds(draw, hit)
+
+
+def _scenario(seed: int) -> Scenario:
     draw = random.Random(seed)
     users = tuple(User(draw.random() < 0.8, draw.choice((0, 0, 1, 3))) for _ in range(draw.choice((1, 1, 2, 2, 3, 5))))
     long = draw.random() < 0.35

@@ -6,66 +6,23 @@ puts the user back into the rooms.
 
 import asyncio
 import json
-import re
 from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote
 
-import httpx
 from starlette.datastructures import QueryParams
 from starlette.responses import Response
 
 from tests.simulation.chance import Chance
+from tests.simulation.network import Call
 from tests.simulation.scenario import Hit, Verb
-from tests.support.fake_synapse import _ROUTES, FakeSynapse
+from tests.simulation.users import user_of
+from tests.support.fake_synapse import _ROUTES
 from tests.support.fake_traces import matrix_error
+from tests.support.mas_world import FakeDelegatingSynapse
 
+AUTH_METADATA = "/_matrix/client/v1/auth_metadata"
 JOIN_SECONDS, LEAVE_SECONDS = 25.0, 6.0  # at most, for the queued work; 21 s and 6 s were seen
-_USER = re.compile(r"@nova-[0-9a-f-]{24}([0-9a-f]{12}):")
-_VERBS = (
-    ("/deactivate/", Verb.DEACTIVATE), ("/displayname", Verb.NAME), ("/avatar_url", Verb.AVATAR),
-    ("/devices", Verb.DEVICES), ("/delete_devices", Verb.DEVICES), ("/joined_rooms", Verb.ROOMS), ("/media/", Verb.MEDIA),
-    ("scheduled_tasks", Verb.TASKS), ("/redact", Verb.REDACT),
-)  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One request to Synapse, read."""
-
-    method: str
-    path: str
-    query: str
-    body: dict[str, Any]
-    user: int | None
-    verb: Verb
-
-    @property
-    def writes_profile(self) -> bool:
-        return self.verb in {Verb.NAME, Verb.AVATAR}
-
-
-def read_call(request: httpx.Request) -> Call:
-    """Reads a request as the function sends it."""
-    path, query = unquote(request.url.path), request.url.query.decode()
-    content = request.content
-    if request.headers.get("content-type", "").startswith("image/"):
-        body: dict[str, Any] = {"content": content}
-    else:
-        body = json.loads(content) if content else {}
-    found = _USER.search(path) or _USER.search(unquote(query))
-    user = int(found[1], 16) if found else _named(query)
-    verb = next((verb for part, verb in _VERBS if part in path), None)
-    if verb is None and user is not None:
-        verb = Verb.CREATE if request.method == "PUT" else Verb.LOOK
-    return Call(request.method, path, query, body, user, verb or Verb.PROBE)
-
-
-def _named(query: str) -> int | None:
-    """Returns the user in the file name of an upload."""
-    found = re.search(r"filename=nova-[0-9a-f-]{24}([0-9a-f]{12})", query)
-    return int(found[1], 16) if found else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +35,19 @@ class Effect:
     begun: float
 
 
-class Homeserver(FakeSynapse):
-    """The fake Synapse with queued work on rooms. `ended` has when we first deactivated each user's account,
-    `deactivations` every such call with its user and time, `effects` what our requests changed.
+class Homeserver(FakeDelegatingSynapse):
+    """The fake Synapse with queued work on rooms. `ended` has when each user's account was first deactivated by a call,
+    `deactivations` every such call of ours, on Synapse or MAS, with its user and time.
+
+    `effects` what requests of pods to Synapse changed.
+
+    Args:
+        delegates: whether MAS owns the accounts.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, chance: Chance) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, chance: Chance, *, delegates: bool = False) -> None:
         super().__init__()
+        self.delegates = self.forbidden_creations = delegates
         self.ended: dict[int, float] = {}
         self.deactivations: list[tuple[int, float]] = []
         self.effects: list[Effect] = []
@@ -112,6 +75,10 @@ class Homeserver(FakeSynapse):
     def _carried_out(self, call: Call, hit: Hit | None) -> Response:
         if call.verb is Verb.TASKS:
             return self._tasks(call)
+        if call.verb is Verb.TELL:
+            return self._hear(call)
+        if self.delegates and call.path == AUTH_METADATA:
+            return Response(b'{"issuer":"https://mas.example/"}')
         for method, pattern, handler in _ROUTES:
             if method == call.method and (match := pattern.fullmatch(call.path)):
                 groups = match.groupdict()
@@ -131,6 +98,26 @@ class Homeserver(FakeSynapse):
                 self._queue(call, mxid, joined)
                 return response
         return matrix_error(404, "M_UNRECOGNIZED")
+
+    def _hear(self, call: Call) -> Response:
+        """Does what MAS says."""
+        operation = call.path.rpartition("/")[2]
+        localpart = call.body.get("localpart") or QueryParams(call.query).get("localpart", "")
+        mxid = f"@{localpart}:{self.server_name}"
+        if operation == "provision_user" and mxid in self.poisoned and mxid not in self.accounts:
+            if call.body.get("set_displayname") != "":
+                return matrix_error(500, "M_UNKNOWN")
+            self.poisoned.discard(mxid)
+        joined, active = self.rooms.get(mxid, 0), not self.accounts.get(mxid, {}).get("deactivated", True)
+        response = self._told(operation, mxid, call.body)
+        user = user_of(localpart)
+        if operation == "delete_user" and user is not None:
+            if active:
+                self.ended.setdefault(user, self._loop.time())
+            if joined:
+                self.rooms[mxid] = joined
+                self.leave_rooms(mxid)
+        return response
 
     def leave_rooms(self, mxid: str) -> None:
         """Queues the leaves of a deactivation."""

@@ -9,8 +9,8 @@ from function.kafka.record import KafkaRecord
 from function.outcomes import Reason, Rejected, TryAgain
 from tests.simulation.chance import Chance
 from tests.simulation.loop import Process
+from tests.simulation.network import CALL
 from tests.simulation.scenario import Hit, Part, Scenario
-from tests.simulation.synapse import CALL
 
 _NO_PROCESS = Context()
 

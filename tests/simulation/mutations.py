@@ -1,12 +1,12 @@
 """Faults put back into the code on purpose, to know that the simulation sees them: each is a small patch for the time of a run.
 
 They are named after the promises that they break, by the letters of the faults table: A judgement, B deletions, C what was begun,
-E evidence, P promise 4 (no call that changes nothing). A mutation that no seed finds is a gap in the simulation.
+E evidence, P promise 4 (no call that changes nothing); those under Matrix Authentication Service, in mutations_mas.py, begin with M.
+A mutation that no seed finds is a gap in the simulation.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -18,47 +18,21 @@ from function.accounts.reconcile import Reconciler
 from function.accounts.updater import Updater
 from function.accounts.user_store import UserStore, Versioned
 from function.events.types import UserDeleted
-from function.homeserver import admin_api, requests
+from function.homeserver import admin_api, mas, requests
 from function.homeserver.account import Account
 from function.outcomes import Reason, TryAgain
 from function.processing import batch, letters
 from function.processing.deletion_limit import DeletionLimit
 from tests.simulation.letters import PodLetters
+from tests.simulation.mutation import Mutation
+from tests.simulation.mutations_mas import MAS_MUTATIONS
 
-Change = tuple[Any, str, Callable[[Any], Any]]  # a class or module, an attribute, and what to make of it
 _TERMINAL = ("deletion_missed", "written_after_erasure", "still_in_rooms")
 _PROFILE = ("wrong_name", "wrong_avatar")
 
 
-@dataclass(frozen=True, slots=True)
-class Mutation:
-    """A fault on purpose.
-
-    Attributes:
-        name: the kind in the faults table, and a word.
-        means: what the changed code does.
-        changes: what is swapped for the time of a run.
-        rules: the rules of which it breaks at least one.
-    """
-
-    name: str
-    means: str
-    changes: Sequence[Change]
-    rules: tuple[str, ...]
-
-    def patch(self) -> AbstractContextManager[object]:
-        """Changes the code until the block ends."""
-        return _patched(self.changes)
-
-
-@contextmanager
-def _patched(changes: Sequence[Change]) -> Iterator[None]:
-    with ExitStack() as undo:
-        for owner, name, changed in changes:
-            original = getattr(owner, name)
-            undo.callback(setattr, owner, name, original)
-            setattr(owner, name, changed(original))
-        yield
+def _any_success(judgement: Any) -> Any:
+    return replace(judgement, is_own=lambda answer, _: answer.success)
 
 
 def _blind(original: Any) -> Any:
@@ -196,7 +170,7 @@ def _undoubted(_: Any) -> Any:
 MUTATIONS: Sequence[Mutation] = (
     Mutation(
         "A2-any-answer", "takes any JSON object for success",
-        [(admin_api, "SYNAPSE", lambda own: replace(own, is_own=lambda answer, *_: answer.success))], (*_PROFILE, "deletion_missed", "poisoned"),
+        [(admin_api, "SYNAPSE", _any_success), (mas, "MAS", _any_success)], (*_PROFILE, "deletion_missed", "poisoned"),
     ),
     Mutation(
         "B1-trusting-deletion", "makes no call for a deletion if the account is known to be deactivated",
@@ -265,4 +239,5 @@ MUTATIONS: Sequence[Mutation] = (
     Mutation("P-looks", "looks at each event", [(plan, "_needs_look", lambda _: lambda *_: True)], ("redelivery_calls",)),
     Mutation("fold-last-arrival", "the last arrival wins", [(user_state, "_before", lambda _: lambda *_: False)], _PROFILE),
     Mutation("fold-no-upgrade", "a hard deletion after a soft one is lost", [(user_state, "_deleted", _soft_stays)], ("deletion_missed",)),
+    *MAS_MUTATIONS,
 )  # fmt: skip

@@ -37,9 +37,13 @@ class _Owed:
 
     def __init__(self, world: World, user: int) -> None:
         self.user, self._world = user, world
-        self.homeserver = world.synapse.homeserver
+        self.homeserver = world.homeserver
         self.mxid = self.homeserver.mxid(uuid_of(user))
         self.account: dict[str, Any] | None = self.homeserver.accounts.get(self.mxid)
+        self.mas = world.mas
+        self.at_mas = self.mas.user(user) if self.mas else None
+        self.active_at_mas = self.at_mas is not None and self.at_mas.deactivated_at is None
+        self.account_was_unknown = not world.scenario.users[user].at_mas  # to MAS
         self.entries = [e for e in world.kafka.entries if e.event.user == user and e.event.kind not in _NOT_OURS]
         self.actions = [one for one in world.applied if one.action.user == user]
 
@@ -57,6 +61,8 @@ class _Owed:
             yield self._says("poisoned", "a profile was written for an account that does not exist")
         if not deletions and any(entry.event.kind is Kind.CREATED for entry in self.entries):
             yield self._says("not_created", "the user was created and has no account")
+        if deletions and self.active_at_mas:
+            yield self._says("deletion_missed", "the user was deleted, has no account, and is active in MAS")
 
     def _deleted(self, deletions: list[Entry]) -> Iterator[Complaint]:
         """A deletion is terminal. After another client activated the account, it is owed again from the next deletion on
@@ -72,6 +78,9 @@ class _Owed:
         hard = any(entry.event.kind is Kind.HARD for entry in deletions)
         if not self.account["deactivated"]:
             yield self._says(rule, "the user was deleted and the account is active")
+            return
+        if self.active_at_mas:
+            yield self._says(rule, "the user was deleted and is active in MAS")
             return
         if self.homeserver.rooms.get(self.mxid, 0):
             yield self._says("still_in_rooms", f"deleted, and still in {self.homeserver.rooms[self.mxid]} rooms")
@@ -107,20 +116,28 @@ class _Owed:
         return min([*begun, *calls], default=produced)
 
     def _active(self, account: dict[str, Any]) -> Iterator[Complaint]:
+        if any(user == self.user for user, _ in self.homeserver.deactivations):
+            yield self._says("deactivated_wrongly", "the user was not deleted and we deactivated the account")
         ended, up = self._last(Deed.DEACTIVATE, Deed.ERASE), self._last(Deed.REACTIVATE)
-        if ended > up:
-            if not account["deactivated"]:
-                yield self._says("reactivated_by_us", "another client deactivated the account and it is active")
-            return
-        if account["deactivated"] or account["erased"]:
-            yield self._says("deactivated_wrongly", "the user was not deleted and the account is deactivated")
+        gone = account["deactivated"] or account["erased"] or (self.at_mas and not self.active_at_mas)
+        if ended > up and not gone:
+            yield self._says("reactivated_by_us", "another client deactivated the account and it is active")
+        if ended > up or gone:
             return
         yield from self._linked()
         yield from self._profile(account)
 
     def _linked(self) -> Iterator[Complaint]:
-        created = any(entry.event.kind is Kind.CREATED for entry in self.entries)
-        if created and self.homeserver.identities.get(("oidc-nova", uuid_of(self.user))) != self.mxid:
+        seen = 0.0
+        if self.mas and self.account_was_unknown:  # until then the account may be known as deactivated
+            seen = self._last(Deed.REACTIVATE) + KNOWN_FOR
+        created = any(entry.event.kind is Kind.CREATED and entry.produced > seen for entry in self.entries)
+        if created and self.mas:
+            if not self.at_mas:
+                yield self._says("not_created", "the user was created and MAS does not have it")
+            elif not self.mas.is_linked(self.user):
+                yield self._says("not_linked", "the user was created and MAS has no link")
+        elif created and self.homeserver.identities.get(("oidc-nova", uuid_of(self.user))) != self.mxid:
             yield self._says("not_linked", "the user was created and the account lacks the identity")
 
     def _profile(self, account: dict[str, Any]) -> Iterator[Complaint]:

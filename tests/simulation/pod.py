@@ -3,9 +3,12 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
+
+import httpx
 
 from function.accounts.departures import Departures
 from function.accounts.outbox import Outbox
@@ -16,6 +19,8 @@ from function.accounts.traces import Part
 from function.accounts.updater import Updater
 from function.accounts.user_store import UserStore
 from function.health import PROBE_INTERVAL_FAILING, Health
+from function.homeserver.client_credentials import ClientCredentials
+from function.homeserver.delegated import Delegated
 from function.homeserver.synapse import Synapse
 from function.homeserver.transport import HttpClient
 from function.kafka.record import KafkaRecord
@@ -26,46 +31,63 @@ from tests.simulation.events import FACES
 from tests.simulation.evidence import PodResults, Results
 from tests.simulation.letters import PodLetters, Topic
 from tests.simulation.loop import Process, VirtualLoop
+from tests.simulation.network import CALL
 from tests.simulation.scenario import Scenario
 from tests.simulation.store import PodStore, Values
-from tests.simulation.synapse import CALL, PodTransport, SimulatedSynapse
 from tests.support.events import EPOCH
 from tests.support.fake_avatars import FakeAvatars
 from tests.support.fake_dapr import FakeTokens
 from tests.support.fake_synapse import ADMIN_TOKEN
+from tests.support.mas_world import URL, FakeSecret
 
 T = TypeVar("T")
 
+SERVER_NAME = "test.example"
 ROUND_SECONDS = 5.0  # between two rounds of the rechecks; the real pause is shorter, which changes nothing here
+
+
+@dataclass(frozen=True, slots=True)
+class MasWay:
+    """A pod's way to MAS, and the id of the upstream provider."""
+
+    transport: httpx.AsyncBaseTransport
+    provider: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """A pod's ways to the servers; `mas` is None if Synapse owns the accounts."""
+
+    synapse: httpx.AsyncBaseTransport
+    mas: MasWay | None
 
 
 class Pod:
     """One process of the function."""
 
     def __init__(
-        self, scenario: Scenario, loop: VirtualLoop, process: Process, synapse: SimulatedSynapse, values: Values, topic: Topic,
-        results: Results,
+        self, scenario: Scenario, loop: VirtualLoop, process: Process, ways: Ways, values: Values, topic: Topic, results: Results
     ) -> None:  # fmt: skip
         self.process, self._loop, self._values = process, loop, values
         self._ahead = scenario.skew * process.slot
         self._context = process.context()
-        self._context.run(self._open, scenario, synapse, topic, results)
+        self._context.run(self._open, scenario, ways, topic, results)
         self._spawn(self._watch_health())
         self._spawn(self._watch_rechecks())
         if scenario.limit:
             self._spawn(self._limit.watch())
 
-    def _open(self, scenario: Scenario, synapse: SimulatedSynapse, topic: Topic, results: Results) -> None:
-        homeserver, clock = synapse.homeserver, self._clock
-        http = HttpClient(PodTransport(synapse), f"https://{homeserver.server_name}", "simulation")
-        self._synapse = Synapse(http, FakeTokens(ADMIN_TOKEN), homeserver.server_name)
+    def _open(self, scenario: Scenario, ways: Ways, topic: Topic, results: Results) -> None:
+        clock = self._clock
+        self._synapse = _synapse(ways, self._loop.time)
         self._store = PodStore(self._values, self.process)
         self.health = _LazyHealth()
         avatars = FakeAvatars()
         avatars.images = FACES
         rechecks = RecheckQueue(self._store, clock)
         removes = frozenset(Part if scenario.removes else ())
-        reconciler = Reconciler(self._synapse, avatars, "oidc-nova", clock, removes)
+        provider = ways.mas.provider if ways.mas else "oidc-nova"
+        reconciler = Reconciler(self._synapse, avatars, provider, clock, removes)
         users = UserStore(self._store)
         outbox = Outbox(PodResults(results, self.process), users) if scenario.evidence else None
         updater = Updater(users, reconciler, rechecks, clock, f"process-{self.process.number}", outbox=outbox)
@@ -116,6 +138,14 @@ class Pod:
                 continue
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(news.wait(), None if due is None else due - self._loop.time() + 0.001)
+
+
+def _synapse(ways: Ways, clock: Callable[[], float]) -> Synapse:
+    http, tokens = HttpClient(ways.synapse, f"https://{SERVER_NAME}", "simulation"), FakeTokens(ADMIN_TOKEN)
+    if ways.mas is None:
+        return Synapse(http, tokens, SERVER_NAME)
+    mas_http = HttpClient(ways.mas.transport, URL, "simulation")
+    return Delegated(http, tokens, SERVER_NAME, mas_http, ClientCredentials(mas_http, FakeSecret(), clock))
 
 
 class _LazyHealth(Health):

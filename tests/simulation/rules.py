@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from datetime import timedelta
 
 from function.outcomes import Outcome
 from tests.simulation.events import DELETIONS, Kind, uuid_of
@@ -10,8 +11,10 @@ from tests.simulation.kafka import Delivery, Entry
 from tests.simulation.oracle import KNOWN_FOR, SLACK, Complaint, account_complaints
 from tests.simulation.scenario import Deed
 from tests.simulation.world import World
+from tests.support.events import EPOCH
 
 CALLS_A_USER = 14  # at most, for one user in one delivery: each step with its tries, looks and media
+CALLS_UNDER_MAS = 40  # MAS is looked at as well, and Synapse until it follows
 CALLS_LATER = 40  # at most, for all that is done for a user outside deliveries
 
 HOUR = 3600.0 - 2 * SLACK  # a deletion may take effect late
@@ -32,6 +35,7 @@ def complaints(world: World) -> list[Complaint]:
         _redelivery,
         _late_writes,
         _sessions,
+        _mas_sessions,
         _limit,
         evidence_complaints,
     ):
@@ -73,15 +77,16 @@ def _letters(world: World) -> Iterator[Complaint]:
 
 
 def _calls(world: World) -> Iterator[Complaint]:
-    for (call, user), count in world.synapse.by_call.items():
-        most = CALLS_A_USER if call >= 0 else CALLS_LATER * (1 + len(world.kafka.entries))
+    for (call, user), count in world.network.by_call.items():
+        usual = CALLS_UNDER_MAS if world.mas else CALLS_A_USER
+        most = usual if call >= 0 else CALLS_LATER * (1 + len(world.kafka.entries))
         if count > most:
             yield Complaint("too_many_calls", user, f"{count} requests for one user in delivery {call}")
 
 
 def _redelivery(world: World) -> Iterator[Complaint]:
     """A delivery that only repeats what ended before, without any trouble for that user, costs no request."""
-    troubled = world.synapse.hit_users | {one.action.user for one in world.applied}
+    troubled = world.network.hit_users | {one.action.user for one in world.applied}
     if world.scenario.blows or world.scenario.stores or world.scenario.outages or world.values.conflicts:
         return
     for delivery in world.kafka.deliveries:
@@ -90,7 +95,7 @@ def _redelivery(world: World) -> Iterator[Complaint]:
             if not world.scenario.users[user].exists:
                 continue
             entries = [entry for entry in delivery.entries if entry.event.user == user]
-            count = world.synapse.by_call[delivery.call, user]
+            count = world.network.by_call[delivery.call, user]
             if count and all(_repeats(world, entry, delivery) for entry in entries):
                 yield _about(entries[0], "redelivery_calls", f"{count} requests for events that ended before")
 
@@ -138,14 +143,14 @@ def _begun(ended: list) -> float:  # type: ignore[type-arg]
 
 def _sessions(world: World) -> Iterator[Complaint]:
     """A session that began after every delivery of a password change lives on."""
-    homeserver = world.synapse.homeserver
+    homeserver = world.homeserver
     for number, one in enumerate(world.applied):
         user = one.action.user
         events = [entry for entry in world.kafka.entries if entry.event.user == user]
         ended = any(e.event.kind in DELETIONS for e in events) or any(
             other.action.user == user and other.action.deed in _ENDS for other in world.applied
         )
-        if one.action.deed is not Deed.DEVICE or ended:
+        if one.action.deed is not Deed.DEVICE or ended or (world.mas and world.mas.user(user)):
             continue
         passwords = [entry for entry in events if entry.event.kind is Kind.PASSWORD]
         last = max((when for entry in passwords for _, when, _, _ in entry.results), default=-1.0)
@@ -157,10 +162,28 @@ def _sessions(world: World) -> Iterator[Complaint]:
             yield Complaint("session_left", user, "a session from before the password change lives on")
 
 
+def _mas_sessions(world: World) -> Iterator[Complaint]:
+    """A session at MAS has ended if it began by the newest change of the password, and else lives on."""
+    mas = world.mas
+    for number in range(len(world.scenario.users) if mas else 0):
+        events = [entry.event for entry in world.kafka.entries if entry.event.user == number]
+        ended = any(event.kind in DELETIONS for event in events) or any(
+            one.action.user == number and one.action.deed in _ENDS for one in world.applied
+        )
+        changed = EPOCH + timedelta(seconds=max((e.at for e in events if e.kind is Kind.PASSWORD), default=-1.0))
+        for session in [] if ended or mas is None else mas.sessions(number):
+            active, began = session.finished_at is None, session.created_at
+            what = f"a {session.kind} session of {began:%H:%M:%S.%f}, with a new password of {changed:%H:%M:%S.%f},"
+            if active and began <= changed:
+                yield Complaint("session_left", number, f"{what} lives on")
+            if not active and began > changed:
+                yield Complaint("session_lost", number, f"{what} was ended")
+
+
 def _limit(world: World) -> Iterator[Complaint]:
     """No more accounts are ended in an hour than the limit allows, over all pods."""
     touched = {one.action.user for one in world.applied}
-    ended = sorted(when for user, when in world.synapse.homeserver.ended.items() if user not in touched)
+    ended = sorted(when for user, when in world.homeserver.ended.items() if user not in touched)
     for when in ended if world.scenario.limit else []:
         count = sum(when <= other < when + HOUR for other in ended)
         if count > world.scenario.limit:

@@ -34,6 +34,6 @@ def run(scenario: Scenario, patch: Patch = nullcontext) -> Run:
         complaints(world),
         world.steps,
         world.loop.time(),
-        world.synapse.by_user.total(),
+        world.network.by_user.total(),
         len(world.kafka.deliveries),
     )

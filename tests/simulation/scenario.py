@@ -13,7 +13,7 @@ TAIL_SECONDS = 45.0  # in which the last requests are made that a fault can hit;
 
 
 class Verb(StrEnum):
-    """What a request to Synapse is for."""
+    """What a request to Synapse or MAS is for."""
 
     LOOK = "look"
     NAME = "name"
@@ -25,6 +25,12 @@ class Verb(StrEnum):
     MEDIA = "media"
     TASKS = "tasks"
     REDACT = "redact"
+    MAS_USER = "mas_user"
+    MAS_DEACTIVATE = "mas_deactivate"
+    MAS_CREATE = "mas_create"
+    MAS_LINK = "mas_link"
+    MAS_SESSIONS = "mas_sessions"
+    TELL = "tell"  # what MAS tells Synapse
     PROBE = "probe"
 
 
@@ -98,6 +104,8 @@ class Part(StrEnum):
     SYNAPSE = "synapse"
     STORE = "store"
     LETTERS = "letters"  # both topics to which a pod publishes
+    MAS = "mas"
+    JOBS = "jobs"  # of MAS, by which it tells Synapse: HANG holds them, SLOW delays them, ERROR fails them for good
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +143,12 @@ class Deed(StrEnum):
     REACTIVATE = "reactivate"
     ERASE = "erase"
     RENAME = "rename"
+    SYNC = "sync"  # MAS tells Synapse which devices the user has
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What another client of Synapse does."""
+    """What another client of Synapse or MAS does."""
 
     when: float
     user: int
@@ -148,16 +157,17 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A user at the start: whether the account exists, and the number of rooms."""
+    """A user at the start: whether the account exists, the number of rooms, and whether MAS knows of the account."""
 
     exists: bool = True
     rooms: int = 0
+    at_mas: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
     """One run. `latency` scales every delay; `limit` is MATRIX_MAX_DELETIONS_PER_HOUR; the clock of each pod is `skew`
-    seconds ahead of that of the pod before. With `evidence` each change of an account is published.
+    seconds ahead of that of the pod before; `mas`: MAS owns the accounts. With `evidence` each change of an account is published.
     """
 
     seed: int
@@ -169,6 +179,7 @@ class Scenario:
     latency: float = 1.0
     limit: int = 0
     skew: float = 0.0
+    mas: bool = False
     events: tuple[Event, ...] = ()
     requests: tuple[RequestFault, ...] = ()
     stores: tuple[StoreFault, ...] = ()

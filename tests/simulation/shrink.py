@@ -19,9 +19,11 @@ _SIMPLE = (
     ("latency", 1.0),
     ("limit", 0),
     ("skew", 0.0),
+    ("mas", False),
 )
 _PLAIN: tuple[tuple[str, str, Any], ...] = (
     ("users", "rooms", 0),
+    ("users", "at_mas", True),
     ("events", "avatar", ""),
     ("requests", "times", 1),
     ("requests", "doom", False),

@@ -12,8 +12,8 @@ from function.dapr.state_store import Conflict, StateStore, Value
 from function.outcomes import Reason, TryAgain
 from tests.simulation.chance import Chance
 from tests.simulation.loop import Process
+from tests.simulation.network import Strikes
 from tests.simulation.scenario import Hit, Part, Scenario, StoreFault
-from tests.simulation.synapse import Strikes
 
 DOOMED_SECONDS = 5.0  # until a doomed pod is started again
 _NO_PROCESS = Context()

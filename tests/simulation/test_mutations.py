@@ -3,9 +3,22 @@
 import pytest
 
 from tests.simulation.events import Event, Kind
-from tests.simulation.mutations import MUTATIONS, Mutation
+from tests.simulation.mutation import Mutation
+from tests.simulation.mutations import MUTATIONS
 from tests.simulation.run import run
-from tests.simulation.scenario import Action, Deed, Hit, LetterFault, RequestFault, ResultFault, Scenario, User, Verb
+from tests.simulation.scenario import (
+    Action,
+    Deed,
+    Hit,
+    LetterFault,
+    Outage,
+    Part,
+    RequestFault,
+    ResultFault,
+    Scenario,
+    User,
+    Verb,
+)
 
 ONE, TWO = "mxc://test.example/one", "mxc://test.example/two"
 
@@ -31,6 +44,7 @@ def acts(**deeds: float) -> tuple[Action, ...]:
 
 
 GONE = User(exists=False)
+FAILING_JOBS = (Outage(Part.JOBS, 0.0, 60.0, Hit.ERROR),)
 SHOWN = {
     "A2-any-answer": scenario(profile(5, "Ann"), requests=hit(Verb.NAME, 0, Hit.MAINTENANCE)),
     "B1-trusting-deletion": scenario(
@@ -101,6 +115,20 @@ SHOWN = {
     "P-looks": scenario(profile(5, "Ann"), Event(9, 0, Kind.PROFILE, 5, "Ann")),
     "fold-last-arrival": scenario(profile(5, "Ann"), Event(9, 0, Kind.PROFILE, 4, "Bea")),
     "fold-no-upgrade": scenario(deletion(5, kind=Kind.SOFT), deletion(9)),
+    "M1-synapse-alone": scenario(deletion(5), mas=True),
+    "M2-mas-alone": scenario(deletion(5), mas=True, outages=FAILING_JOBS),
+    # MAS's job fails, so that Synapse does not learn that another client has deactivated the account.
+    "M3-half-is-known": scenario(
+        profile(1, "Ann"), profile(650, "Bea"), profile(1200, "Cid"), mas=True, actions=acts(deactivate=20), outages=FAILING_JOBS
+    ),
+    "M4-all-sessions": scenario(Event(30, 0, Kind.PASSWORD, 5), mas=True, actions=acts(device=20)),
+    "M5-no-link": scenario(
+        Event(5, 0, Kind.CREATED, 5, "Ann"), user=GONE, mas=True, requests=hit(Verb.MAS_CREATE, 0, Hit.LOST)
+    ),
+    "M6-synapse-sessions": scenario(Event(30, 0, Kind.PASSWORD, 30), mas=True, actions=acts(device=20)),
+    "M7-synapse-seen": scenario(
+        profile(1, "Ann"), profile(650, "Bea"), profile(1200, "Cid"), mas=True, actions=acts(deactivate=20), outages=FAILING_JOBS
+    ),
 }  # fmt: skip
 
 

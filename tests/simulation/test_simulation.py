@@ -7,7 +7,7 @@ from tests.simulation.generate import generate
 from tests.simulation.run import run
 from tests.simulation.shrink import shrink
 
-CHUNKS, SEEDS = 10, 200
+CHUNKS, SEEDS = 10, 170
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))

@@ -1,23 +1,25 @@
-"""Puts one run together: pods, Kafka, Synapse, the state store and another client, and plays a scenario on them."""
+"""Puts one run together: pods, Kafka, Synapse, MAS, the state store and another client, and plays a scenario on them."""
 
 import asyncio
 import random
 from contextvars import Context
 from dataclasses import dataclass
-from typing import Any
 
 import stamina
 
 from function.homeserver.requests import TRIES
 from function.outcomes import Reason
 from tests.simulation.chance import Chance
-from tests.simulation.events import uuid_of
+from tests.simulation.clients import Clients, MasClients
 from tests.simulation.evidence import Results
+from tests.simulation.homeserver import Homeserver
 from tests.simulation.kafka import Kafka
 from tests.simulation.letters import Topic
 from tests.simulation.loop import NoProgress, Process, VirtualLoop
-from tests.simulation.pod import Pod, chores_left
-from tests.simulation.scenario import Action, Blow, Deed, Hit, PodFault, Scenario
+from tests.simulation.mas import SimulatedMas
+from tests.simulation.network import Network, Transport
+from tests.simulation.pod import MasWay, Pod, Ways, chores_left
+from tests.simulation.scenario import Action, Blow, Hit, Part, PodFault, Scenario
 from tests.simulation.store import Values
 from tests.simulation.synapse import SimulatedSynapse
 
@@ -25,7 +27,6 @@ DRAIN_SECONDS = 1800.0  # of virtual time after the last fault, for everything t
 LATE_SECONDS, SETTLE_ROUNDS = 130.0, 60
 HOUR = 3900.0  # until the deletion limit lets deletions pass again
 MAX_REPLAYS = 12
-REDACTION_LOOKS = 2  # that find a redaction still running
 SESSION_SECONDS = (6.0, 15.0)  # until the group notices that a member is gone
 MAX_STEPS = 400_000
 
@@ -45,7 +46,17 @@ class World:
         self.scenario = scenario
         self.loop = VirtualLoop(scenario.seed, MAX_STEPS)
         self.chance = Chance(scenario.seed)
-        self.synapse = SimulatedSynapse(scenario, self.loop, self.chance, self)
+        self.network = Network(scenario, self.loop, self.chance, self)
+        self.homeserver = Homeserver(self.loop, self.chance, delegates=scenario.mas)
+        self.synapse = SimulatedSynapse(
+            self.homeserver, self.loop, lambda user: bool(self.mas and self.mas.is_ended(user))
+        )
+        self.mas = self._open_mas() if scenario.mas else None
+        self.clients = (
+            MasClients(scenario, self.homeserver, self.mas, self.chance)
+            if self.mas
+            else Clients(scenario, self.homeserver)
+        )
         self.values = Values(scenario, self.loop, self.chance, self)
         self.topic = Topic(scenario, self.loop, self.chance)
         self.results = Results(scenario, self.loop, self.chance, self)
@@ -59,9 +70,14 @@ class World:
         self.steps = 0
         self.replayed = 0
         self._calm = False
-        for number, user in enumerate(scenario.users):
-            if user.exists:
-                self._login(number)
+        self.ways = Ways(Transport(self.network, self.synapse), self._way_to_mas())
+        self.clients.begin()
+
+    def _open_mas(self) -> SimulatedMas:
+        return SimulatedMas(self.scenario.seed, self.loop, self.network, self.synapse, self.homeserver)
+
+    def _way_to_mas(self) -> MasWay | None:
+        return MasWay(Transport(self.network, self.mas), self.mas.provider) if self.mas else None
 
     def play(self) -> None:
         """Runs the scenario to its end; what did not end is in `stuck`."""
@@ -79,16 +95,9 @@ class World:
         scenario = self.scenario
         for slot in range(scenario.pods):
             self._start(slot)
-        for event in scenario.events:
-            self.loop.call_at(event.when, self.kafka.produce, event)
-        for action in scenario.actions:
-            self.loop.call_at(action.when, self._act, action)
-        for blow in scenario.blows:
-            self.loop.call_at(blow.when, self._blow, blow)
-        for when in scenario.replays:
-            self.loop.call_at(when, self._replay)
+        self._schedule()
         await asyncio.sleep(scenario.end + 1)
-        self._calm = self.synapse.calm = self.values.calm = self.topic.calm = self.results.calm = True
+        self._end_faults()
         await self._drain()
         for _ in range(MAX_REPLAYS):
             if self.stuck or not self._replay():
@@ -97,6 +106,27 @@ class World:
             if scenario.limit:
                 await asyncio.sleep(HOUR)
         await self._settle()
+
+    def _schedule(self) -> None:
+        """Sets the times of what the scenario says."""
+        scenario = self.scenario
+        for event in scenario.events:
+            self.loop.call_at(event.when, self.kafka.produce, event)
+        for action in scenario.actions:
+            self.loop.call_at(action.when, self._act, action)
+        for blow in scenario.blows:
+            self.loop.call_at(blow.when, self._blow, blow)
+        for when in scenario.replays:
+            self.loop.call_at(when, self._replay)
+        for outage in scenario.outages:
+            if self.mas and outage.part is Part.JOBS:
+                self.loop.call_at(outage.start, self.mas.pace, outage)
+                self.loop.call_at(outage.start + outage.seconds, self.mas.pace)
+
+    def _end_faults(self) -> None:
+        self._calm = self.network.calm = self.values.calm = self.topic.calm = self.results.calm = True
+        if self.mas:
+            self.mas.pace()
 
     async def _settle(self) -> None:
         """Waits until nothing is carried out late any more, and the code has nothing left to check."""
@@ -114,7 +144,7 @@ class World:
     def _start(self, slot: int) -> None:
         process = Process(slot, len(self.processes))
         self.processes.append(process)
-        self.pods[slot] = Pod(self.scenario, self.loop, process, self.synapse, self.values, self.topic, self.results)
+        self.pods[slot] = Pod(self.scenario, self.loop, process, self.ways, self.values, self.topic, self.results)
         self.kafka.join(self.pods[slot])
 
     def _replay(self) -> int:
@@ -180,40 +210,9 @@ class World:
         if not pod.process.dead and all(member.pod is not pod for member in self.kafka.members):
             self.kafka.join(pod)
 
-    # --- what another client does
-
-    def _login(self, user: int) -> None:
-        homeserver = self.synapse.homeserver
-        mxid = homeserver.mxid(uuid_of(user))
-        homeserver.add(mxid)
-        homeserver.identities["oidc-nova", uuid_of(user)] = mxid
-        if rooms := self.scenario.users[user].rooms:
-            homeserver.rooms[mxid] = rooms
-        if self.scenario.removes:
-            homeserver.redaction_looks = REDACTION_LOOKS
-            homeserver.say(mxid, 3)
-            homeserver.add_upload(mxid, f"own{user}")
-
     def _act(self, action: Action) -> None:
-        homeserver = self.synapse.homeserver
-        mxid = homeserver.mxid(uuid_of(action.user))
-        account = homeserver.accounts.get(mxid)
-        if action.deed is Deed.LOGIN and account is None and mxid not in homeserver.poisoned:
-            self._login(action.user)
-        elif account is None or action.deed is Deed.LOGIN:
-            return
-        elif action.deed is Deed.DEVICE:
-            if account["deactivated"]:
-                return
-            homeserver.devices.setdefault(mxid, []).append(f"D{len(self.applied)}")
-        else:
-            change = _CHANGES[action.deed]
-            if all(account[name] == value for name, value in change.items()):
-                return
-            account.update(change)
-            if action.deed in {Deed.DEACTIVATE, Deed.ERASE}:
-                homeserver.leave_rooms(mxid)
-        self.applied.append(Applied(action, self.loop.time()))
+        if self.clients.act(action, len(self.applied)):
+            self.applied.append(Applied(action, self.loop.time()))
 
     def _close(self) -> None:
         self.loop.max_steps *= 2
@@ -225,11 +224,3 @@ class World:
             self.loop.call_soon(self.loop.stop)
             self.loop.run_forever()
         self.loop.close()
-
-
-_CHANGES: dict[Deed, dict[str, Any]] = {
-    Deed.DEACTIVATE: {"deactivated": True},
-    Deed.REACTIVATE: {"deactivated": False, "erased": False},
-    Deed.ERASE: {"deactivated": True, "erased": True, "displayname": None, "avatar_url": None},
-    Deed.RENAME: {"displayname": "Renamed"},
-}

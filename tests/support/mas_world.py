@@ -63,6 +63,8 @@ class FakeDelegatingSynapse(FakeSynapse):
             return JSONResponse({"errcode": "M_NOT_FOUND"}, 404)
         elif operation == "delete_user":
             return self._deactivate(mxid, {"body": {"erase": body["erase"]}}, "")
+        elif operation == "reactivate_user":
+            self.accounts[mxid].update(deactivated=False, erased=False)
         elif operation == "upsert_device":
             self.devices.setdefault(mxid, []).append(body["device_id"])
         elif operation == "sync_devices":

@@ -48,6 +48,8 @@ class Users:
             await self._homeserver.tell("provision_user", {"localpart": name} | profile)
         except HomeserverError as error:
             raise Refused(500, str(error)) from error
+        if self._state.by_username(name):  # two at once: the database has one user of a name
+            raise Refused(500, "duplicate key value violates unique constraint")
         made = User(self._state.new_id(), name, self._state.clock())
         self._state.users[made.id] = made
         return made
