@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from function.cli import cli
 from function.cli.exit_codes import ExitCode
-from function.events.decode import PAYLOADS
+from function.events.payloads import PAYLOADS
 from function.events.types import EventType
 from function.reasons import Reason
 from function.settings import Settings, ToolSettings
@@ -140,7 +140,7 @@ def event_types() -> str:
 
 
 def _payload(type_: EventType) -> str:
-    fields = PAYLOADS[type_][0].model_fields.items()
+    fields = PAYLOADS[type_].model_fields.items()
     return ", ".join(f"`{name}`" + ("" if field.is_required() else " (optional)") for name, field in fields)
 
 

@@ -36,8 +36,9 @@ from dev.identity_events import (
 )
 from function.avatars.image_url import MAX_URL_BYTES
 from function.dapr.bulk_envelope import Body, answer, read_batch, read_entry
-from function.events.decode import MAX_AVATAR, decode, type_of, user_of
+from function.events.decode import decode, type_of, user_of
 from function.events.names import MAX_NAME
+from function.events.payloads import MAX_AVATAR
 from function.events.types import TYPES, Ignored, ProfileUpdated, UserCreated, UserDeleted
 from function.outcomes import Rejected
 from tests.support import mutations

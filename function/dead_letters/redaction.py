@@ -12,7 +12,7 @@ from typing import Any
 
 from function.dead_letters import publish
 from function.dead_letters.letter import KNOWN_TYPES, UNKNOWN, DeadLetter
-from function.events.decode import PAYLOADS
+from function.events.payloads import PAYLOADS
 from function.events.type_names import event_type
 from function.kafka.record import KafkaRecord
 
@@ -69,7 +69,7 @@ _NAMES = frozenset({
     "is_verified", "follower_count", "deleted_by", "method", "data", "data_base64", "subject", "dataschema",
     "correlation_id", "correlation-id", "aggregate_id", "ce_subject", "ce_datacontenttype", "tracestate", "traceid",
     "pubsubname", "partitionkey", "partitionnumber",
-    *(name for model, _ in PAYLOADS.values() for name in model.model_fields),
+    *(name for model in PAYLOADS.values() for name in model.model_fields),
 })  # fmt: skip
 
 

@@ -8,15 +8,23 @@ import contextlib
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
-from uuid import UUID
+from typing import Any
 
 from cloudevents.core.base import BaseCloudEvent
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from function.avatars.image_url import MAX_URL_BYTES
 from function.events.doubts import contradicts, doubt, header_types
 from function.events.names import usable_name
+from function.events.payloads import (
+    MAX_AVATAR,
+    PAYLOADS,
+    CreatedPayload,
+    DeletedPayload,
+    PasswordChangedPayload,
+    ProfilePayload,
+    read_user_id,
+)
 from function.events.times import parse_time
 from function.events.type_names import UNUSED_TYPES, clean_headers, event_type, is_named, names_deletion
 from function.events.types import (
@@ -32,12 +40,8 @@ from function.events.types import (
 from function.events.wire_formats import convert
 from function.outcomes import Reason, Rejected
 
-MAX_AVATAR = 1000  # characters of an mxc:// URL; Synapse refuses more, and never sees an https:// URL
 FUTURE_BOUND = timedelta(hours=1)  # how far clocks may be apart
 
-_UUID = re.compile(
-    r"(urn:uuid:)?(\{)?([0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})(?(2)\})", re.ASCII | re.IGNORECASE
-)
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # NUL and surrogates
 _MXC = re.compile(r"mxc://[A-Za-z0-9.\-:\[\]]+/[A-Za-z0-9_\-]+")
 _TIMELESS = datetime(1970, 1, 1, tzinfo=UTC)  # of a deletion without any time, which nothing reads
@@ -74,7 +78,7 @@ def user_of(value: bytes, headers: Mapping[str, str]) -> str:
     """Returns the user id in the record's payload; "" if it can't be read."""
     try:
         data: Any = convert(value, clean_headers(headers)).event.get_data()
-        return _user_id(data.get("user_id"))
+        return read_user_id(data.get("user_id"))
     except (Rejected, ValueError, AttributeError):
         return ""
 
@@ -120,58 +124,9 @@ def _tombstone(cleaned: Mapping[str, str], headers: Mapping[str, str]) -> Ignore
     return Ignored(cleaned.get("event_id", "-"), Cause.TOMBSTONE)
 
 
-def _user_id(value: object) -> str:
-    if not isinstance(value, str) or not (match := _UUID.fullmatch(value)):
-        raise ValueError("expected a UUID")
-    return str(UUID(match[3]))
-
-
-def _flag(value: object) -> object:
-    """Reads what databases and text formats write for a boolean; anything else is left for the model to refuse."""
-    if isinstance(value, str):
-        return {"true": True, "false": False}.get(value.casefold(), value)
-    return bool(value) if type(value) is int and value in {0, 1} else value
-
-
-Time = Annotated[datetime, BeforeValidator(parse_time)]
-UserId = Annotated[str, BeforeValidator(_user_id)]
-Flag = Annotated[bool, BeforeValidator(_flag)]
-
-
-class _Deleted(BaseModel):
-    model_config = ConfigDict(strict=True)
-    user_id: UserId
-    deleted_at: Any = None  # decides nothing
-    soft_delete: Flag
-
-
-class _Profile(BaseModel):
-    model_config = ConfigDict(strict=True)
-    user_id: UserId
-    username: Any = None  # read if there is no display name
-    display_name: str | None = None
-    avatar_url: Any = None  # checked separately: a bad avatar never blocks the name
-    updated_at: Time | None = None
-
-
-class _Created(BaseModel):
-    model_config = ConfigDict(strict=True)
-    user_id: UserId
-    username: str
-    created_at: Time | None = None
-
-
-class _PasswordChanged(BaseModel):
-    model_config = ConfigDict(strict=True)
-    user_id: UserId
-    changed_at: Time | None = None
-    invalidate_all_sessions: Flag
-
-
 def _typed(kind: EventType, event: BaseCloudEvent, latest: datetime | None) -> Decoded:
-    payload, read = PAYLOADS[kind]
     try:
-        return read(event, payload.model_validate(event.get_data()), latest)
+        return _READERS[kind](event, PAYLOADS[kind].model_validate(event.get_data()), latest)
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, e['loc']))}: {e['type']}" for e in error.errors(include_input=False)]
     # Raised here, without a context: pydantic's error holds the validator's, with its frames, where the garbage collector
@@ -179,7 +134,7 @@ def _typed(kind: EventType, event: BaseCloudEvent, latest: datetime | None) -> D
     raise Rejected(Reason.INVALID_PAYLOAD, "; ".join(problems))
 
 
-def _deleted(event: BaseCloudEvent, body: _Deleted, latest: datetime | None) -> UserDeleted:
+def _deleted(event: BaseCloudEvent, body: DeletedPayload, latest: datetime | None) -> UserDeleted:
     try:
         at = parse_time(body.deleted_at)
     except ValueError:
@@ -187,7 +142,7 @@ def _deleted(event: BaseCloudEvent, body: _Deleted, latest: datetime | None) -> 
     return UserDeleted(event.get_id(), body.user_id, min(at, latest or at), erase=not body.soft_delete)
 
 
-def _profile(event: BaseCloudEvent, body: _Profile, latest: datetime | None) -> ProfileUpdated:
+def _profile(event: BaseCloudEvent, body: ProfilePayload, latest: datetime | None) -> ProfileUpdated:
     at = _own_time(body.updated_at, event, "updated_at", latest)
     name = usable_name(body.display_name) or _username(body.username)
     return ProfileUpdated(event.get_id(), body.user_id, at, name, _avatar(body.avatar_url))
@@ -199,25 +154,25 @@ def _username(username: object) -> str:
     return usable_name(username)
 
 
-def _created(event: BaseCloudEvent, body: _Created, latest: datetime | None) -> UserCreated:
+def _created(event: BaseCloudEvent, body: CreatedPayload, latest: datetime | None) -> UserCreated:
     at = _own_time(body.created_at, event, "created_at", latest)
     return UserCreated(event.get_id(), body.user_id, at, usable_name(body.username))
 
 
 def _password_changed(
-    event: BaseCloudEvent, body: _PasswordChanged, latest: datetime | None
+    event: BaseCloudEvent, body: PasswordChangedPayload, latest: datetime | None
 ) -> PasswordChanged | Ignored:
     if not body.invalidate_all_sessions:
         return Ignored(event.get_id(), Cause.NO_SESSIONS)
     return PasswordChanged(event.get_id(), body.user_id, _own_time(body.changed_at, event, "changed_at", latest))
 
 
-# The fields that are read of each type's payload, and the function that makes an event of them.
-PAYLOADS: dict[EventType, tuple[type[BaseModel], Callable[[BaseCloudEvent, Any, datetime | None], Decoded]]] = {
-    EventType.DELETED: (_Deleted, _deleted),
-    EventType.PROFILE_UPDATED: (_Profile, _profile),
-    EventType.CREATED: (_Created, _created),
-    EventType.PASSWORD_CHANGED: (_PasswordChanged, _password_changed),
+# The function that makes an event of each type's payload.
+_READERS: dict[EventType, Callable[[BaseCloudEvent, Any, datetime | None], Decoded]] = {
+    EventType.DELETED: _deleted,
+    EventType.PROFILE_UPDATED: _profile,
+    EventType.CREATED: _created,
+    EventType.PASSWORD_CHANGED: _password_changed,
 }
 
 

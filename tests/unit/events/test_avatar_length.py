@@ -3,7 +3,7 @@
 import pytest
 
 from function.avatars.image_url import MAX_URL_BYTES
-from function.events.decode import MAX_AVATAR
+from function.events.payloads import MAX_AVATAR
 from function.events.types import ProfileUpdated
 from function.outcomes import Reason, Rejected
 from tests.support.decoding import PROFILE, read
