@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from function import __version__
-from function.cli import audit, check, dead_letters, discard, replay, serve
+from function.cli import audit, check, dead_letters, discard, replay, serve, validate
 from function.cli.output import Commands, accept_any_encoding
 
 cli = typer.Typer(
@@ -44,3 +44,4 @@ cli.command("audit")(audit.command)
 cli.command("dead-letters")(dead_letters.command)
 cli.command("replay")(replay.command)
 cli.command("discard")(discard.command)
+cli.command("validate")(validate.command)

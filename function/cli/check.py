@@ -1,13 +1,9 @@
 """`check`: prints a row for each thing that the function needs, as soon as it is known, and how to fix what fails."""
 
 import asyncio
-import os
-import shutil
-import sys
-import textwrap
 from collections import Counter
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -15,14 +11,14 @@ from function.check.finding import Finding, Mark, failed
 from function.check.run import Outside, findings, settings_rows
 from function.cli.exit_codes import ExitCode
 from function.cli.options import AsJson, Output, OutputOption
-from function.cli.output import print_json, printable
+from function.cli.output import print_json
+from function.cli.rows import Rows
 from function.kafka.client import client_config
 from function.settings import Settings, WrongSettings, load
 from function.telemetry import logs
 
 _SHOWN = {Mark.OK: ("ok", "green"), Mark.WARNING: ("warning", "yellow"), Mark.FAILED: ("not ok", "red")}
 _INDENT = 9
-_NARROW = 20  # columns that a row has at least
 
 
 def command(
@@ -84,8 +80,7 @@ class Printer:
     def __init__(self, output: Output) -> None:
         self._output = output
         self._counts = Counter[Mark]()
-        self._width = max(_NARROW, shutil.get_terminal_size().columns - _INDENT)
-        self._colored = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        self._rows = Rows(_INDENT)
 
     @property
     def failed(self) -> bool:
@@ -98,11 +93,7 @@ class Printer:
             print_json({"check": {"what": row.what, "mark": row.mark, "found": row.found, "advice": row.advice}})
             return
         word, color = _SHOWN[row.mark]
-        for line in self._wrapped(f"{row.what}: {row.found}"):
-            print(self._styled(f"{word:{_INDENT}}", fg=color) + line, flush=True)
-            word = ""
-        for line in self._wrapped(row.advice):
-            print(" " * _INDENT + self._styled(line, bold=True), flush=True)
+        self._rows.row(word, color, f"{row.what}: {row.found}", [row.advice])
 
     def summary(self, code: ExitCode) -> ExitCode:
         """Prints the counts; returns the exit code."""
@@ -112,9 +103,3 @@ class Printer:
         else:
             print(f"{ok} ok, {warnings} warning{'' if warnings == 1 else 's'}, {wrong} not ok")
         return code
-
-    def _styled(self, text: str, **style: Any) -> str:
-        return typer.style(text, **style) if self._colored else text
-
-    def _wrapped(self, text: str) -> list[str]:
-        return textwrap.wrap(printable(text), self._width)

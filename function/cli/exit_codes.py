@@ -19,9 +19,15 @@ class ExitCode(IntEnum):
     DONE = (0, "Everything that was asked for is done, and nothing is wrong.")
     ATTENTION = (
         1,
-        "Done as far as it goes, and something needs a person: a failed check, drift, letters that could not be replayed.",
+        (
+            "Done as far as it goes, and something needs a person: a failed check, drift, letters that could not be "
+            "replayed, a record that would be a dead letter."
+        ),
     )
-    INVALID = (2, "A setting or an option is invalid; nothing was done. The message names it and what it expects.")
+    INVALID = (
+        2,
+        "A setting, an option or an input is invalid; nothing was done. The message names it and what it expects.",
+    )
     UNAVAILABLE = (
         3,
         "Kafka, the sidecar, the state store or Synapse does not answer or refuses; the message says what to do.",

@@ -9,13 +9,13 @@ from typing import Any
 from function.outcomes import Reason, Rejected
 
 
-def parse_object(value: bytes) -> dict[str, Any]:
+def parse_object(value: bytes, errors: str = "strict") -> dict[str, Any]:
     """Returns the object in `value`, also if a producer encoded it twice: as a JSON string of JSON.
 
-    Raises Rejected; the detail has the position of the fault, never the text there.
+    `errors` is what becomes of bytes that are not UTF-8, in Python's words. Raises Rejected; the detail has the position of the fault, never the text there.
     """
     try:
-        body = _STRICT.decode(value.decode("utf-8"))
+        body = _STRICT.decode(value.decode("utf-8", errors))
         if isinstance(body, str):
             body = _STRICT.decode(body)
     except RecursionError:

@@ -50,13 +50,22 @@ class PasswordChanged:
 
 
 class Cause(StrEnum):
-    """Why a record is ignored; the value is fit for a metric label."""
+    """Why a record is ignored; the value is fit for a metric label. `means` is the text for a person."""
 
-    TOMBSTONE = "tombstone"  # no value, and no header that says it is a deletion
-    UNUSED_TYPE = "unused_type"  # a type of the identity service that this service has no use for
-    OTHER_TYPE = "other_type"  # a type that this service has never heard of
-    NO_SESSIONS = "no_sessions"  # a password change that ends no session
-    NO_PRECREATION = "no_precreation"  # a user that was created while MATRIX_PRECREATE_USERS is off
+    means: str
+
+    def __new__(cls, value: str, means: str) -> Self:
+        """Makes a member that carries its text."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.means = means
+        return member
+
+    TOMBSTONE = "tombstone", "a tombstone: no value, and no header that says it is a deletion"
+    UNUSED_TYPE = "unused_type", "a type of the identity service that this service has no use for"
+    OTHER_TYPE = "other_type", "a type that this service has never heard of"
+    NO_SESSIONS = "no_sessions", "a password change that ends no session"
+    NO_PRECREATION = "no_precreation", "a user that was created while `MATRIX_PRECREATE_USERS` is off"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ one user makes this user's events wait; a failure of all, such as of the state s
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 
 from function.accounts.job import Job
 from function.accounts.plan import Deactivate, ReconcileResult
@@ -15,14 +14,14 @@ from function.accounts.recheck_loop import Checked
 from function.accounts.updater import Updater
 from function.clock import Clock, utc_now
 from function.dead_letters.publish import DeadLetters
-from function.events.decode import FUTURE_BOUND, decode
 from function.events.types import Cause, Event, Ignored, UserCreated
 from function.health import Health
 from function.kafka.record import KafkaRecord
 from function.outcomes import EventResult, Outcome, Reason, Rejected, TryAgain
 from function.processing.deletion_limit import DeletionLimit
 from function.processing.event_log import log_batch
-from function.processing.groups import Groups, written_at
+from function.processing.groups import Groups
+from function.processing.incoming import decode_record
 from function.processing.letters import publish_letters
 from function.processing.removals import OnRemovals, log_removals
 from function.processing.user import Item, UserJob
@@ -152,8 +151,7 @@ class BatchProcessor:
             await publish_letters(items, jobs.values(), self._dead_letters)
 
     def _decoded(self, record: KafkaRecord) -> Item:
-        latest = max(self._clock(), datetime.fromtimestamp(written_at(record), UTC)) + FUTURE_BOUND
-        return Item(record, decode(record.value, record.headers, latest=latest))
+        return Item(record, decode_record(record, self._clock()))
 
     def _by_user(self, items: Iterable[Item]) -> dict[str, UserJob]:
         """Returns a job for each user; sets the result of the items that concern none."""

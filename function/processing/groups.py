@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 from function.accounts.updater import Updater
 from function.clock import Clock
-from function.kafka.record import KafkaRecord
 from function.outcomes import Reason, TryAgain
 from function.processing.admission import Admission, Priority
 from function.processing.deletion_limit import DeletionLimit
+from function.processing.incoming import written_at
 from function.processing.user import UserJob, pass_deletion_limit, settle_permit
 
 BEGIN_SECONDS = 30.0  # a batch's users that did not begin by then wait for its next delivery
@@ -94,9 +94,3 @@ class Groups:
             self._updater.decide(job, job.stored, self._clock())
             return bool(job.events) and job.decision is not None
         return passes
-
-
-def written_at(record: KafkaRecord) -> float:
-    """Returns the record's timestamp in Unix time, as the producer or Kafka set it; 0 if there is none."""
-    text = record.kafka_field("timestamp")
-    return int(text) / 1000 if text.isdecimal() and len(text) < 15 else 0.0
