@@ -60,7 +60,7 @@ AVATAR_SCHEMA: dict[str, Any] = {
         {"type": "string", "pattern": r"^mxc://[A-Za-z0-9.\-:\[\]]+/[A-Za-z0-9_\-]+$", "maxLength": MAX_AVATAR},
         {
             "type": "string",
-            "pattern": r"^https://[A-Za-z0-9.\-]+(:[1-9][0-9]{0,3})?(/[!-\[\]-~]*)?$",
+            "pattern": r"^https://[A-Za-z0-9]([A-Za-z0-9.\-]*[A-Za-z0-9])?(:[1-9][0-9]{0,3})?(/[!-\[\]-~]*)?$",
             "maxLength": MAX_URL_BYTES,
         },
     ]
@@ -77,7 +77,6 @@ def _model(*required: str, deletion: bool = False) -> ConfigDict:
     return ConfigDict(strict=True, json_schema_extra=extra if deletion else extra | {"not": _NO_DELETION})
 
 
-Time = Annotated[datetime, BeforeValidator(parse_time), WithJsonSchema(TIME_SCHEMA)]
 UserId = Annotated[
     str, BeforeValidator(read_user_id), WithJsonSchema(UUID_SCHEMA),
     Field(
@@ -85,9 +84,11 @@ UserId = Annotated[
         examples=["00000000-0000-4000-8000-000000000001"],
     ),
 ]  # fmt: skip
+# Read although it is missing: then the record's own time counts.
+Time = Annotated[Annotated[datetime, BeforeValidator(parse_time)] | None, WithJsonSchema(TIME_SCHEMA)]
 Flag = Annotated[bool, BeforeValidator(_flag), WithJsonSchema(FLAG_SCHEMA)]
+Name = Annotated[str, WithJsonSchema(NAME_SCHEMA)]
 _TIME_EXAMPLE = ["2026-01-01T09:30:00Z"]
-_NAME_EXAMPLE = ["ada"]
 
 
 class DeletedPayload(BaseModel):
@@ -95,12 +96,12 @@ class DeletedPayload(BaseModel):
 
     model_config = _model("user_id", "soft_delete", deletion=True)
     user_id: UserId
-    deleted_at: Annotated[
-        Any, Field(description="When; decides nothing: a deletion of any time counts.", examples=_TIME_EXAMPLE)
-    ] = None
-    soft_delete: Annotated[
-        Flag, Field(description="true: the account is deactivated. false: it is erased too.", examples=[False])
-    ]
+    deleted_at: Any = Field(
+        None, description="When; decides nothing: a deletion of any time counts.", examples=_TIME_EXAMPLE
+    )
+    soft_delete: Flag = Field(
+        description="true: the account is deactivated. false: it is erased too.", examples=[False]
+    )
 
 
 class ProfilePayload(BaseModel):
@@ -108,27 +109,23 @@ class ProfilePayload(BaseModel):
 
     model_config = _model("user_id", "username", "updated_at")
     user_id: UserId
-    username: Annotated[  # read if there is no display name
-        Any, WithJsonSchema(NAME_SCHEMA),
-        Field(description="Shown if there is no display name, or none that can be seen.", examples=_NAME_EXAMPLE),
-    ] = None  # fmt: skip
-    display_name: Annotated[
-        Annotated[str, WithJsonSchema(NAME_SCHEMA)] | None,
-        Field(description="The name to show; null or empty for none.", examples=["Ada Lovelace"]),
-    ] = None
-    avatar_url: Annotated[  # checked separately: a bad avatar never blocks the name
-        Any, WithJsonSchema(AVATAR_SCHEMA),
-        Field(
-            description="An mxc:// URL, an https:// URL on an allowed host, or null or empty for none; if it is "
-            "missing, the avatar is removed too.",
-            examples=["https://cdn.example/ada.png"],
-        ),
-    ] = None  # fmt: skip
-    updated_at: Annotated[
-        Time | None,
-        Field(description="When the profile became this; a profile that is older than a known one changes nothing.",
-              examples=_TIME_EXAMPLE),
-    ] = None  # fmt: skip
+    username: Annotated[Any, WithJsonSchema(NAME_SCHEMA)] = Field(  # read if there is no display name
+        None, description="Shown if there is no display name, or none that can be seen.", examples=["ada"]
+    )
+    display_name: Name | None = Field(
+        None, description="The name to show; null or empty for none.", examples=["Ada Lovelace"]
+    )
+    avatar_url: Annotated[Any, WithJsonSchema(AVATAR_SCHEMA)] = Field(  # a bad avatar never blocks the name
+        None,
+        description="An mxc:// URL, an https:// URL on an allowed host, or null or empty for none. If it is missing, the "
+        "avatar is removed.",
+        examples=["https://cdn.example/ada.png"],
+    )
+    updated_at: Time = Field(
+        None,
+        description="When the profile became this. A profile that is older than a known one changes nothing.",
+        examples=_TIME_EXAMPLE,
+    )
 
 
 class CreatedPayload(BaseModel):
@@ -136,11 +133,8 @@ class CreatedPayload(BaseModel):
 
     model_config = _model("user_id", "username", "created_at")
     user_id: UserId
-    username: Annotated[
-        str, WithJsonSchema(NAME_SCHEMA),
-        Field(description="The display name until a profile event has a better one.", examples=_NAME_EXAMPLE),
-    ]  # fmt: skip
-    created_at: Annotated[Time | None, Field(description="When the user was created.", examples=_TIME_EXAMPLE)] = None
+    username: Name = Field(description="The display name until a profile event has a better one.", examples=["ada"])
+    created_at: Time = Field(None, description="When the user was created.", examples=_TIME_EXAMPLE)
 
 
 class PasswordChangedPayload(BaseModel):
@@ -148,12 +142,10 @@ class PasswordChangedPayload(BaseModel):
 
     model_config = _model("user_id", "changed_at", "invalidate_all_sessions")
     user_id: UserId
-    changed_at: Annotated[Time | None, Field(description="When the password was changed.", examples=_TIME_EXAMPLE)] = (
-        None
+    changed_at: Time = Field(None, description="When the password was changed.", examples=_TIME_EXAMPLE)
+    invalidate_all_sessions: Flag = Field(
+        description="true: the user's sessions end. false: nothing happens.", examples=[True]
     )
-    invalidate_all_sessions: Annotated[
-        Flag, Field(description="true: the user's sessions end. false: nothing happens.", examples=[True])
-    ]
 
 
 # The fields that are read of each type's payload.
