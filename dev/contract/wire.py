@@ -14,7 +14,12 @@ USER_KEY: Json = {
     "description": "The user's id in lower case with dashes: keeps the events of a user in one partition, in their order.",
     "examples": ["00000000-0000-4000-8000-000000000001"],
 }
-_ID: Json = {"type": "string", "minLength": 1, "description": "The event's id: names it in logs and dead letters."}
+_SAYS_SOMETHING = "[!#-~]"  # blanks and quotes on their own count as nothing
+_ID: Json = {
+    "type": "string",
+    "pattern": _SAYS_SOMETHING,
+    "description": "The event's id: names it in logs and dead letters.",
+}
 _EXAMPLE_ID = "7e0f6a52-0f4e-4a57-9c0e-0a2f6a1f5b11"
 _EXAMPLE_TIME = "2026-01-01T09:30:00Z"
 _OF_KAFKA, _OF_CLOUDEVENTS = (
@@ -142,7 +147,7 @@ def _no_type(schema: Json) -> Json:
 def _attributes(types: Json, prefix: str) -> Json:
     """Returns the attributes of a CloudEvent; `prefix` is in front of their names in Kafka headers."""
     return {
-        f"{prefix}specversion": {"const": "1.0"}, f"{prefix}id": _ID, f"{prefix}source": {"type": "string", "minLength": 1},
+        f"{prefix}specversion": {"const": "1.0"}, f"{prefix}id": _ID, f"{prefix}source": {"type": "string", "pattern": _SAYS_SOMETHING},
         f"{prefix}type": types, f"{prefix}time": TIME_SCHEMA,
     }  # fmt: skip
 
