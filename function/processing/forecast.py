@@ -27,7 +27,7 @@ _OTHER_KEY = (
 )
 _NO_ID = "the event has no id: neither the log nor a dead letter can name it. Send the header `event_id`."
 _DELETION_AHEAD = (
-    "its time is in the future: until then the user's other events are stale. Look at the producer's clock."
+    "its time is in the future. A deletion is carried out whatever its time. Look at the producer's clock."
 )
 _AHEAD = "its time is in the future: until then the user's other events are stale. Look at the producer's clock."
 

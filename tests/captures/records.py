@@ -1,7 +1,7 @@
 """Lists the records to capture: the bytes that a producer wrote, and the event that they decode to.
 
 `python -m tests.captures.capture` sends them through a real Kafka and a real daprd and stores each delivered entry in
-captures.json."""
+captures.json. kcat.jsonl is what `kcat -C -J` 1.7.1 printed of the same records, read from a real Kafka."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -205,7 +205,7 @@ def changed(draw: st.DrawFn, original: dict[str, Any]) -> dict[str, Any]:
 
 
 @given(st.sampled_from(SHAPES), st.data())
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=800, deadline=None)
 def test_what_conforms_is_decoded_as_the_event_that_it_is(shape: Shape, data: st.DataObject) -> None:
     """The other direction is not asked: more is read than producers are asked to send."""
     value = data.draw(changed(shape.example_value))
