@@ -1,6 +1,6 @@
 # Targets for people; `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup up down demo demo-picture dead-letters replay discard test unit replay-drill k8s-test alerts-test dashboard dashboard-picture bench bench-more bench-profile fuzz simulate mas-test vulnerabilities docs check lock clean
+.PHONY: help setup up down demo demo-picture dead-letters replay discard test unit replay-drill k8s-test alerts-test dashboard dashboard-picture bench bench-more bench-profile fuzz simulate mas-test asyncapi vulnerabilities docs check lock clean
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
@@ -93,12 +93,13 @@ vulnerabilities: setup ## Look up known vulnerabilities of the image's locked de
 	@$(RUN)/python -m pip_audit --require-hashes --disable-pip -r requirements.txt -r requirements-build.txt $(ARGS)
 
 COG := $(RUN)/python -m cogapp -p "from dev import reference" --verbosity=1
-GENERATED := README.md $(wildcard docs/reference/*.md)
-docs: setup ## Write the reference pages from the code
+GENERATED := README.md docs/producers.md $(wildcard docs/reference/*.md)
+docs: setup ## Write the reference pages and the contract for producers from the code
 	@$(COG) -r $(GENERATED)
 	@$(RUN)/python -m dev.evidence_schema
+	@$(RUN)/python -m dev.contract
 
-check: setup ## Lint, types, layers, the Dockerfile, English, and whether the reference pages are up to date
+check: setup ## Lint, types, layers, the Dockerfile, English, and whether reference pages and contract are up to date
 	@$(RUN)/ruff check .
 	@$(RUN)/ruff format --check .
 	@$(RUN)/mypy
@@ -106,6 +107,12 @@ check: setup ## Lint, types, layers, the Dockerfile, English, and whether the re
 	@$(RUN)/hadolint Dockerfile
 	@$(RUN)/python -m dev.prose
 	@$(COG) --check --check-fail-msg="run: make docs" $(GENERATED)
+	@$(RUN)/python -m dev.contract --check
+
+ASYNCAPI := dev/.tools/asyncapi
+asyncapi: ## Validate docs/contract/asyncapi.yaml with AsyncAPI's own parser (needs Node; fetches the parser with npm)
+	@npm install --prefix $(ASYNCAPI) --no-save --no-package-lock --ignore-scripts --no-audit --no-fund --loglevel=error @asyncapi/parser@3.6.3
+	@node dev/contract/validate.mjs $(ASYNCAPI) docs/contract/asyncapi.yaml
 
 LOCK := uv pip compile -q --generate-hashes --no-emit-index-url --universal --python-version 3.11 --custom-compile-command "make lock"
 lock: ## Renew the lock files (needs uv)

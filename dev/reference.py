@@ -3,6 +3,7 @@
 `make docs` runs the blocks and `make check` fails if a page is stale.
 """
 
+import json
 import re
 from collections.abc import Iterable
 
@@ -10,6 +11,8 @@ from pydantic import SecretStr
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from dev.contract.payloads import payload_schema
+from dev.contract.wire import Format, Shape, shapes
 from function.cli import cli
 from function.cli.exit_codes import ExitCode
 from function.events.payloads import PAYLOADS
@@ -20,6 +23,17 @@ from function.telemetry.logs import EVENTS, FIELDS
 from function.telemetry.metrics import METRICS
 
 HELP_COLUMNS = 120  # the docstrings fit
+_USER, _GONE = "00000000-0000-4000-8000-000000000001", EventType.DELETED.value
+# Records for the page of producers, whose times do not depend on the present: accepted with a note, and dead letters.
+_TRIED = [
+    {
+        "key": "ada",
+        "headers": {"event_type": _GONE, "event_id": "1"},
+        "payload": {"user_id": _USER, "soft_delete": True},
+    },
+    {"key": _USER, "headers": {"event_type": _GONE, "event_id": "2"}, "payload": {"user_id": _USER}},
+    {"hello": "world"},
+]
 # Instructions in the code are plain text; these get a link on the page.
 LINKS = {
     "Renew the token": "../deploy.md#rotating",
@@ -142,6 +156,40 @@ def event_types() -> str:
 def _payload(type_: EventType) -> str:
     fields = PAYLOADS[type_].model_fields.items()
     return ", ".join(f"`{name}`" + ("" if field.is_required() else " (optional)") for name, field in fields)
+
+
+def payload_fields(kind: EventType) -> str:
+    """Returns the fields of an event's payload, as a producer is asked to send them."""
+    schema = payload_schema(kind)
+    rows = [
+        (f"`{name}`", "yes" if name in schema["required"] else "no", str(field["description"]))
+        for name, field in schema["properties"].items()
+    ]
+    return _table("Field, Required, Meaning", rows)
+
+
+def producer_examples() -> str:
+    """Returns a record of each event as a producer sends it, in the form that `validate` reads."""
+    blocks = [
+        f"### {shape.kind}\n\n{str(PAYLOADS[shape.kind].__doc__).splitlines()[0]}\n\n{payload_fields(shape.kind)}\n\n"
+        f"```json\n{_record_text(shape)}\n```"
+        for shape in shapes("")
+        if shape.format is Format.BARE
+    ]
+    return "\n\n".join(blocks)
+
+
+def _record_text(shape: Shape) -> str:
+    """Returns the record of a shape's example, a member on each line."""
+    record = {"key": shape.example_value["user_id"], "headers": shape.example_headers, "payload": shape.example_value}
+    return "{" + ",\n ".join(f'"{name}": {json.dumps(member)}' for name, member in record.items()) + "}"
+
+
+def validated_records() -> str:
+    """Returns some records, and what `validate` prints about them."""
+    lines = "\n".join(json.dumps(record) for record in _TRIED)
+    done = CliRunner().invoke(cli, ["validate", "-"], input=lines, env={"COLUMNS": "100", "NO_COLOR": "1"})
+    return f"```json\n{lines}\n```\n\n```text\n{done.stdout.rstrip()}\n```"
 
 
 def command_names() -> list[str]:

@@ -93,7 +93,7 @@ def _dead_letter(event_type: str, rejected: Rejected, notes: tuple[str, ...]) ->
 
 
 def _refused_avatar(event: Event) -> Rejected | None:
-    """Returns why a profile's avatar is refused; None for every other event. Its host may still be one that is not allowed."""
+    """Returns why a profile's avatar is refused; None for every other event. Its host can still be refused: that is a setting."""
     if not isinstance(event, ProfileUpdated):
         return None
     if isinstance(event.avatar, Rejected):
