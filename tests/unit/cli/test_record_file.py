@@ -1,11 +1,14 @@
 """How `validate` finds the records of a file, and reads each: a value alone, or as kcat -J prints a record."""
 
+import contextlib
 import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from function.cli.record_file import Unreadable, read_record, texts
 from function.events.decode import decode
@@ -108,3 +111,24 @@ def test_a_record_in_another_form_is_refused_with_what_is_expected(members: dict
     with pytest.raises(Unreadable, match=named) as refused:
         read(**members)
     assert "secret" not in str(refused.value)
+
+
+MEMBERS = st.sampled_from(["payload", "headers", "key", "ts", "tstype", "topic", "partition", "offset", "other"])
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=5,
+)
+
+
+@given(st.binary() | st.dictionaries(MEMBERS, JSON).map(lambda body: json.dumps(body).encode()))
+def test_any_text_is_a_record_or_unreadable(text: bytes) -> None:
+    with contextlib.suppress(Unreadable):
+        found = read_record(1, text)
+        assert found.line == 1
+        assert found.record.value or found.whole or not text.strip()
+
+
+@given(st.lists(st.sampled_from([b"{", b"}", b'{"a": 1}', b'  {"a": 1}', b"[", b"42", b"", b"\xff"])))
+def test_every_line_that_is_not_blank_is_in_one_record(lines: list[bytes]) -> None:
+    assert b"\n".join(text for _, text in found(b"\n".join(lines))) == b"\n".join(line for line in lines if line)

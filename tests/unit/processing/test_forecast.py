@@ -4,7 +4,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from dev import demo
 from dev.identity_events import CREATED, DELETED, PROFILE_UPDATED, created_payload
 from function.events.types import EventType
 from function.kafka.record import KafkaRecord
@@ -15,6 +18,7 @@ from tests.docs.contract import decoded_headers
 from tests.support.events import ALICE, BOB, EPOCH, deleted_payload, deletion, delivered, moment, password, profile
 
 HOUR = 3600
+NOW = EPOCH + timedelta(days=365)
 
 
 def told(record: KafkaRecord, *, whole: bool = True) -> Forecast:
@@ -24,7 +28,7 @@ def told(record: KafkaRecord, *, whole: bool = True) -> Forecast:
 @pytest.mark.parametrize("wire", RECORDS.values(), ids=list(RECORDS))
 def test_a_captured_record_has_the_prospect_of_its_decoding(wire: Wire) -> None:
     record = KafkaRecord(b"null" if wire.value is None else wire.value, "t", decoded_headers(wire.headers))
-    found = forecast(record, EPOCH + timedelta(days=365), whole=False)
+    found = forecast(record, NOW, whole=False)
     if wire.expected in set(Reason):
         assert (found.prospect, found.reason) == (Prospect.DEAD_LETTER, wire.expected)
         assert found.advice == Reason[wire.expected.upper()].todo
@@ -130,3 +134,22 @@ def test_no_text_has_a_value_of_the_record() -> None:
     found = [told(record) for record in records]
     assert [one.prospect for one in found] == [Prospect.DEAD_LETTER] * len(records)
     assert secret not in str(found)
+
+
+@pytest.mark.parametrize("step", list(demo.steps()), ids=lambda step: f"{step.who}: {step.what}")
+def test_an_event_of_the_demo_has_the_prospect_of_what_became_of_it(step: demo.Step) -> None:
+    """The demo's outcomes are those of real servers. Which hosts are allowed is a matter of settings."""
+    record = KafkaRecord(b"null" if step.value is None else step.value, "t", decoded_headers(step.headers))
+    found = forecast(record, NOW, whole=False)
+    outcome, _, reason = step.expected.partition(": ")
+    if outcome == "dead_letter" and reason != Reason.AVATAR_HOST_NOT_ALLOWED:
+        assert (found.prospect, found.reason) == (Prospect.DEAD_LETTER, reason)
+    else:
+        assert found.prospect is (Prospect.IGNORED if outcome == "ignored" else Prospect.ACCEPTED)
+
+
+@given(
+    st.binary(), st.dictionaries(st.sampled_from(["event_type", "ce_id", "ce_specversion", "__key", "x"]), st.text())
+)
+def test_any_bytes_have_a_prospect(value: bytes, metadata: dict[str, str]) -> None:
+    assert forecast(KafkaRecord(value, "t", metadata), NOW, whole=True).means
