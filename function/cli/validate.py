@@ -1,5 +1,6 @@
 """`validate`: tells what would become of the records in a file. Reads no setting and asks no service."""
 
+import io
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -12,7 +13,7 @@ import typer
 
 from function.cli.exit_codes import ExitCode
 from function.cli.options import AsJson, Output, OutputOption
-from function.cli.output import print_json, say
+from function.cli.output import print_json, printable, say
 from function.cli.record_file import FORM, FoundRecord, Unreadable, read_record, texts
 from function.cli.rows import Rows
 from function.processing.forecast import Forecast, Prospect, forecast
@@ -55,18 +56,20 @@ def command(
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             raise
-        say(f"{file}: {error.strerror or type(error).__name__}")
+        say(f"{printable(file)}: {error.strerror or type(error).__name__}")
         raise typer.Exit(ExitCode.INVALID) from None
     except KeyboardInterrupt:
         raise typer.Exit(show.summary(ExitCode.INTERRUPTED)) from None
     if not show.total:
-        say(f"{file}: no record in it; expected a record's value on each line, or {FORM}")
+        say(f"{printable(file)}: no record in it; expected a record's value on each line, or {FORM}")
         raise typer.Exit(ExitCode.INVALID)
     raise typer.Exit(show.summary(show.code))
 
 
 def _opened(file: str) -> BinaryIO:
-    return sys.stdin.buffer if file == "-" else Path(file).open("rb")
+    if file != "-":
+        return Path(file).open("rb")
+    return sys.stdin.buffer if sys.stdin else io.BytesIO()  # a process can begin without standard input
 
 
 class Printer:

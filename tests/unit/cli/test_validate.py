@@ -128,6 +128,19 @@ def test_input_without_a_record_is_an_error_with_the_form(content: bytes) -> Non
     assert b'"payload"' in done.stderr
 
 
+def test_a_process_without_standard_input_has_no_record() -> None:
+    command = ["bash", "-c", f"{sys.executable} -m function validate - <&-"]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        timeout=60,
+        check=False,
+        env={"PYTHONPATH": ":".join(sys.path), "PATH": os.environ["PATH"]},
+    )
+    assert done.returncode == ExitCode.INVALID
+    assert done.stderr.startswith(b"matrix-account-sync: -: no record in it")
+
+
 @pytest.mark.parametrize("columns", [40, 80])
 def test_no_line_is_wider_than_the_terminal_which_need_not_be_utf_8(columns: int) -> None:
     lines = f"{GOOD}\n{BAD}\n{IGNORED}\n{{}}\n".encode()
