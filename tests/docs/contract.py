@@ -34,10 +34,6 @@ def parsed(value: bytes | None) -> object:
         return NOT_JSON
 
 
-def decoded_headers(headers: Mapping[str, bytes]) -> dict[str, str]:
-    return {name: text.decode("utf-8", "replace") for name, text in headers.items()}
-
-
 def _within(schema: dict[str, Any]) -> Any:
     """A validator for a schema of the document, whose references lead to its components."""
     return Validator(schema | {"components": DOCUMENT["components"]})

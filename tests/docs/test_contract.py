@@ -25,9 +25,9 @@ from tests.docs.contract import (
     MESSAGES,
     conforming,
     conforms_to_a_file,
-    decoded_headers,
     parsed,
 )
+from tests.support.decoding import decoded_headers
 
 USER = "00000000-0000-4000-8000-000000000001"
 SHAPES = shapes("#/$defs/")

@@ -1,6 +1,7 @@
 """Bodies in every wire format, and their decoded form, for the tests of decoding."""
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -46,6 +47,11 @@ def cloud(payload: object, kind: str = PROFILE, **fields: Any) -> dict[str, Any]
 
 def read(body: object, **headers: str) -> Decoded:
     return decode(json.dumps(body).encode(), {name.replace("__", "-"): text for name, text in headers.items()})
+
+
+def decoded_headers(headers: Mapping[str, bytes]) -> dict[str, str]:
+    """Returns a producer's headers as text; bytes that are not UTF-8 are replaced, as daprd replaces them."""
+    return {name: text.decode("utf-8", "replace") for name, text in headers.items()}
 
 
 def binary(kind: str, **more: str) -> dict[str, str]:

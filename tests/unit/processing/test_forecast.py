@@ -14,7 +14,7 @@ from function.kafka.record import KafkaRecord
 from function.outcomes import Reason
 from function.processing.forecast import Forecast, Prospect, forecast
 from tests.captures.records import RECORDS, Wire
-from tests.docs.contract import decoded_headers
+from tests.support.decoding import decoded_headers
 from tests.support.events import ALICE, BOB, EPOCH, deleted_payload, deletion, delivered, moment, password, profile
 
 HOUR = 3600
