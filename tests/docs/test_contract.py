@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator, Draft202012Validator
 
-from dev import demo, identity_events
+from dev import identity_events
 from dev.contract.__main__ import stale, write
 from dev.contract.wire import Format, Shape, shapes
+from dev.demo import script
 from function.events.decode import decode
 from function.events.types import Cause, EventType, Ignored, ProfileUpdated
 from function.outcomes import Reason, Rejected
@@ -126,8 +127,8 @@ def test_a_captured_record_conforms_if_it_is_decoded(name: str) -> None:
     assert conforms_to_a_file(value, headers, USER) is expected
 
 
-@pytest.mark.parametrize("step", list(demo.steps()), ids=lambda step: f"{step.who}: {step.what}")
-def test_an_event_of_the_demo_conforms_if_it_is_decoded(step: demo.Step) -> None:
+@pytest.mark.parametrize("step", list(script.steps()), ids=lambda step: f"{step.who}: {step.what}")
+def test_an_event_of_the_demo_conforms_if_it_is_decoded(step: script.Step) -> None:
     """A host that is not allowed is a matter of settings."""
     value, headers = parsed(step.value), decoded_headers(step.headers)
     refused = step.expected.startswith("dead_letter") and not step.expected.endswith("avatar_host_not_allowed")

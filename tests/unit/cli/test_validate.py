@@ -82,7 +82,7 @@ def test_json_is_one_object_a_record_and_then_the_summary(options: list[str]) ->
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert rows[0]["record"] == {
         "line": 1, "place": "3:17", "result": "accepted", "type": DELETED, "case": "hard", "reason": "", "detail": "",
-        "means": "the account is deactivated and erased: name and avatar go too", "advice": "", "notes": [],
+        "means": "the account is deactivated and erased: name and avatar go too, messages and files if settings say so", "advice": "", "notes": [],
     }  # fmt: skip
     assert (rows[1]["record"]["result"], rows[1]["record"]["reason"]) == ("dead_letter", "invalid_payload")
     assert "place" not in rows[1]["record"]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dev import demo
+from dev.demo import script
 from dev.identity_events import CREATED, DELETED, PROFILE_UPDATED, created_payload
 from function.events.types import EventType
 from function.kafka.record import KafkaRecord
@@ -136,8 +136,8 @@ def test_no_text_has_a_value_of_the_record() -> None:
     assert secret not in str(found)
 
 
-@pytest.mark.parametrize("step", list(demo.steps()), ids=lambda step: f"{step.who}: {step.what}")
-def test_an_event_of_the_demo_has_the_prospect_of_what_became_of_it(step: demo.Step) -> None:
+@pytest.mark.parametrize("step", list(script.steps()), ids=lambda step: f"{step.who}: {step.what}")
+def test_an_event_of_the_demo_has_the_prospect_of_what_became_of_it(step: script.Step) -> None:
     """The demo's outcomes are those of real servers. Which hosts are allowed is a matter of settings."""
     record = KafkaRecord(b"null" if step.value is None else step.value, "t", decoded_headers(step.headers))
     found = forecast(record, NOW, whole=False)
