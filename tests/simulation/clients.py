@@ -106,7 +106,8 @@ class MasClients(Clients):
         if action.deed is Deed.REACTIVATE:
             if ended:
                 user.deactivated_at = None
-                account.update(_CHANGES[action.deed])
+                if self._chance.of(83, number) >= ALONE:  # else as if MAS had told Synapse, and a late job undid it
+                    account.update(_CHANGES[action.deed])
             return ended
         if action.deed is Deed.DEVICE:
             if not ended:
