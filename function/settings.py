@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Literal, TypeVar
 
-from pydantic import Field, HttpUrl, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, HttpUrl, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from function.avatars.ssrf_guard import allowed_origin
@@ -96,8 +96,8 @@ class Settings(CommonSettings):
     matrix_server_name: str = Field(description="the part after the colon of a Matrix id")
     matrix_service_user: str = Field(
         "",
-        description="the Matrix id of the admin account that owns the token: `check` compares it; under MAS the function makes a "
-        "session for this user if the secret has no `MATRIX_ADMIN_TOKEN`",
+        description="the Matrix id of the admin account that owns the token, or only `@` and its first part: `check` compares it; "
+        "under MAS the function makes a session for this user if the secret has no `MATRIX_ADMIN_TOKEN`",
     )
     matrix_mas_url: HttpUrl | None = Field(
         None,
@@ -162,6 +162,13 @@ class Settings(CommonSettings):
         if not _NAME.fullmatch(value):
             raise ValueError("expected a Matrix server name such as staging.nova.app, without @ or https://")
         return value
+
+    @field_validator("matrix_service_user")
+    @classmethod
+    def _with_server_name(cls, value: str, info: ValidationInfo) -> str:
+        """Completes `@nova-service`, so that a deployment says the server's name once."""
+        server = info.data.get("matrix_server_name")
+        return f"{value}:{server}" if value and server and ":" not in value else value
 
     @field_validator("matrix_mas_url", mode="before")
     @classmethod

@@ -51,7 +51,7 @@ def asked(pod: Pod, secret: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, s
 
     async def ask() -> dict[str, str]:
         async with DaprClient(f"127.0.0.1:{pod.grpc_port}") as client:
-            return dict((await client.get_secret("secretstore", secret)).secret)
+            return dict((await client.get_secret(f"{APP}-secretstore", secret)).secret)
 
     monkeypatch.setenv("DAPR_API_TOKEN", pod.environment(daprd_of(pod.manifest))["DAPR_API_TOKEN"])
     monkeypatch.setenv("DAPR_HTTP_PORT", str(pod.http_port))
@@ -76,9 +76,12 @@ def test_daprd_loaded_the_components_and_policies(pod: Pod) -> None:
     """daprd only logs a policy that it can't parse, or a component that it can't start."""
     log = pod.sidecar.log.read_text()
     for component in (
-        *(f"{name} (pubsub.kafka/v1)" for name in ("pubsub", *(f"pubsub-{number}" for number in range(2, 7)))),
-        "statestore (state.postgresql/v2)",
-        "secretstore (secretstores.kubernetes/v1)",
+        *(
+            f"{name} (pubsub.kafka/v1)"
+            for name in (f"{APP}-pubsub", *(f"{APP}-pubsub-{number}" for number in range(2, 7)))
+        ),
+        f"{APP}-statestore (state.postgresql/v2)",
+        f"{APP}-secretstore (secretstores.kubernetes/v1)",
     ):
         assert f"Component loaded: {component}" in log
     assert "Loading Resiliency configuration: resiliency" in log

@@ -20,7 +20,7 @@ from tests.integration.stack import DEAD_TOPIC, wait_until
 from tests.k8s.events import Events
 from tests.k8s.namespace import Namespace, Warnings, settings_for
 from tests.manifests.rendering import COMMANDS
-from tests.manifests.rules.names import APP, CONFIG_MAP
+from tests.manifests.rules.names import APP
 
 GROUP = "realtime-chat-service"
 Tell = Callable[[str], None]
@@ -134,7 +134,7 @@ def test_an_audit_runs_in_its_jobs_pod_with_the_admin_token(deployed: Namespace,
 def test_a_mistake_ends_the_tool_with_its_own_code(
     options: tuple[str, ...], settings: dict[str, str], said: str, deployed: Namespace
 ) -> None:
-    before = deployed.cluster.get("configmap", CONFIG_MAP, deployed.name)["data"]
+    before = deployed.cluster.get("configmap", config_map(deployed), deployed.name)["data"]
     removed = dict.fromkeys(settings.keys() - before.keys())
     configure(deployed, settings)
     try:
@@ -147,10 +147,17 @@ def test_a_mistake_ends_the_tool_with_its_own_code(
     assert "Traceback" not in done.stderr
 
 
+def config_map(namespace: Namespace) -> str:
+    """Returns the name, with its hash, of the ConfigMap that a Job's pod reads."""
+    job = namespace.cluster.get("cronjob", f"{APP}-replay", namespace.name)["spec"]["jobTemplate"]["spec"]
+    name: str = job["template"]["spec"]["containers"][0]["envFrom"][0]["configMapRef"]["name"]
+    return name
+
+
 def configure(namespace: Namespace, settings: dict[str, Any]) -> None:
     """Changes values of the ConfigMap; None removes one."""
     scope = ["-n", namespace.name, "--type=merge", "-p", json.dumps({"data": settings})]
-    namespace.cluster.kubectl("patch", "configmap", CONFIG_MAP, *scope)
+    namespace.cluster.kubectl("patch", "configmap", config_map(namespace), *scope)
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 3, 4, 130, 137], ids=lambda code: f"code {code}")

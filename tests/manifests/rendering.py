@@ -21,6 +21,7 @@ K8S = ROOT / "k8s"
 OVERLAYS = sorted(folder.name for folder in (K8S / "overlays").iterdir() if folder.is_dir())
 COMPONENTS = sorted(file.parent.relative_to(K8S / "components").as_posix()
                     for file in (K8S / "components").rglob("kustomization.yaml"))  # fmt: skip
+MEMBERS = [f"members/{number}" for number in range(1, 6)]
 # Of these an overlay has one at most.
 INSTEAD_OF = {"kafka-mtls": "kafka-sasl"}
 COMMANDS = ["dead-letters", "replay", "audit"]  # that have a Job in every overlay
@@ -29,16 +30,18 @@ COMMANDS = ["dead-letters", "replay", "audit"]  # that have a Job in every overl
 def components_of(overlay: str) -> set[str]:
     """The components of k8s/components that an overlay lists itself."""
     kustomization = yaml.safe_load((K8S / "overlays" / overlay / "kustomization.yaml").read_text())
-    return {Path(entry).name for entry in kustomization["components"]} & set(COMPONENTS)
+    entries = [Path(entry) for entry in kustomization.get("components", [])]
+    return {entry.relative_to("../../components").as_posix() for entry in entries if "components" in entry.parts}
 
 
-# Each overlay, and each overlay with each component that it does not list itself.
+# Each overlay, and each overlay with each component that it does not list itself. One component for the number of members
+# builds on all of the others.
 VARIANTS = [*OVERLAYS, *(f"{overlay}+{component}" for overlay in OVERLAYS for component in COMPONENTS
-                         if component not in components_of(overlay)),
+                         if component not in {*components_of(overlay), *MEMBERS[1:]}),
             # A component that changes another one, which no overlay lists.
             *(f"{overlay}+external-secrets+mas" for overlay in OVERLAYS)]  # fmt: skip
 
-FURTHER_PUBSUB = re.compile(r"pubsub-\d+")  # more members of the consumer group
+FURTHER_PUBSUB = re.compile(r".*-pubsub-\d+")  # more members of the consumer group
 
 Document = dict[str, Any]
 Lines = Mapping[str, list[Any]]  # of a kustomization.yaml, to be added to what it has under each key
@@ -59,26 +62,41 @@ def _kustomized(variant: str, settings: Mapping[str, str], lines: Lines, *, olde
     folder = K8S / "overlays" / overlay
     if not added and not settings and not lines:
         return kustomize(folder, oldest=oldest)
-    # The overlay as it would be after some more lines, and with other values in its config.yaml.
+    # The overlay as it would be after some more lines, and with other settings.
     # kustomize wants relative paths, and compares them after it followed symbolic links.
     with tempfile.TemporaryDirectory() as made:
         home = Path(made).resolve()
         kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
         kustomization["components"] = [
-            entry for entry in kustomization["components"] if Path(entry).name not in map(INSTEAD_OF.get, added)
+            entry
+            for entry in kustomization.get("components", [])
+            if Path(entry).name not in map(INSTEAD_OF.get, added)
         ]
         kustomization["components"] += [f"../../components/{component}" for component in added]
-        kustomization["resources"].remove("config.yaml")
-        for kind in ("resources", "components"):
-            kustomization[kind] = [os.path.relpath((folder / entry).resolve(), home) for entry in kustomization[kind]]
-        kustomization["resources"].append("config.yaml")
         for key, entries in lines.items():
             kustomization[key] = kustomization.get(key, []) + entries
-        config = yaml.safe_load((folder / "config.yaml").read_text())
-        config["data"] |= settings
-        (home / "config.yaml").write_text(yaml.safe_dump(config))
-        (home / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
-        return kustomize(home, oldest=oldest)
+        generated = kustomization["configMapGenerator"][0]
+        values = dict(literal.split("=", 1) for literal in generated["literals"]) | dict(settings)
+        generated["literals"] = [f"{name}={value}" for name, value in values.items()]
+        return _as_if_in(folder, kustomization, home, oldest=oldest)
+
+
+def _as_if_in(folder: Path, kustomization: Document, home: Path, *, oldest: bool) -> str:
+    """What a kustomization.yaml in `folder` would render; it is written to `home`."""
+    for kind in ("resources", "components", "transformers"):
+        entries = kustomization.get(kind, [])
+        kustomization[kind] = [os.path.relpath((folder / entry).resolve(), home) for entry in entries]
+    (home / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    return kustomize(home, oldest=oldest)
+
+
+def render_overlay(text: str, *components: str, oldest: bool = False) -> "Manifests":
+    """What an overlay of somebody's own would render, as a folder of k8s/overlays, with some more components."""
+    kustomization = yaml.safe_load(text)
+    kustomization["components"] += [f"../../components/{component}" for component in components]
+    with tempfile.TemporaryDirectory() as made:
+        folder = K8S / "overlays" / "own"
+        return Manifests(_documents(_as_if_in(folder, kustomization, Path(made).resolve(), oldest=oldest)))
 
 
 def kustomize(folder: Path, *, oldest: bool = False) -> str:
@@ -150,7 +168,8 @@ class Manifests:
 
     @property
     def settings(self) -> Mapping[str, str]:
-        return dig(self.one("ConfigMap", "matrix-account-sync-config"), "data") or {}
+        name = dig(self.container, "envFrom", 0, "configMapRef", "name")
+        return (name and dig(self.one("ConfigMap", name), "data")) or {}
 
     def job(self, command: str) -> Document:
         """The CronJob that the Jobs of a command are made from."""

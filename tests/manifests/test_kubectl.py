@@ -4,10 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
 
 from dev.toolchain import DEV, OLDEST_KUBECTL, OLDEST_KUSTOMIZE
-from tests.manifests.deploy_page import PAGE, scripts
+from tests.manifests.deploy_page import PAGE
 from tests.manifests.rendering import OVERLAYS, VARIANTS, kustomize, render
 from tests.manifests.rules.monitoring import adapted
 
@@ -34,9 +33,6 @@ def test_the_oldest_kubectl_renders_a_variant_as_the_newest_does(variant: str) -
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_the_oldest_kubectl_understands_the_lines_of_the_page(overlay: str) -> None:
-    (fewer,) = scripts("Fewer members", "yaml")
-    old, new = (render(overlay, lines=yaml.safe_load(fewer), oldest=oldest) for oldest in (True, False))
-    assert old.documents == new.documents
     assert adapted(overlay, oldest=True).documents == adapted(overlay).documents
 
 

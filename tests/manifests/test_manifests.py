@@ -11,13 +11,14 @@ import yaml
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tests.manifests.rendering import COMPONENTS, K8S, OVERLAYS, VARIANTS, Manifests, dig, leaves, render
+from tests.manifests.rendering import COMPONENTS, K8S, MEMBERS, OVERLAYS, VARIANTS, Manifests, dig, leaves, render
 from tests.manifests.rules import jobs, kafka_client, monitoring, names, optional, sidecar, workload
 
 Rule = Callable[[Manifests], Iterator[str]]
 RULES: tuple[Rule, ...] = (*workload.RULES, *names.RULES, *sidecar.RULES, *optional.RULES, *monitoring.RULES, *jobs.RULES,
                            *kafka_client.RULES)  # fmt: skip
 Path = tuple[str | int, ...]
+PUBSUB = "matrix-account-sync-pubsub"
 annotation_names = st.sampled_from([f"dapr.io/{name}" for name in sidecar.ANNOTATIONS])
 
 
@@ -111,23 +112,23 @@ def component_in(documents: list[Any], name: str) -> Any:
 
 def test_a_missing_member_of_the_group_is_named() -> None:
     """daprd would say nothing."""
-    found = problems_of_staging(lambda documents: documents.remove(component_in(documents, "pubsub-3")))
+    found = problems_of_staging(lambda documents: documents.remove(component_in(documents, f"{PUBSUB}-3")))
     assert any("pubsub-3 is missing" in problem for problem in found)
-    assert any("missing ['pubsub-3'], unknown []" in problem for problem in found)
+    assert any(f"missing ['{PUBSUB}-3'], unknown []" in problem for problem in found)
 
 
 def test_a_member_of_the_group_that_is_not_asked_for_is_named() -> None:
     def add_a_seventh(documents: list[Any]) -> None:
-        seventh = copy.deepcopy(component_in(documents, "pubsub-6"))
-        seventh["metadata"]["name"] = "pubsub-7"
+        seventh = copy.deepcopy(component_in(documents, f"{PUBSUB}-6"))
+        seventh["metadata"]["name"] = f"{PUBSUB}-7"
         documents.append(seventh)
 
-    assert any("missing [], unknown ['pubsub-7']" in problem for problem in problems_of_staging(add_a_seventh))
+    assert any(f"missing [], unknown ['{PUBSUB}-7']" in problem for problem in problems_of_staging(add_a_seventh))
 
 
-@pytest.mark.parametrize("name", ["pubsub", *(f"pubsub-{number}" for number in range(2, 7))])
+@pytest.mark.parametrize("name", [PUBSUB, *(f"{PUBSUB}-{number}" for number in range(2, 7))])
 def test_a_member_of_the_group_that_differs_is_found(name: str) -> None:
-    """As it would if a selector of components/settings or kafka-sasl reached only some of them."""
+    """As it would if a selector of k8s/settings or kafka-sasl reached only some of them."""
 
     def change_the_group(documents: list[Any]) -> None:
         metadata = component_in(documents, name)["spec"]["metadata"]
@@ -139,8 +140,8 @@ def test_a_member_of_the_group_that_differs_is_found(name: str) -> None:
 
 
 def test_a_member_of_the_group_that_others_may_use_is_found() -> None:
-    found = problems_of_staging(lambda documents: component_in(documents, "pubsub-2").update(scopes=["another-app"]))
-    assert any("Component pubsub-2 is for ['another-app']" in problem for problem in found)
+    found = problems_of_staging(lambda documents: component_in(documents, f"{PUBSUB}-2").update(scopes=["another-app"]))
+    assert any(f"Component {PUBSUB}-2 is for ['another-app']" in problem for problem in found)
 
 
 def test_liveness_never_asks_for_readiness() -> None:
@@ -159,11 +160,12 @@ def test_every_file_is_part_of_some_variant() -> None:
     named = set()
     for kustomization in K8S.rglob("kustomization.yaml"):
         named.add(kustomization.resolve())
-        for entry in yaml.safe_load(kustomization.read_text()).get("resources", []):
+        read = yaml.safe_load(kustomization.read_text())
+        for entry in [*read.get("resources", []), *read.get("transformers", [])]:
             target = (kustomization.parent / entry).resolve()
             named.add(target / "kustomization.yaml" if target.is_dir() else target)
     assert {file.resolve() for file in K8S.rglob("*.yaml")} - named == set()
-    assert {name for variant in VARIANTS for name in variant.split("+")[1:]} == {*COMPONENTS} - {"settings"}
+    assert {name for variant in VARIANTS for name in variant.split("+")[1:]} == {*COMPONENTS} - {*MEMBERS[1:]}
     assert set(OVERLAYS) <= set(VARIANTS)
 
 
@@ -194,16 +196,14 @@ def test_pods_that_an_overlay_counts_itself_are_found_beside_the_scaler() -> Non
 
 def test_a_value_that_nobody_set_is_named() -> None:
     def unset_the_brokers(documents: list[Any]) -> None:
-        (brokers,) = [
-            item for item in component_in(documents, "pubsub")["spec"]["metadata"] if item["name"] == "brokers"
-        ]
-        brokers["value"] = "set by components/settings"
+        (brokers,) = [item for item in component_in(documents, PUBSUB)["spec"]["metadata"] if item["name"] == "brokers"]
+        brokers["value"] = "set by k8s/settings"
 
     assert any("still says `set by" in problem for problem in problems_of_staging(unset_the_brokers))
 
 
 def test_production_shows_kafka_a_password_over_tls() -> None:
-    (pubsub,) = [c for c in render("production").of("Component") if c["metadata"]["name"] == "pubsub"]
+    (pubsub,) = [c for c in render("production").of("Component") if c["metadata"]["name"] == PUBSUB]
     given_metadata = {item["name"] for item in pubsub["spec"]["metadata"]}
     assert {"saslUsername", "saslPassword", "caCert"} <= given_metadata
     assert "disableTls" not in given_metadata

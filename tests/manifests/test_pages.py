@@ -12,7 +12,7 @@ from tests.manifests.rules.names import APP, CONFIG_MAP, NAMESPACE
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"])
 # Of what lives in the namespace; `apply -k` and a script's `create -f -` take it from the manifest.
 NAMESPACED = re.compile(
-    r"kubectl (exec|logs|rollout|scale|patch|get|port-forward|create job|create secret)\b(?! \.\.\.)"
+    r"kubectl (exec|logs|rollout|scale|patch|set env|get|port-forward|create job|create secret)\b(?! \.\.\.)"
 )
 
 
@@ -32,7 +32,7 @@ def test_a_command_names_the_namespace_and_what_is_there(page: Path) -> None:
         assert set(re.findall(r"cronjob/([\w-]+)", command)) <= {
             f"{APP}-{folder.name}" for folder in (K8S / "jobs").iterdir()
         }
-        assert set(re.findall(r"configmap ([\w-]+)", command)) <= {CONFIG_MAP}, command
+        assert set(re.findall(r"configmap (\w[\w-]+)", command)) <= {CONFIG_MAP}, command
         assert set(re.findall(r" -c ([\w-]+) ", command)) <= {"function", "daprd"}, command
         for folder in re.findall(r" -k (\S+)", command):
             assert (K8S.parent / folder / "kustomization.yaml").exists(), command

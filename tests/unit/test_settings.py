@@ -184,6 +184,17 @@ def test_creation_under_mas_needs_the_provider(environment: pytest.MonkeyPatch) 
     assert load(Settings).provider == "01HFVBY12TMNTYTBV8W921M5FA"
 
 
+def test_the_admin_account_may_leave_out_the_server(environment: pytest.MonkeyPatch) -> None:
+    """So that a deployment names the server once."""
+    environment.setenv("MATRIX_SERVER_NAME", "nova.app:8448")
+    environment.setenv("MATRIX_SERVICE_USER", "@nova-service")
+    assert load(Settings).matrix_service_user == "@nova-service:nova.app:8448"
+    environment.setenv("MATRIX_SERVICE_USER", "nova-service")
+    assert problems() == [
+        "MATRIX_SERVICE_USER: expected a Matrix id of this server, such as @nova-service:nova.app:8448"
+    ]
+
+
 def test_an_empty_address_of_mas_is_none(environment: pytest.MonkeyPatch) -> None:
     """As an overlay leaves it."""
     environment.setenv("MATRIX_MAS_URL", "")

@@ -8,14 +8,25 @@ from collections.abc import Iterator
 from pydantic import ValidationError
 
 from function.check.mas import keys
-from function.settings import SECRET_KEYS, Settings
-from tests.manifests.rendering import COMMANDS, Manifests, dig, leaves
+from function.settings import DEAD_SUFFIX, REPLAY_SUFFIX, SECRET_KEYS, Settings
+from tests.manifests.rendering import COMMANDS, Document, Manifests, dig, leaves
 
 NAMESPACE = "infrastructure"  # of the staging environment that this service was made for
 APP = "matrix-account-sync"
 CONFIG_MAP = f"{APP}-config"
+HASHED = re.compile(rf"{CONFIG_MAP}-[a-z0-9]{{10}}")  # so that a changed value rolls the pods
 DASHBOARD = f"{APP}-dashboard"
 KAFKA_SECRET = f"{APP}-kafka"
+# Settings that only the manifests read: k8s/settings copies these names of Secrets from the ConfigMap.
+SECRET_NAMES = {
+    "SECRET_NAME": "realtime-chat-service-secret", "K8S_APP_TOKEN_SECRET": f"{APP}-app-token",
+    "K8S_API_TOKEN_SECRET": f"{APP}-api-token", "K8S_STATE_STORE_SECRET": f"{APP}-statestore", "K8S_KAFKA_SECRET": KAFKA_SECRET,
+}  # fmt: skip
+FILLED = {
+    "realtime-chat-service-secret": "homeserver", f"{APP}-app-token": "app-token", f"{APP}-api-token": "api-token",
+    f"{APP}-statestore": "state-store", KAFKA_SECRET: "kafka",
+}  # fmt: skip
+SUFFIXES = {f"{APP}/dead-letter-suffix": DEAD_SUFFIX[1:], f"{APP}/replay-suffix": REPLAY_SUFFIX[1:]}
 KAFKA_CLIENT = f"{APP}-kafka-client"  # the ConfigMap with the properties of Kafka's own client, with kafka-mtls
 LABELS = {"app.kubernetes.io/name": APP, "app.kubernetes.io/part-of": "matrix"}
 JOB_LABELS = LABELS | {"app.kubernetes.io/name": f"{APP}-job"}
@@ -78,6 +89,7 @@ def every_document_is_known_and_in_its_place(manifests: Manifests) -> Iterator[s
             yield f"{kind} of {document.get('apiVersion')} has no rules"
         if meta.get("namespace") != NAMESPACE:
             yield f"{kind} {meta.get('name')} is in {meta.get('namespace')}"
+        yield from _annotated(manifests, document)
         if not LABELS.items() <= meta.get("labels", {}).items():
             yield f"{kind} {meta.get('name')} lacks the common labels"
     missing = KINDS.keys() - OPTIONAL - {document.get("kind") for document in manifests.documents}
@@ -86,16 +98,38 @@ def every_document_is_known_and_in_its_place(manifests: Manifests) -> Iterator[s
     settings = settings_of(manifests)
     pubsubs = settings.pubsub_names if settings else []
     for kind, wanted in (
-        ("Component", {*pubsubs, "statestore", "secretstore"}), ("Configuration", {APP}), ("ConfigMap", {CONFIG_MAP}),
-        ("Resiliency", {"resiliency"}), ("CronJob", {f"{APP}-{command}" for command in COMMANDS}),
+        ("Component", {*pubsubs, f"{APP}-statestore", f"{APP}-secretstore"}), ("Configuration", {APP}),
+        ("Resiliency", {APP}), ("CronJob", {f"{APP}-{command}" for command in COMMANDS}),
     ):  # fmt: skip
-        found = manifests.names(kind) - {DASHBOARD, KAFKA_CLIENT}
+        found = manifests.names(kind)
         if found != wanted:
             yield f"{kind}: missing {sorted(wanted - found)}, unknown {sorted(found - wanted)}"
     for kind in ("ServiceAccount", "Role", "RoleBinding", "Deployment", "PodDisruptionBudget",
                  "NetworkPolicy", "ScaledObject", "PodMonitor", "PrometheusRule"):  # fmt: skip
         if manifests.of(kind) and manifests.names(kind) != {APP}:
             yield f"{kind}: {sorted(manifests.names(kind))}"
+
+
+def a_changed_setting_rolls_the_pods(manifests: Manifests) -> Iterator[str]:
+    configs = manifests.names("ConfigMap") - {DASHBOARD, KAFKA_CLIENT}
+    if [bool(HASHED.fullmatch(name)) for name in configs] != [True]:
+        yield f"the names {sorted(configs)} are not one with a hash of the settings"
+
+
+def _annotated(manifests: Manifests, document: Document) -> Iterator[str]:
+    """An object's own annotations are those by which k8s/settings finds what to change, or where a part of it is."""
+    kind, meta = document.get("kind"), document.get("metadata", {})
+    kafka = dig(manifests.component("pubsub"), "spec", "metadata", 0, "value") in ("password", "mtls")
+    pubsub = kind == "Component" and str(dig(document, "spec", "type")).startswith("pubsub.")
+    wanted: dict[str, str] = {}
+    if kafka and (kind in ("Deployment", "CronJob") or pubsub):
+        wanted = {f"{APP}/secret": "kafka"}
+    elif kind == "ExternalSecret":
+        wanted = {f"{APP}/secret": FILLED.get(str(meta.get("name")), "")}
+    elif kind == "ConfigMap" and meta.get("name") not in (DASHBOARD, KAFKA_CLIENT):
+        wanted = SUFFIXES
+    if meta.get("annotations", {}) != wanted:
+        yield f"{kind} {meta.get('name')} has the annotations {meta.get('annotations')}, not {wanted}"
 
 
 def the_controller_finds_its_pods(manifests: Manifests) -> Iterator[str]:
@@ -129,9 +163,9 @@ def the_account_may_read_one_secret(manifests: Manifests) -> Iterator[str]:
 
 def the_function_starts_with_these_settings(manifests: Manifests) -> Iterator[str]:
     values = manifests.settings
-    if not values.keys() >= SEED | {"LOG_LEVEL"}:
-        yield f"the ConfigMap lacks {sorted((SEED | {'LOG_LEVEL'}) - values.keys())}"
-    if unknown := [name for name in values if name.lower() not in Settings.model_fields or name in SECRET_KEYS]:
+    if not values.keys() >= SEED | {"LOG_LEVEL", "PUBSUB_COMPONENTS"}:
+        yield f"the ConfigMap lacks {sorted((SEED | {'LOG_LEVEL', 'PUBSUB_COMPONENTS'}) - values.keys())}"
+    if unknown := [n for n in values.keys() - SECRET_NAMES if n.lower() not in Settings.model_fields or n in SECRET_KEYS]:
         yield f"the ConfigMap holds {unknown}"
     if not all(isinstance(value, str) and value for value in values.values()):
         yield "a value of the ConfigMap is no text"
@@ -143,7 +177,7 @@ def the_function_starts_with_these_settings(manifests: Manifests) -> Iterator[st
 
 
 def the_settings_lead_to_the_right_servers(manifests: Manifests) -> Iterator[str]:
-    settings = settings_of(manifests)
+    settings, values = settings_of(manifests), manifests.settings
     if settings is None:
         return
     if not re.fullmatch(r"https?://[\w.-]+(:\d+)?/?", str(settings.matrix_homeserver_url)):
@@ -157,6 +191,12 @@ def the_settings_lead_to_the_right_servers(manifests: Manifests) -> Iterator[str
         "realtime-chat-service", "nova.identity.events",
     ):  # fmt: skip
         yield "another group or topic than the old consumer's"
+    if {name: values.get(name) for name in SECRET_NAMES} != SECRET_NAMES:
+        yield "the names of the Secrets are others than the page's"
+    if settings.matrix_server_name not in ("nova.app", "staging.nova.app"):
+        yield f"the server is {settings.matrix_server_name}"
+    if settings.matrix_service_user != f"@nova-service:{settings.matrix_server_name}":
+        yield f"the admin account is {settings.matrix_service_user}"
     if settings.log_level not in ("DEBUG", "INFO"):
         yield "changes would not be logged"
 
@@ -164,7 +204,8 @@ def the_settings_lead_to_the_right_servers(manifests: Manifests) -> Iterator[str
 def the_container_serves_with_the_settings_and_tokens(manifests: Manifests) -> Iterator[str]:
     if manifests.container.get("args") != ["serve"] or manifests.container.get("name") != "function":
         yield "the container does not serve"
-    if manifests.container.get("envFrom") != [{"configMapRef": {"name": CONFIG_MAP}}]:
+    configs = sorted(manifests.names("ConfigMap") - {DASHBOARD, KAFKA_CLIENT})
+    if manifests.container.get("envFrom") != [{"configMapRef": {"name": name}} for name in configs]:
         yield "the settings are not those of the ConfigMap"
     tokens = [
         {"name": f"{side}_API_TOKEN", "valueFrom": {"secretKeyRef": {
@@ -198,12 +239,12 @@ def secrets_are_only_the_known_ones(manifests: Manifests) -> Iterator[str]:
 def nothing_is_left_to_be_set(manifests: Manifests) -> Iterator[str]:
     """In the files, `set by ...` stands where kustomize puts a value. Where it finds no target, it says nothing."""
     for path, value in leaves(manifests.documents):
-        if str(value).startswith("set by "):
+        if "set by k8s/settings" in str(value):
             yield f"{'/'.join(map(str, path))} still says `{value}`"
 
 
 RULES = (
-    every_document_is_known_and_in_its_place, the_controller_finds_its_pods, the_account_may_read_one_secret,
+    every_document_is_known_and_in_its_place, a_changed_setting_rolls_the_pods, the_controller_finds_its_pods, the_account_may_read_one_secret,
     the_function_starts_with_these_settings, the_settings_lead_to_the_right_servers,
     the_container_serves_with_the_settings_and_tokens, secrets_are_only_the_known_ones,
     nothing_is_left_to_be_set,

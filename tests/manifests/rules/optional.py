@@ -102,20 +102,20 @@ def the_scaler_watches_the_lag_of_this_group(manifests: Manifests) -> Iterator[s
         settings = settings_of(manifests)
         if settings is None:
             continue
-        host, _, port = settings.kafka_brokers.rpartition(":")
         wanted = {
             "scaleTargetRef": {"name": APP},
             "minReplicaCount": 2, "maxReplicaCount": 4, "pollingInterval": 30, "cooldownPeriod": 600,
             "advanced": {"horizontalPodAutoscalerConfig": {"behavior": {
                 "scaleDown": {"stabilizationWindowSeconds": 600}}}},
             "triggers": [{"type": "kafka", "metadata": {
-                # Asked from KEDA's namespace, hence the full name.
-                "bootstrapServers": f"{host}.{scaler['metadata'].get('namespace')}.svc:{port}",
+                "bootstrapServers": settings.kafka_brokers,
                 "consumerGroup": settings.kafka_consumer_group_id,
                 "topic": settings.kafka_identity_events_topic,
                 "lagThreshold": "1000", "offsetResetPolicy": "earliest", "allowIdleConsumers": "false",
             }}],
         }  # fmt: skip
+        if not all(".svc:" in broker for broker in settings.kafka_brokers.split(",")):
+            yield "KEDA asks from its own namespace and needs the brokers' full names"
         if scaler.get("spec") != wanted:
             yield f"the scaler is {scaler.get('spec')}"
 

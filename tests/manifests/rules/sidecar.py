@@ -1,6 +1,7 @@
 """What must hold for daprd: its annotations, components, Resiliency and Configuration. Dapr itself says nothing about
 most mistakes in these: it ignores the value, or the whole annotation."""
 
+import copy
 import functools
 import re
 from collections.abc import Iterator
@@ -59,7 +60,7 @@ _PUBSUB = {
     "subscriptionScopes": NAMED,
 }
 _STATE = {
-    "keyPrefix": "name",
+    "keyPrefix": "statestore",
     "tablePrefix": "matrix_account_sync_",
     "metadataTableName": "matrix_account_sync_dapr_metadata",
     "timeout": r"([5-9]|[12]\d)s",
@@ -181,12 +182,17 @@ def state_is_kept_where_all_pods_see_it(manifests: Manifests) -> Iterator[str]:
 
 def policies_are_those_of_the_local_stack(manifests: Manifests) -> Iterator[str]:
     """Tried there under every fault. The tests of components/ hold those to their own rules."""
-    if manifests.one("Resiliency").get("spec") != _local("resiliency.yaml")["spec"]:
+    policies = copy.deepcopy(_local("resiliency.yaml")["spec"])
+    policies["targets"]["components"] = {
+        f"{APP}-{name}": targets for name, targets in policies["targets"]["components"].items()
+    }
+    if manifests.one("Resiliency").get("spec") != policies:
         yield "the Resiliency differs from components/resiliency.yaml"
     spec = dict(manifests.one("Configuration", APP).get("spec") or {})
     local = _local("config/config.yaml")["spec"]
     builtin = {"storeName": "kubernetes", "defaultAccess": "deny"}
-    secrets = {"scopes": [*local["secrets"]["scopes"], builtin]}
+    own = [scope | {"storeName": f"{APP}-{scope['storeName']}"} for scope in local["secrets"]["scopes"]]
+    secrets = {"scopes": [*own, builtin]}
     if spec != local | {"secrets": secrets}:
         yield "the Configuration differs from components/config/config.yaml by more than the built-in secret store"
     shared = {name: value for name, value in metadata(_local("pubsub.yaml")).items() if value is not None}
