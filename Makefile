@@ -1,6 +1,6 @@
 # Targets for people; `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup up down demo demo-picture dead-letters replay discard test unit replay-drill k8s-test alerts-test dashboard dashboard-picture bench bench-more bench-profile fuzz simulate mas-test asyncapi vulnerabilities docs check lock clean
+.PHONY: help setup up down demo demo-picture dead-letters replay discard test unit replay-drill k8s-test alerts-test chart dashboard dashboard-picture bench bench-more bench-profile fuzz simulate mas-test asyncapi vulnerabilities docs check lock clean
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
@@ -71,6 +71,9 @@ k8s-test: setup ## Apply the manifests to a real API server with Dapr on it, and
 
 alerts-test: setup ## Verify with promtool that each alert fires when it should, and only then
 	@$(RUN)/python -m dev.monitoring.alerts
+
+chart: setup ## Write the Helm chart's templates and schema from the kustomize files
+	@$(RUN)/python -m dev.chart
 
 dashboard: setup ## Write the Grafana dashboard from dev/monitoring/dashboard.py
 	@$(RUN)/python -m dev.monitoring.dashboard

@@ -47,10 +47,13 @@ async def _loaded(settings: Settings, sidecar: Sidecar) -> list[Finding]:
 def judge(settings: Settings, loaded: Loaded) -> list[Finding]:
     """Returns the rows of what the sidecar has loaded and subscribed."""
     found = [ok(SIDECAR, f"daprd {loaded.version} answers as {loaded.app_id}"), *_policies(loaded)]
-    for what, described, problems in (
-        (COMPONENTS, ", ".join(settings.pubsub_names), list(_components(settings, loaded))),
-        (SUBSCRIPTIONS, _described(settings, loaded), list(_subscriptions(settings, loaded))),
-    ):
+    rows = [(COMPONENTS, ", ".join(settings.pubsub_names), list(_components(settings, loaded)))]
+    if loaded.has_app:
+        rows.append((SUBSCRIPTIONS, _described(settings, loaded), list(_subscriptions(settings, loaded))))
+    else:
+        found.append(warning(SUBSCRIPTIONS, "this daprd has no app and delivers no events, like that of a Job",
+                             "Run check in the function's container too; if this is one, set dapr.io/app-port."))  # fmt: skip
+    for what, described, problems in rows:
         if not any(problem.mark is Mark.FAILED for problem in problems):
             found.append(ok(what, described))
         found += problems
@@ -61,7 +64,7 @@ def _policies(loaded: Loaded) -> Iterator[Finding]:
     if not loaded.resiliencies:
         yield failed("resiliency", "no policy is loaded: daprd makes a dead letter of every event that has to wait",
                      "Load the Resiliency of components/resiliency.yaml or k8s/base/dapr/resiliency.yaml.")  # fmt: skip
-    if not loaded.health_checked:
+    if loaded.has_app and not loaded.health_checked:
         yield failed("app health check", "is off: daprd delivers while the function is not ready",
                      "Set --enable-app-health-check and --app-health-check-path /health/ready, or their annotations.")  # fmt: skip
 

@@ -27,6 +27,7 @@ class Loaded:
         subscriptions: pairs of component and topic.
         resiliencies: the number of loaded Resiliency resources.
         health_checked: whether it asks the function whether it is ready.
+        has_app: whether it delivers events to an app; a Job's sidecar does not.
     """
 
     app_id: str
@@ -35,6 +36,7 @@ class Loaded:
     subscriptions: frozenset[tuple[str, str]]
     resiliencies: int = 0
     health_checked: bool = False
+    has_app: bool = True
 
 
 class Publishing(StrEnum):
@@ -74,6 +76,7 @@ class Sidecar:
             frozenset((subscription.pubsub_name, subscription.topic) for subscription in found.subscriptions),
             len(found.resiliencies),
             bool(found.app_connection_properties.health.health_check_path),
+            found.app_connection_properties.port > 0,
         )
 
     async def try_publishing(self, pubsub: str, topic: str) -> Publishing:

@@ -89,7 +89,7 @@ async def test_what_is_loaded_is_told(sidecar: Sidecar) -> None:
     assert found
     assert (found.app_id, dict(found.components)) == (APP_ID, {"pubsub": "pubsub.kafka"})
     assert not found.subscriptions
-    assert (found.resiliencies, found.health_checked) == (0, False)
+    assert (found.resiliencies, found.health_checked, found.has_app) == (0, False, False)
 
 
 DENYING = """

@@ -133,6 +133,14 @@ async def test_what_daprd_lacks_is_named(loaded: Loaded, what: str, said: str) -
         assert any(said in row.found for row in found)
 
 
+async def test_the_sidecar_of_a_job_has_no_subscriptions_to_miss() -> None:
+    """`helm test` runs the check in a pod of its own."""
+    async with healthy() as w:
+        sidecar = FakeSidecar()
+        sidecar.answer = lambda: replace(all_loaded(), subscriptions=frozenset(), health_checked=False, has_app=False)
+        assert wrong(await checked(outside(w, sidecar))) == [(Mark.WARNING, "subscriptions")]
+
+
 async def test_a_component_that_is_not_used_is_a_warning() -> None:
     async with healthy() as w:
         sidecar = FakeSidecar()
