@@ -17,7 +17,7 @@ _PATTERNS = {
     "MATRIX_SERVER_NAME": r"^[A-Za-z0-9.:\[\]-]+$",
     "PUBSUB_COMPONENTS": r"^[1-6]$",
 }
-_SECRET_NAME = r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$"  # noqa: S105
+_SECRET_NAME = r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$"
 _SWITCH = {"type": "boolean"}
 
 

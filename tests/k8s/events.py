@@ -2,13 +2,16 @@
 
 import time
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from dev.identity_events import ProducerRecord
 from dev.running_stack import mxid
 from dev.servers.kafka import TOPIC
 from dev.stack import Stack
 from tests.integration.stack import wait_until
+
+GROUP = "realtime-chat-service"
 
 
 class Events:
@@ -35,7 +38,7 @@ class Events:
 
     def waiting(self) -> int:
         """Returns the number of records of the main topic that the group has not committed."""
-        group = {"group.id": "realtime-chat-service", "enable.auto.commit": False}
+        group = {"group.id": GROUP, "enable.auto.commit": False}
         consumer = Consumer({"bootstrap.servers": self._stack.kafka.brokers, "log_level": 0} | group)
         partitions = [
             TopicPartition(TOPIC, n) for n in consumer.list_topics(TOPIC, timeout=10).topics[TOPIC].partitions
@@ -49,3 +52,14 @@ class Events:
 
     def wait_named(self, user: str, name: str) -> None:
         wait_until(lambda: self.name_of(user) == name, f"{user} is called {name}")
+
+
+def members(stack: Stack) -> list[str]:
+    """Returns the client id of each member of the function's group; none before Kafka knows the group."""
+    admin = AdminClient({"bootstrap.servers": stack.kafka.brokers, "log_level": 0})
+    try:
+        return [member.client_id for member in admin.describe_consumer_groups([GROUP])[GROUP].result(10).members]
+    except KafkaException as error:
+        if error.args[0].code() in (KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE):
+            return []
+        raise

@@ -7,8 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
 
 from dev.identity_events import new_user, profile
 from dev.k8s.cluster import Cluster
@@ -17,12 +15,11 @@ from dev.k8s.pod import daprd_of, flags
 from dev.processes import listens
 from dev.stack import Stack
 from tests.integration.stack import DEAD_TOPIC, wait_until
-from tests.k8s.events import Events
+from tests.k8s.events import Events, members
 from tests.k8s.namespace import Namespace, Warnings, settings_for
 from tests.manifests.rendering import COMMANDS
 from tests.manifests.rules.names import APP
 
-GROUP = "realtime-chat-service"
 Tell = Callable[[str], None]
 
 
@@ -44,17 +41,6 @@ def ended(namespace: Namespace, job: str) -> dict[str, str]:
         if condition["type"] in ("Complete", "Failed") and condition["status"] == "True":
             return {"type": condition["type"], "reason": condition.get("reason", "")}
     return {}
-
-
-def members(stack: Stack) -> list[str]:
-    """Returns the client id of each member of the function's group; none before Kafka knows the group."""
-    admin = AdminClient({"bootstrap.servers": stack.kafka.brokers, "log_level": 0})
-    try:
-        return [member.client_id for member in admin.describe_consumer_groups([GROUP])[GROUP].result(10).members]
-    except KafkaException as error:
-        if error.args[0].code() in (KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE):
-            return []
-        raise
 
 
 @pytest.mark.parametrize("command", COMMANDS)
