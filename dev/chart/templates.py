@@ -42,8 +42,8 @@ def templates(found: Everything) -> dict[str, str]:
             files[f"{one.choice.component}.yaml"].append(
                 f"{{{{- if {one.choice.condition} }}}}\n{text}{{{{- end }}}}\n"
             )
-    made = {file: HEAD + "---\n".join(sorted(texts)) for file, texts in files.items()}
-    made["tests/check.yaml"] = HEAD + check_pod(merged(found, ("CronJob", "matrix-account-sync-audit")))
+    made = {file: HEAD + _scheduled("---\n".join(sorted(texts))) for file, texts in files.items()}
+    made["tests/check.yaml"] = HEAD + _scheduled(check_pod(merged(found, ("CronJob", "matrix-account-sync-audit"))))
     return made
 
 
@@ -121,6 +121,15 @@ def check_pod(audit: list[Line]) -> str:
     return "apiVersion: v1\nkind: Pod\n" + _replaced(text, "    - audit\n", "    - check\n")
 
 
+def _scheduled(text: str) -> str:
+    """Adds the values of every pod to each pod's specification."""
+
+    def added(found: re.Match[str]) -> str:
+        return f"{found[0]}{{{{- with $.Values.pod }}}}\n{{{{ toYaml . | indent {len(found[1])} }}}}\n{{{{- end }}}}\n"
+
+    return re.sub(r"^( +)enableServiceLinks: false\n", added, text, flags=re.MULTILINE)
+
+
 def _replaced(text: str, old: str, new: str) -> str:
     if text.count(old) != 1:
         raise ValueError(f"{old!r} is there {text.count(old)} times")
@@ -151,6 +160,7 @@ def valued(line: str) -> str:
     if NAMESPACE not in line and not _MARK.search(line):
         return line
     if scalar := _SCALAR.match(line):
-        line = f'{scalar["key"]}"{scalar["value"]}"'
+        quote = "'" if '"' in scalar["value"] else '"'
+        line = f"{scalar['key']}{quote}{scalar['value']}{quote}"
     line = line.replace(NAMESPACE, "{{ $.Release.Namespace }}")
     return _MARK.sub(r"{{ $.Values.settings.\1 }}", line)

@@ -72,6 +72,7 @@ def foreign_definitions() -> list[Path]:
     prometheus = operator / "example" / "prometheus-operator-crd"
     return [
         keda / "keda.sh_scaledobjects.yaml",
+        keda / "keda.sh_triggerauthentications.yaml",
         vault / "external-secrets.io_externalsecrets.yaml",
         prometheus / "monitoring.coreos.com_podmonitors.yaml",
         prometheus / "monitoring.coreos.com_prometheusrules.yaml",

@@ -80,7 +80,7 @@ def test_helm_test_runs_the_check_in_a_pod_of_its_own(
     tell(done.stdout)
     assert pod.arguments() == ["check"]
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "like that of a Job" in done.stdout
+    assert "this daprd has no app" in done.stdout
 
 
 def test_a_failed_check_fails_the_test(namespace: Namespace) -> None:

@@ -3,6 +3,7 @@ looks things up in the result. Knows Kubernetes' and Dapr's field names and judg
 
 import copy
 import functools
+import itertools
 import os
 import re
 import subprocess
@@ -21,6 +22,8 @@ K8S = ROOT / "k8s"
 OVERLAYS = sorted(folder.name for folder in (K8S / "overlays").iterdir() if folder.is_dir())
 COMPONENTS = sorted(file.parent.relative_to(K8S / "components").as_posix()
                     for file in (K8S / "components").rglob("kustomization.yaml"))  # fmt: skip
+# What a component needs before it.
+NEEDS = {"keda-sasl": ("kafka-sasl", "keda"), "keda-mtls": ("kafka-mtls", "keda")}
 MEMBERS = [f"members/{number}" for number in range(1, 6)]
 # Of these an overlay has one at most.
 INSTEAD_OF = {"kafka-mtls": "kafka-sasl"}
@@ -67,12 +70,11 @@ def _kustomized(variant: str, settings: Mapping[str, str], lines: Lines, *, olde
     with tempfile.TemporaryDirectory() as made:
         home = Path(made).resolve()
         kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
-        kustomization["components"] = [
-            entry
-            for entry in kustomization.get("components", [])
-            if Path(entry).name not in map(INSTEAD_OF.get, added)
-        ]
-        kustomization["components"] += [f"../../components/{component}" for component in added]
+        added = [*itertools.chain.from_iterable(NEEDS.get(one, ()) for one in added), *added]
+        gone = {INSTEAD_OF.get(one) for one in added}
+        listed = [entry for entry in kustomization.get("components", []) if Path(entry).name not in gone]
+        further = [f"../../components/{one}" for one in added]
+        kustomization["components"] = [*listed, *(entry for entry in further if entry not in listed)]
         for key, entries in lines.items():
             kustomization[key] = kustomization.get(key, []) + entries
         generated = kustomization["configMapGenerator"][0]

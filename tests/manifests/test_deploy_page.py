@@ -3,6 +3,7 @@
 import re
 
 import pytest
+import yaml
 
 from dev.k8s.control_plane import VALUES
 from dev.k8s.toolchain import DAPR
@@ -11,7 +12,7 @@ from function.settings import DEAD_SUFFIX, REPLAY_SUFFIX
 from tests.manifests.deploy_page import PAGE, scripts
 from tests.manifests.rendering import K8S, MEMBERS, OVERLAYS, VARIANTS, metadata, render
 from tests.manifests.rules.monitoring import adapted
-from tests.manifests.rules.names import secrets_of, settings_of
+from tests.manifests.rules.names import APP, secrets_of, settings_of
 from tests.manifests.rules.optional import SASL
 
 
@@ -76,6 +77,22 @@ def test_the_lines_for_the_alerts_set_every_link_and_the_hours_and_nothing_else(
     silence["expr"] = silence["expr"].replace("(hour() >= 7 < 22)", annotations["active-hours"])
     before.one("PrometheusRule")["spec"] = wanted
     assert made.documents == before.documents
+
+
+def test_the_lines_for_what_a_cluster_asks_of_pods_reach_every_pod() -> None:
+    (lines,) = scripts("What a cluster asks of pods", "yaml")
+    made = render("production", lines=yaml.safe_load(lines))
+    assert made.one("ServiceAccount")["imagePullSecrets"] == [{"name": "registry"}]
+    assert {template["spec"].get("priorityClassName") for _, template in made.pods()} == {"high"}
+    assert {template["spec"]["serviceAccountName"] for _, template in made.pods()} == {APP}
+
+
+def test_the_further_policy_selects_the_pods_of_the_first() -> None:
+    (policy,) = scripts("Further egress", "yaml")
+    further, first = yaml.safe_load(policy), render("production").one("NetworkPolicy")
+    assert further["spec"]["podSelector"] == first["spec"]["podSelector"]
+    assert further["metadata"]["name"] != first["metadata"]["name"]
+    assert further["metadata"]["namespace"] == first["metadata"]["namespace"]
 
 
 @pytest.mark.parametrize("members", MEMBERS)

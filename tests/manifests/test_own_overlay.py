@@ -11,7 +11,7 @@ from tests.manifests.rendering import COMMANDS, Manifests, dig, leaves, metadata
 from tests.manifests.rules.names import APP, SECRET_NAMES, settings_of
 
 (OVERLAY,) = scripts("An overlay of your own", "yaml")
-EVERYTHING = ("keda", "monitoring", "external-secrets", "external-secrets-kafka")
+EVERYTHING = ("keda", "keda-sasl", "monitoring", "external-secrets", "external-secrets-kafka")
 # Production's own values, none of which may be left. The state store's Secret has the name of the Component.
 OLD = ("infrastructure", "nova.identity.events", "realtime-chat-service", "kafka-headless", "nova.app", "registry.example", "0.1.0",
        *sorted({*SECRET_NAMES.values()} - {f"{APP}-statestore"}))  # fmt: skip
@@ -68,7 +68,7 @@ def test_every_value_is_where_it_is_needed() -> None:
             settings.kafka_brokers,
             settings.kafka_consumer_group_id,
         )
-        assert asked["topic"] == main
+    assert [trigger["metadata"]["topic"] for trigger in made.one("ScaledObject")["spec"]["triggers"]] == [main, replay]
     assert settings.matrix_service_user.endswith(f":{settings.matrix_server_name}")
     assert made.one("Role")["rules"][0]["resourceNames"] == [settings.secret_name]
     assert metadata(made.component("state"))["connectionString"] == (

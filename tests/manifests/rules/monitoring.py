@@ -36,7 +36,10 @@ def prometheus_finds_the_pods_and_their_ports(manifests: Manifests) -> Iterator[
 
 def the_alerts_are_the_tested_ones(manifests: Manifests) -> Iterator[str]:
     for alerts in manifests.of("PrometheusRule"):
-        if alerts.get("spec") != rules():
+        wanted = rules()
+        (absent,) = [rule for rule in wanted["groups"][0]["rules"] if rule["alert"] == "MatrixAccountSyncAbsent"]
+        absent["expr"] = absent["expr"].replace("infrastructure", str(alerts["metadata"].get("namespace")))
+        if alerts.get("spec") != wanted:
             yield "the alerts are others than those of tests/monitoring"
 
 

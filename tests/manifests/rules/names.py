@@ -39,11 +39,11 @@ KINDS = {
     "ServiceAccount": "v1", "ConfigMap": "v1", "Deployment": "apps/v1", "CronJob": "batch/v1", "PodDisruptionBudget": "policy/v1",
     "Role": "rbac.authorization.k8s.io/v1", "RoleBinding": "rbac.authorization.k8s.io/v1",
     "Component": "dapr.io/v1alpha1", "Configuration": "dapr.io/v1alpha1", "Resiliency": "dapr.io/v1alpha1",
-    "NetworkPolicy": "networking.k8s.io/v1", "ScaledObject": "keda.sh/v1alpha1",
+    "NetworkPolicy": "networking.k8s.io/v1", "ScaledObject": "keda.sh/v1alpha1", "TriggerAuthentication": "keda.sh/v1alpha1",
     "ExternalSecret": "external-secrets.io/v1",
     "PodMonitor": "monitoring.coreos.com/v1", "PrometheusRule": "monitoring.coreos.com/v1",
 }  # fmt: skip
-OPTIONAL = {"NetworkPolicy", "ScaledObject", "ExternalSecret", "PodMonitor", "PrometheusRule"}
+OPTIONAL = {"NetworkPolicy", "ScaledObject", "TriggerAuthentication", "ExternalSecret", "PodMonitor", "PrometheusRule"}
 
 
 def settings_of(manifests: Manifests) -> Settings | None:
@@ -105,7 +105,7 @@ def every_document_is_known_and_in_its_place(manifests: Manifests) -> Iterator[s
         if found != wanted:
             yield f"{kind}: missing {sorted(wanted - found)}, unknown {sorted(found - wanted)}"
     for kind in ("ServiceAccount", "Role", "RoleBinding", "Deployment", "PodDisruptionBudget",
-                 "NetworkPolicy", "ScaledObject", "PodMonitor", "PrometheusRule"):  # fmt: skip
+                 "NetworkPolicy", "ScaledObject", "TriggerAuthentication", "PodMonitor", "PrometheusRule"):  # fmt: skip
         if manifests.of(kind) and manifests.names(kind) != {APP}:
             yield f"{kind}: {sorted(manifests.names(kind))}"
 
@@ -122,7 +122,7 @@ def _annotated(manifests: Manifests, document: Document) -> Iterator[str]:
     kafka = dig(manifests.component("pubsub"), "spec", "metadata", 0, "value") in ("password", "mtls")
     pubsub = kind == "Component" and str(dig(document, "spec", "type")).startswith("pubsub.")
     wanted: dict[str, str] = {}
-    if kafka and (kind in ("Deployment", "CronJob") or pubsub):
+    if kind == "TriggerAuthentication" or (kafka and (kind in ("Deployment", "CronJob") or pubsub)):
         wanted = {f"{APP}/secret": "kafka"}
     elif kind == "ExternalSecret":
         wanted = {f"{APP}/secret": FILLED.get(str(meta.get("name")), "")}

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from function.settings import MAS_CLIENT_ID_KEY, MAS_CLIENT_SECRET_KEY, SECRET_KEY
-from tests.manifests.rendering import Document, Manifests
+from tests.manifests.rendering import Document, Manifests, dig, metadata
 from tests.manifests.rules.names import APP, KAFKA_SECRET, secrets_of, settings_of
 
 CHAT_SECRET = "realtime-chat-service-secret"
@@ -30,7 +30,8 @@ sasl.password={{ .password }}
 ssl.ca.location=/var/run/secrets/kafka/ca.crt
 """
 KAFKA_TEMPLATE = {"mergePolicy": "Merge", "data": {"client.properties": SASL}}
-PRIVATE = {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"}
+PRIVATE, PRIVATE_6, GLOBAL_6 = {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"}, "fc00::/7", "2000::/3"
+NODE_DNS = "169.254.20.10/32"  # of NodeLocal DNSCache
 
 
 def _namespace(name: str, pods: Document | None = None) -> Document:
@@ -39,7 +40,11 @@ def _namespace(name: str, pods: Document | None = None) -> Document:
 
 
 def _named(name: str) -> Document:
-    return {"podSelector": {"matchLabels": {"app.kubernetes.io/name": name}}}
+    return {"namespaceSelector": {}, "podSelector": {"matchLabels": {"app.kubernetes.io/name": name}}}
+
+
+def _block(cidr: str) -> Document:
+    return {"ipBlock": {"cidr": cidr}}
 
 
 def _rule(direction: str, peers: list[Document], *ports: int, udp: bool = False) -> Document:
@@ -62,13 +67,18 @@ def the_pod_reaches_what_it_needs_and_no_more(manifests: Manifests) -> Iterator[
         control = {"matchExpressions": [{"key": "app", "operator": "In", "values": ["dapr-operator", "dapr-sentry"]}]}
         internet = {"cidr": "0.0.0.0/0", "except": sorted(PRIVATE | {"100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16"})}
         wanted = [
-            _rule("to", [_namespace("kube-system", {"matchLabels": {"k8s-app": "kube-dns"}})], 53, udp=True),
+            _rule(
+                "to",
+                [_namespace("kube-system", {"matchLabels": {"k8s-app": "kube-dns"}}), _block(NODE_DNS)],
+                53,
+                udp=True,
+            ),
             _rule("to", [_namespace("dapr-system", control)], 6500, 50001),
             _rule("to", [_named("kafka")], 9092, 9093),
             _rule("to", [_named("matrix-synapse")], synapse.port or 80),
             _rule("to", [_named("postgresql")], 5432),
-            _rule("to", [{"ipBlock": {"cidr": cidr}} for cidr in sorted(PRIVATE)], 443, 6443),
-            _rule("to", [{"ipBlock": internet}], 443),
+            _rule("to", [_block(cidr) for cidr in [*sorted(PRIVATE), PRIVATE_6]], 443, 6443),
+            _rule("to", [{"ipBlock": internet}, _block(GLOBAL_6)], 443),
         ]
         if settings.matrix_mas_url:
             wanted.append(_rule("to", [_named("matrix-authentication-service")], settings.matrix_mas_url.port or 80))
@@ -102,6 +112,7 @@ def the_scaler_watches_the_lag_of_this_group(manifests: Manifests) -> Iterator[s
         settings = settings_of(manifests)
         if settings is None:
             continue
+        secured, reference = _secured(manifests)
         wanted = {
             "scaleTargetRef": {"name": APP},
             "minReplicaCount": 2, "maxReplicaCount": 4, "pollingInterval": 30, "cooldownPeriod": 600,
@@ -110,14 +121,38 @@ def the_scaler_watches_the_lag_of_this_group(manifests: Manifests) -> Iterator[s
             "triggers": [{"type": "kafka", "metadata": {
                 "bootstrapServers": settings.kafka_brokers,
                 "consumerGroup": settings.kafka_consumer_group_id,
-                "topic": settings.kafka_identity_events_topic,
+                "topic": topic,
                 "lagThreshold": "1000", "offsetResetPolicy": "earliest", "allowIdleConsumers": "false",
-            }}],
+                "excludePersistentLag": "true", **secured,
+            }, **reference} for topic in (settings.kafka_identity_events_topic, settings.replay_topic)],
         }  # fmt: skip
         if not all(".svc:" in broker for broker in settings.kafka_brokers.split(",")):
             yield "KEDA asks from its own namespace and needs the brokers' full names"
         if scaler.get("spec") != wanted:
             yield f"the scaler is {scaler.get('spec')}"
+
+
+# How KEDA authenticates, by the parameters that its Kafka trigger takes from the Secret, with the keys there.
+KEDA_SASL = {"username": "username", "password": "password", "ca": "ca.crt"}
+KEDA_MTLS = {"cert": "user.crt", "key": "user.key", "ca": "ca.crt"}
+
+
+def _secured(manifests: Manifests) -> tuple[Document, Document]:
+    """The words of a trigger's metadata, and its reference, where KEDA has Kafka's credentials."""
+    if not (found := manifests.of("TriggerAuthentication")):
+        return {}, {}
+    asked = {parameter.get("parameter") for parameter in dig(found[0], "spec", "secretTargetRef") or []}
+    sasl = {"sasl": "scram_sha512"} if "password" in asked else {}
+    return {"tls": "enable", **sasl}, {"authenticationRef": {"name": APP}}
+
+
+def keda_has_the_credentials_of_the_function(manifests: Manifests) -> Iterator[str]:
+    for found in manifests.of("TriggerAuthentication"):
+        way = metadata(manifests.component("pubsub")).get("authType")
+        keys = {"password": KEDA_SASL, "mtls": KEDA_MTLS}.get(str(way), {})
+        wanted = [{"parameter": name, "name": KAFKA_SECRET, "key": key} for name, key in keys.items()]
+        if found.get("spec") != {"secretTargetRef": wanted}:
+            yield f"KEDA authenticates with {found.get('spec')}, the function by {way}"
 
 
 def the_vault_fills_every_secret(manifests: Manifests) -> Iterator[str]:
@@ -148,5 +183,6 @@ def the_vault_fills_every_secret(manifests: Manifests) -> Iterator[str]:
 
 RULES = (
     the_pod_reaches_what_it_needs_and_no_more, address_blocks_are_networks, the_scaler_watches_the_lag_of_this_group,
+    keda_has_the_credentials_of_the_function,
     the_vault_fills_every_secret,
 )  # fmt: skip
