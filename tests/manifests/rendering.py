@@ -93,7 +93,7 @@ def _as_if_in(folder: Path, kustomization: Document, home: Path, *, oldest: bool
 
 
 def render_overlay(text: str, *components: str, oldest: bool = False) -> "Manifests":
-    """What an overlay of somebody's own would render, as a folder of k8s/overlays, with some more components."""
+    """What an overlay of one's own would render, as a folder of k8s/overlays, with some more components."""
     kustomization = yaml.safe_load(text)
     kustomization["components"] += [f"../../components/{component}" for component in components]
     with tempfile.TemporaryDirectory() as made:
