@@ -105,7 +105,7 @@ def _config(lines: list[Line]) -> str:
     data = (
         "{{- range $name, $value := $.Values.settings }}\n  {{ $name }}: {{ $value | toString | quote }}\n{{- end }}\n"
     )
-    kept = [line for line in lines if not re.match(r"  [A-Z0-9_]+: zz", line.text)]
+    kept = [line for line in lines if not re.match(r"  [A-Z0-9_]+: ", line.text)]
     return _replaced(_text(kept), "\ndata:\n", f"\ndata:\n{data}")
 
 

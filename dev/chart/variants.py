@@ -38,6 +38,7 @@ CHOICES = (
     Choice("network-policy", "$.Values.networkPolicy.enabled"),
     Choice("monitoring", "$.Values.monitoring.enabled", changes=("network-policy",)),
     Choice("external-secrets", "$.Values.externalSecrets.enabled"),
+    Choice("mas", "$.Values.settings.MATRIX_MAS_URL", changes=("network-policy", "external-secrets")),
     Choice("external-secrets-kafka", "$.Values.externalSecrets.kafka"),
 )
 

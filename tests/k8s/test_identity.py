@@ -84,7 +84,7 @@ def test_daprd_loaded_the_components_and_policies(pod: Pod) -> None:
         f"{APP}-secretstore (secretstores.kubernetes/v1)",
     ):
         assert f"Component loaded: {component}" in log
-    assert "Loading Resiliency configuration: resiliency" in log
+    assert f"Loading Resiliency configuration: {APP}" in log
     assert [line for line in log.splitlines() if '"level":"error"' in line or "Could not read resiliency" in line] == []
 
 

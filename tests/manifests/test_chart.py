@@ -25,6 +25,7 @@ SWITCHES: dict[str, Document] = {
     "keda": {"keda": {"enabled": True}},
     "keda-sasl": {"keda": {"enabled": True}, "kafka": {"authentication": "sasl"}},
     "keda-mtls": {"keda": {"enabled": True}, "kafka": {"authentication": "mtls"}},
+    "mas": {"settings": {"MATRIX_MAS_URL": "http://matrix-authentication-service:8081"}},
     "monitoring": {"monitoring": {"enabled": True}},
     "openshift": {"openshift": {"enabled": True}},
     "network-policy": {"networkPolicy": {"enabled": True}},
@@ -65,8 +66,11 @@ def objects(documents: list[Document]) -> dict[tuple[str, str], Any]:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_variant_comes_out_as_from_kustomize(variant: str) -> None:
-    overlay, _, component = variant.partition("+")
-    made = objects(template(overlay, SWITCHES[component] if component else None))
+    overlay, *components = variant.split("+")
+    values: Document = {}
+    for component in components:
+        values |= SWITCHES[component]
+    made = objects(template(overlay, values))
     assert made == objects(render(BETTER.get(variant, variant)).documents)
 
 

@@ -29,7 +29,8 @@ def test_the_lines_for_elements_chart_set_both_addresses_and_open_the_way(overla
     assert str(settings.matrix_homeserver_url) == "http://ess-synapse.ess.svc:8008/"
     assert str(settings.matrix_mas_url) == "http://ess-matrix-authentication-service.ess.svc:8080/"
     changed = {one["kind"] for one, old in zip(made.documents, before.documents, strict=True) if one != old}
-    assert changed == {"ConfigMap", *(["NetworkPolicy"] if before.of("NetworkPolicy") else [])}
+    # The ConfigMap's name has a hash, and the pods name it.
+    assert changed == {"ConfigMap", "Deployment", "CronJob", *(["NetworkPolicy"] if before.of("NetworkPolicy") else [])}
     for policy in made.of("NetworkPolicy"):
         assert [port["port"] for port in dig(policy, "spec", "egress", -1, "ports")] == [8008, 8080]
 

@@ -165,7 +165,9 @@ def the_function_starts_with_these_settings(manifests: Manifests) -> Iterator[st
     values = manifests.settings
     if not values.keys() >= SEED | {"LOG_LEVEL", "PUBSUB_COMPONENTS"}:
         yield f"the ConfigMap lacks {sorted((SEED | {'LOG_LEVEL', 'PUBSUB_COMPONENTS'}) - values.keys())}"
-    if unknown := [n for n in values.keys() - SECRET_NAMES if n.lower() not in Settings.model_fields or n in SECRET_KEYS]:
+    if unknown := [
+        n for n in values.keys() - SECRET_NAMES if n.lower() not in Settings.model_fields or n in SECRET_KEYS
+    ]:
         yield f"the ConfigMap holds {unknown}"
     if not all(isinstance(value, str) and value for value in values.values()):
         yield "a value of the ConfigMap is no text"
