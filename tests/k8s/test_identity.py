@@ -85,6 +85,7 @@ def test_daprd_loaded_the_components_and_policies(pod: Pod) -> None:
     ):
         assert f"Component loaded: {component}" in log
     assert f"Loading Resiliency configuration: {APP}" in log
+    assert "Hot reloading enabled" not in log
     assert [line for line in log.splitlines() if '"level":"error"' in line or "Could not read resiliency" in line] == []
 
 

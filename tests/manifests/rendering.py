@@ -4,6 +4,7 @@ looks things up in the result. Knows Kubernetes' and Dapr's field names and judg
 import copy
 import functools
 import itertools
+import json
 import os
 import re
 import subprocess
@@ -123,6 +124,12 @@ def render(
     if settings or lines:
         return Manifests(_documents(_kustomized(variant, settings or {}, lines or {}, oldest=oldest)))
     return Manifests(copy.deepcopy(_rendered(variant, oldest)))
+
+
+def unhashed(documents: list[Document]) -> list[Document]:
+    """The documents without the hash in the name of the settings' ConfigMap."""
+    named = re.sub(r"(matrix-account-sync-config)-[a-z0-9]{10}\b", r"\1", json.dumps(documents))
+    return list(json.loads(named))
 
 
 class Manifests:

@@ -1,8 +1,6 @@
 """The Helm chart renders what kustomize renders: each example as its overlay, and each overlay with each optional component.
 Its templates are made from the kustomize files, and its schema refuses a mistake by name."""
 
-import json
-import re
 import subprocess
 from typing import Any
 
@@ -12,8 +10,8 @@ import yaml
 from dev.chart.files import CHART, generated
 from dev.chart.variants import OF_THE_OVERLAY, settings
 from dev.k8s import toolchain
-from tests.manifests.rendering import COMMANDS, VARIANTS, Document, Manifests, dig, render, render_overlay
-from tests.manifests.rules.names import CONFIG_MAP, NAMESPACE
+from tests.manifests.rendering import COMMANDS, VARIANTS, Document, Manifests, dig, render, render_overlay, unhashed
+from tests.manifests.rules.names import NAMESPACE
 from tests.manifests.test_own_overlay import EVERYTHING, OVERLAY
 
 EXAMPLES = CHART / "examples"
@@ -55,7 +53,7 @@ def objects(documents: list[Document]) -> dict[tuple[str, str], Any]:
     """The objects by kind and name, without what the two tools do differently: kustomize gives the ConfigMap a hash, helm
     gives the pods one."""
     found = {}
-    for document in json.loads(re.sub(rf"{CONFIG_MAP}-[a-z0-9]{{10}}\b", CONFIG_MAP, json.dumps(documents))):
+    for document in unhashed(documents):
         if "helm.sh/hook" in document["metadata"].get("annotations", {}):
             continue
         if document["kind"] == "Deployment":
