@@ -193,8 +193,9 @@ def policies_are_those_of_the_local_stack(manifests: Manifests) -> Iterator[str]
     builtin = {"storeName": "kubernetes", "defaultAccess": "deny"}
     own = [scope | {"storeName": f"{APP}-{scope['storeName']}"} for scope in local["secrets"]["scopes"]]
     secrets = {"scopes": [*own, builtin]}
-    if spec != local | {"secrets": secrets}:
-        yield "the Configuration differs from components/config/config.yaml by more than the built-in secret store"
+    # Locally, the tests rotate the token in a file, which daprd reads again only when its component changes.
+    if spec != local | {"secrets": secrets, "features": [{"name": "HotReload", "enabled": False}]}:
+        yield "the Configuration differs from components/config/config.yaml by more than the built-in secret store and HotReload"
     shared = {name: value for name, value in metadata(_local("pubsub.yaml")).items() if value is not None}
     values = metadata(manifests.component("pubsub"))
     if differing := {n for n, v in shared.items() if n != "authType" and values.get(n) != v}:
