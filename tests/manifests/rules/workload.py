@@ -77,6 +77,8 @@ def containers_ask_for_what_they_need(manifests: Manifests) -> Iterator[str]:
         for container in template["spec"].get("containers", []):
             resources = container.get("resources", {})
             yield from bounds(f"{name}/{container.get('name')}", resources.get("requests"), resources.get("limits"))
+            if [dig(resources, bound, "ephemeral-storage") for bound in ("requests", "limits")] != ["64Mi", "256Mi"]:
+                yield f"{name}: a log that grows fills the node's disk"
             image = str(container.get("image"))
             if not re.fullmatch(r"[\w.\-/]+(:\d+\.\d+\.\d+|@sha256:[0-9a-f]{64})", image):
                 yield f"{name}: the image {image} has no version"
