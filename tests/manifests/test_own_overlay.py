@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from function.settings import RESULTS_SUFFIX
 from tests.manifests.deploy_page import scripts
 from tests.manifests.rendering import COMMANDS, Manifests, dig, leaves, metadata, render, render_overlay
 from tests.manifests.rules.names import APP, SECRET_NAMES, settings_of
@@ -58,8 +59,8 @@ def test_every_value_is_where_it_is_needed() -> None:
         found = metadata(made.one("Component", name))
         assert found["brokers"] == settings.kafka_brokers
         assert found["consumerGroup"] == settings.kafka_consumer_group_id
-        assert found["allowedTopics"] == f"{main},{dead},{replay}"
-        assert found["publishingScopes"] == f"{APP}={dead},{replay}"
+        assert found["allowedTopics"] == f"{main},{dead},{replay},{main}{RESULTS_SUFFIX}"
+        assert found["publishingScopes"] == f"{APP}={dead},{replay},{main}{RESULTS_SUFFIX}"
         assert found["subscriptionScopes"] == f"{APP}={main},{replay}"
         assert found["saslPassword"] == (made.settings["K8S_KAFKA_SECRET"], "password")
     for trigger in made.one("ScaledObject")["spec"]["triggers"]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pydantic import ValidationError
 
 from function.check.mas import keys
-from function.settings import DEAD_SUFFIX, REPLAY_SUFFIX, SECRET_KEYS, Settings
+from function.settings import DEAD_SUFFIX, REPLAY_SUFFIX, RESULTS_SUFFIX, SECRET_KEYS, Settings
 from tests.manifests.rendering import COMMANDS, Document, Manifests, dig, leaves
 
 NAMESPACE = "infrastructure"  # of the staging environment that this service was made for
@@ -26,7 +26,10 @@ FILLED = {
     "realtime-chat-service-secret": "homeserver", f"{APP}-app-token": "app-token", f"{APP}-api-token": "api-token",
     f"{APP}-statestore": "state-store", KAFKA_SECRET: "kafka",
 }  # fmt: skip
-SUFFIXES = {f"{APP}/dead-letter-suffix": DEAD_SUFFIX[1:], f"{APP}/replay-suffix": REPLAY_SUFFIX[1:]}
+SUFFIXES = {
+    f"{APP}/dead-letter-suffix": DEAD_SUFFIX[1:], f"{APP}/replay-suffix": REPLAY_SUFFIX[1:],
+    f"{APP}/results-suffix": RESULTS_SUFFIX[1:],
+}  # fmt: skip
 KAFKA_CLIENT = f"{APP}-kafka-client"  # the ConfigMap with the properties of Kafka's own client, with kafka-mtls
 LABELS = {"app.kubernetes.io/name": APP, "app.kubernetes.io/part-of": "matrix"}
 JOB_LABELS = LABELS | {"app.kubernetes.io/name": f"{APP}-job"}
