@@ -24,11 +24,11 @@ from tests.manifests.rendering import (
     render,
     unhashed,
 )
-from tests.manifests.rules import jobs, kafka_client, monitoring, names, optional, sidecar, workload
+from tests.manifests.rules import annotations, jobs, kafka_client, monitoring, names, optional, sidecar, workload
 
 Rule = Callable[[Manifests], Iterator[str]]
 RULES: tuple[Rule, ...] = (*workload.RULES, *names.RULES, *sidecar.RULES, *optional.RULES, *monitoring.RULES, *jobs.RULES,
-                           *kafka_client.RULES)  # fmt: skip
+                           *kafka_client.RULES, *annotations.RULES)  # fmt: skip
 Path = tuple[str | int, ...]
 PUBSUB = "matrix-account-sync-pubsub"
 annotation_names = st.sampled_from([f"dapr.io/{name}" for name in sidecar.ANNOTATIONS])

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pydantic import ValidationError
 
 from function.check.mas import keys
-from function.settings import DEAD_SUFFIX, REPLAY_SUFFIX, RESULTS_SUFFIX, SECRET_KEYS, Settings
-from tests.manifests.rendering import COMMANDS, Document, Manifests, dig, leaves
+from function.settings import SECRET_KEYS, Settings
+from tests.manifests.rendering import COMMANDS, Manifests, dig, leaves
 
 NAMESPACE = "infrastructure"  # of the staging environment that this service was made for
 APP = "matrix-account-sync"
@@ -21,14 +21,6 @@ KAFKA_SECRET = f"{APP}-kafka"
 SECRET_NAMES = {
     "SECRET_NAME": "realtime-chat-service-secret", "K8S_APP_TOKEN_SECRET": f"{APP}-app-token",
     "K8S_API_TOKEN_SECRET": f"{APP}-api-token", "K8S_STATE_STORE_SECRET": f"{APP}-statestore", "K8S_KAFKA_SECRET": KAFKA_SECRET,
-}  # fmt: skip
-FILLED = {
-    "realtime-chat-service-secret": "homeserver", f"{APP}-app-token": "app-token", f"{APP}-api-token": "api-token",
-    f"{APP}-statestore": "state-store", KAFKA_SECRET: "kafka",
-}  # fmt: skip
-SUFFIXES = {
-    f"{APP}/dead-letter-suffix": DEAD_SUFFIX[1:], f"{APP}/replay-suffix": REPLAY_SUFFIX[1:],
-    f"{APP}/results-suffix": RESULTS_SUFFIX[1:],
 }  # fmt: skip
 KAFKA_CLIENT = f"{APP}-kafka-client"  # the ConfigMap with the properties of Kafka's own client, with kafka-mtls
 LABELS = {"app.kubernetes.io/name": APP, "app.kubernetes.io/part-of": "matrix"}
@@ -92,7 +84,6 @@ def every_document_is_known_and_in_its_place(manifests: Manifests) -> Iterator[s
             yield f"{kind} of {document.get('apiVersion')} has no rules"
         if meta.get("namespace") != NAMESPACE:
             yield f"{kind} {meta.get('name')} is in {meta.get('namespace')}"
-        yield from _annotated(manifests, document)
         if not LABELS.items() <= meta.get("labels", {}).items():
             yield f"{kind} {meta.get('name')} lacks the common labels"
     missing = KINDS.keys() - OPTIONAL - {document.get("kind") for document in manifests.documents}
@@ -117,22 +108,6 @@ def a_changed_setting_rolls_the_pods(manifests: Manifests) -> Iterator[str]:
     configs = manifests.names("ConfigMap") - {DASHBOARD, KAFKA_CLIENT}
     if [bool(HASHED.fullmatch(name)) for name in configs] != [True]:
         yield f"the names {sorted(configs)} are not one with a hash of the settings"
-
-
-def _annotated(manifests: Manifests, document: Document) -> Iterator[str]:
-    """An object's own annotations are those by which k8s/settings finds what to change, or where a part of it is."""
-    kind, meta = document.get("kind"), document.get("metadata", {})
-    kafka = dig(manifests.component("pubsub"), "spec", "metadata", 0, "value") in ("password", "mtls")
-    pubsub = kind == "Component" and str(dig(document, "spec", "type")).startswith("pubsub.")
-    wanted: dict[str, str] = {}
-    if kind == "TriggerAuthentication" or (kafka and (kind in ("Deployment", "CronJob") or pubsub)):
-        wanted = {f"{APP}/secret": "kafka"}
-    elif kind == "ExternalSecret":
-        wanted = {f"{APP}/secret": FILLED.get(str(meta.get("name")), "")}
-    elif kind == "ConfigMap" and meta.get("name") not in (DASHBOARD, KAFKA_CLIENT):
-        wanted = SUFFIXES
-    if meta.get("annotations", {}) != wanted:
-        yield f"{kind} {meta.get('name')} has the annotations {meta.get('annotations')}, not {wanted}"
 
 
 def the_controller_finds_its_pods(manifests: Manifests) -> Iterator[str]:
