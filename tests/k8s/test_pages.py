@@ -31,6 +31,8 @@ BLOCKS = [block for page in PAGES for block in blocks(page)]
 BLOCKS += [block for block in blocks("deploy") if block.heading == "Jobs"]
 SENTENCES = {block.text: block for page in PAGES for block in sentences(page)}.values()  # each command once
 EXEC = "kubectl exec deployment/matrix-account-sync -c function -n infrastructure -- matrix-account-sync"
+# What the alert on erasures, whose section has commands, needs to be on.
+ERASING = {"MATRIX_ERASE_MESSAGES": "true", "MATRIX_ERASE_MEDIA": "true"}
 # Commands that can't be run here: what they contain, and why.
 NOT_HERE = {
     r"kubectl exec kafka-0": "needs the pod of Kafka",
@@ -54,7 +56,7 @@ def pod(
     """Runs a pod of staging with monitoring; it has processed an event, and dead-lettered another."""
     with Namespace(cluster, control_plane, tmp_path_factory.mktemp("pages")) as made:
         made.create_secrets(stack.synapse.token, stack.postgres.url("state"))
-        made.apply("staging+monitoring", settings_for(stack))
+        made.apply("staging+monitoring", settings_for(stack) | ERASING)
         running = made.run(made.wait_for_pods(2)[0])
         events, user = Events(stack), new_user()
         stack.create_account(f"nova-{user}", "before")
