@@ -25,7 +25,12 @@ from tests.integration.stack import StackUnderTest, wait_until
 from tests.support.images import PNG
 
 Tell = Callable[[str], None]
-NOT_HERE = {Kind.MISSING, Kind.ACTIVE_IN_MAS, Kind.OWN_MESSAGES, Kind.OWN_MEDIA}  # `lost` is missing; the others need settings
+NOT_HERE = {
+    Kind.MISSING,
+    Kind.ACTIVE_IN_MAS,
+    Kind.OWN_MESSAGES,
+    Kind.OWN_MEDIA,
+}  # `lost` is missing; the others need settings
 COMMAND = [sys.executable, "-m", "function", "audit"]
 
 

@@ -4,6 +4,7 @@ import io
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from urllib.parse import quote
 
 import anyio
@@ -187,9 +188,12 @@ def _kill_both(world: StackUnderTest) -> None:
     world.function.start()
 
 
-def test_the_audit_finds_what_came_after_the_removal_and_has_it_removed(removing: StackUnderTest) -> None:
-    """A token with which an admin acts as the user outlives the erasure."""
-    person = new_user()
+def test_the_audit_finds_what_came_after_the_removal_and_has_it_removed(
+    removing: StackUnderTest, tmp_path: Path
+) -> None:
+    """A token with which an admin acts as the user outlives the erasure. Only this user is audited: others are of other tests."""
+    person, users = new_user(), tmp_path / "users"
+    users.write_text(person)
     removing.create(person)
 
     async def life() -> None:
@@ -199,16 +203,18 @@ def test_the_audit_finds_what_came_after_the_removal_and_has_it_removed(removing
             await anyio.to_thread.run_sync(wait_until, lambda: ended(removing, lines), "nothing is left", 150.0)
             upload, _ = await own.upload(io.BytesIO(PNG), "image/png", "ada.png", filesize=len(PNG))
             assert isinstance(upload, nio.UploadResponse)
-            assert await anyio.to_thread.run_sync(audited, removing) == ["found"]
-            assert await anyio.to_thread.run_sync(audited, removing, "--repair", "--yes") == ["repaired"]
+            assert await anyio.to_thread.run_sync(audited, removing, users) == ["found"]
+            assert await anyio.to_thread.run_sync(audited, removing, users, "--repair", "--yes") == ["repaired"]
             assert isinstance(await own.download(upload.content_uri), nio.DownloadError)
-            assert await anyio.to_thread.run_sync(audited, removing) == []
+            assert await anyio.to_thread.run_sync(audited, removing, users) == []
 
     anyio.run(life)
 
 
-def audited(world: StackUnderTest, *options: str) -> list[str]:
-    """Returns the results of an audit for what erased users left behind."""
-    done = world.tool("audit", "--json", "--kind", "own_messages", "--kind", "own_media", *options)
+def audited(world: StackUnderTest, users: Path, *options: str) -> list[str]:
+    """Returns the results of an audit for what the erased users of a list left behind."""
+    done = world.tool(
+        "audit", "--json", "--users", str(users), "--kind", "own_messages", "--kind", "own_media", *options
+    )
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     return [line["drift"]["result"] for line in lines if "drift" in line]
