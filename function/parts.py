@@ -105,7 +105,7 @@ async def open_parts(
         loops: list[Loop] = [deletion_limit.watch]
         if not dry_run:
             departures = Departures(state)
-            check, runs, told = processor.recheck, processor.removal_runs, metrics.rechecks
+            check, runs, told = processor.recheck, processor.work_is_left, metrics.rechecks
             loops.append(RecheckLoop(rechecks, check, runs, utc_now, departures, told).watch)
         if settings.kafka_brokers:
             topic = settings.dead_letter_topic

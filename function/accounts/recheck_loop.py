@@ -49,7 +49,8 @@ class RecheckLoop:
     Args:
         queue: the users, shared with other processes.
         check: checks one user id.
-        runs: whether long work runs for a user id: then the user is not dropped, however many checks have failed.
+        runs: whether work is left for a user id that no event brings back: then the user is not dropped, however many checks
+            have failed.
         clock: gives the time in UTC.
         departures: the queue of the previous release.
         on_read: told how many users are in the queue.

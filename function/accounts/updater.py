@@ -58,6 +58,11 @@ class Updater:
         self._users, self._reconciler, self._rechecks, self._clock = users, reconciler, rechecks, clock
         self._process = process or uuid.uuid4().hex[:12]
 
+    @property
+    def publishes(self) -> bool:
+        """Whether what was changed is published."""
+        return self._outbox is not None
+
     async def read(self, user_id: str) -> UserState:
         """Returns a user's stored state. Raises TryAgain."""
         return (await self._users.read(user_id)).state

@@ -89,10 +89,17 @@ class BatchProcessor:
             log(logging.WARNING, "recheck_repaired", size=len(job.result.done))
         return _checked(job)
 
-    async def removal_runs(self, user_id: str) -> bool:
-        """Returns whether something is still to be removed of an erased user. Raises TryAgain."""
-        traces = (await self._updater.read(user_id)).traces
-        return traces is not None and traces.outstanding and not traces.overdue(self._clock())
+    async def work_is_left(self, user_id: str) -> bool:
+        """Returns whether something is still to be removed of an erased user, or to be published. Raises TryAgain."""
+        try:
+            state = await self._updater.read(user_id)
+        except TryAgain as failure:
+            if failure.reason is Reason.STATE_UNREADABLE:  # not by this release, however often it is asked
+                return False
+            raise
+        if state.unpublished and self._updater.publishes:
+            return True
+        return state.traces is not None and state.traces.outstanding and not state.traces.overdue(self._clock())
 
     async def _guarded(self, records: Sequence[KafkaRecord]) -> list[EventResult]:
         if self._health.failure:

@@ -96,7 +96,7 @@ class Pod:
             updater, PodLetters(topic, self.process), self.health, deletion_limit=self._limit, precreate=True, clock=clock
         )  # fmt: skip
         self._rechecks = RecheckLoop(
-            rechecks, self._processor.recheck, self._processor.removal_runs, clock, Departures(self._store)
+            rechecks, self._processor.recheck, self._processor.work_is_left, clock, Departures(self._store)
         )
 
     def _clock(self) -> datetime:

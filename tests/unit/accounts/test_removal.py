@@ -228,9 +228,9 @@ async def test_what_has_not_ended_for_days_counts_as_failed() -> None:
     async with erased(MESSAGES) as w:
         w.homeserver.redaction_looks = 10**6
         assert await w.processor.recheck(ALICE) is RUNNING
-        assert await w.processor.removal_runs(ALICE)
+        assert await w.processor.work_is_left(ALICE)
         w.clock.now += TIME_LIMIT
-        assert not await w.processor.removal_runs(ALICE)
+        assert not await w.processor.work_is_left(ALICE)
         assert await w.processor.recheck(ALICE) is SETTLED
         assert told(w)[-1][:2] == (Part.MESSAGES, RemovalResult.FAILED)
 
