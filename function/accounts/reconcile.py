@@ -42,6 +42,7 @@ MEDIA_STEPS = (DeleteMedia, DeleteOwnAvatar)  # they do not change the account
 # After a step was rejected so late, the next ones are not tried: each may hang as long, and the user's claim would end first.
 LIMITS_SECONDS = 10.0
 RECENT = timedelta(minutes=5)  # how long after a profile write its joins may still be queued; 21 s were seen
+ROOMS_LIMIT = timedelta(hours=1)  # how long messages and media wait for an erased user to leave the rooms
 ROOM_WORK_LOOKS, ROOM_WORK_PAUSE = 10, 0.5  # seconds
 
 
@@ -108,14 +109,20 @@ class Reconciler:
         return []
 
     async def _remove_traces(self, work: Work) -> None:
-        """Removes what the user left behind, once nothing is left to do about the account: it has left its rooms."""
-        traces = work.state.traces
+        """Removes what the user left behind, once nothing is left to do about the account: it has left its rooms.
+
+        For rooms that it can't leave it waits no longer than ROOMS_LIMIT, for images that can't be deleted not at all.
+        """
+        traces, now = work.state.traces, self._clock()
         erased = work.state.status is Status.ERASED
-        if not erased or traces is None or not traces.outstanding or work.tried:
+        if not erased or traces is None or not traces.outstanding:
+            return
+        unsettled = any(not isinstance(step, MEDIA_STEPS) for step in work.tried)
+        if unsettled and (not work.account.ended or now - traces.at < ROOMS_LIMIT):
             return
         remover = TracesRemover(work.synapse, work.synapse.mxid(work.user_id), traces)
         try:
-            await remover.run(self._clock())
+            await remover.run(now)
         finally:
             work.state, work.removals = replace(work.state, traces=remover.traces), remover.removals
 
@@ -175,11 +182,13 @@ class Reconciler:
     async def _deactivate(self, work: Work, *, erase: bool) -> bool:
         await self._await_room_work(work)
         asked_at = self._clock()
+        unused = work.seen_at is not None and work.account.ended and work.account.erased
         exists = await work.synapse.deactivate(work.user_id, erase=erase)
         work.state = replace(work.state, seen_at=asked_at)  # the answer tells as much as a look
         work.state = carried_out(work.state, work.decision.asked.deletions)
         work.account = apply_step(work.account, Deactivate(erase)) if exists else ABSENT
-        if exists:  # whatever the account was used for since an earlier erasure is to be removed as well
+        if exists and not (unused and work.state.traces):
+            # whatever the account was used for since an earlier erasure is to be removed as well
             self._open_traces(work, asked_at)
         return exists
 

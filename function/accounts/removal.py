@@ -50,6 +50,8 @@ class TracesRemover:
 
     async def run(self, now: datetime) -> None:
         """Takes the next step for each part. Raises TryAgain; what was done before stands in `traces` and `removals`."""
+        if self.traces.at > now:  # noted by a clock that was ahead
+            self.traces = replace(self.traces, at=now)
         if self.traces.overdue(now):
             for part in (Part.MESSAGES, Part.MEDIA):
                 if getattr(self.traces, part) is Progress.OUTSTANDING:
@@ -86,7 +88,10 @@ class TracesRemover:
         if found.running:
             return
         detail = f"{found.status.value} {redact_id}"
-        if found.status is RedactionStatus.COMPLETE:  # what one redaction can't redact, the next can't either
+        if found.status is RedactionStatus.COMPLETE and not self.traces.redactions:  # begun before the last erasure
+            self.traces = replace(self.traces, redact_id="")
+            await self._redact()
+        elif found.status is RedactionStatus.COMPLETE:  # what one redaction can't redact, the next can't either
             self._end(Part.MESSAGES, Progress.FAILED if found.failed else Progress.DONE, found.failed, detail)
         elif self.traces.redactions < ROUNDS:
             self.traces = replace(self.traces, redact_id="")
