@@ -8,7 +8,7 @@ not know what a check is: see recheck_loop.py.
 import asyncio
 import logging
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 from pydantic.types import Strict
 
 from function.clock import Clock
-from function.dapr.state_store import StateStore
+from function.dapr.state_store import StateStore, TooLargeError
 from function.outcomes import Reason, TryAgain
 from function.telemetry.logs import log
 
@@ -87,27 +87,27 @@ class RecheckQueue:
         for user_id, due in users.items():
             by_key.setdefault(key_of(user_id), {})[user_id] = due
         now = _milliseconds(self._clock())
-        failures: list[TryAgain] = []
+        failures: dict[str, TryAgain] = {}
 
         def change(values: dict[str, bytes]) -> dict[str, bytes]:
-            failures.clear()
             changed = {}
             for key, value in values.items():
                 try:
                     changed[key] = _dump(_added(_load(key, value), by_key[key], now))
+                    failures.pop(key, None)  # it could not be read before a conflict
                 except TryAgain as failure:  # the users of the other keys are added all the same
-                    failures.append(failure)
+                    failures[key] = failure
             return changed
 
         if users:
             async with self._changing:
-                await self._state.update_values(list(by_key), change, UPDATE_ATTEMPTS)
+                await self._update(list(by_key), change)
             self._expect(min(users.values()))
         if failures:
-            raise failures[0]
+            raise next(iter(failures.values()))
 
     async def due(self) -> list[Recheck]:
-        """Returns at most MAX_DUE users whose time has come, longest due first. One bulk read.
+        """Returns at most MAX_DUE users whose time has come, longest due first.
 
         A value that can't be read is logged and left out. Raises TryAgain if the store is unavailable.
         """
@@ -197,6 +197,16 @@ class RecheckQueue:
         async with self._changing:
             await self._state.update(key, rewrite, UPDATE_ATTEMPTS)
         return changed
+
+    async def _update(self, keys: Sequence[str], change: Callable[[dict[str, bytes]], Mapping[str, bytes]]) -> None:
+        """Changes the users under several keys: at once, unless the store does not take so much."""
+        try:
+            await self._state.update_values(keys, change, UPDATE_ATTEMPTS)
+        except TooLargeError:
+            if len(keys) == 1:
+                raise
+            for some in (keys[::2], keys[1::2]):
+                await self._update(some, change)
 
     def _expect(self, due: datetime) -> None:
         if self.next_due is None or due < self.next_due:

@@ -24,6 +24,10 @@ class Conflict(Exception):
     """Another writer changed one of the values since they were read; nothing was written."""
 
 
+class TooLargeError(TryAgain):
+    """The values exceed what the sidecar takes at once, 4 MB by default; nothing was written. Fewer of them may succeed."""
+
+
 class StateStore:
     """Reads and writes one state store component.
 
@@ -39,11 +43,17 @@ class StateStore:
         self._client, self._name, self.read_only = client, name, read_only
 
     async def read_values(self, wanted: Iterable[str]) -> dict[str, Value]:
-        """Returns bytes and ETag of each key; both are empty for a key without a value. Raises TryAgain."""
+        """Returns bytes and ETag of each key; both are empty for a key without a value. Raises TryAgain.
+
+        One bulk read, unless the values exceed what gRPC takes at once, 4 MB.
+        """
         keys = list(wanted)
         try:
             found = await self._client.get_bulk_state(self._name, keys, parallelism=10)
         except RpcError as error:
+            if error.code() is StatusCode.RESOURCE_EXHAUSTED and len(keys) > 1:
+                half = len(keys) // 2
+                return await self.read_values(keys[:half]) | await self.read_values(keys[half:])
             raise self._unavailable(error) from None
         if any(item.error for item in found.items) or {item.key for item in found.items} != set(keys):
             raise TryAgain(Reason.STATE_UNAVAILABLE, "a bulk read was answered in part")
@@ -54,7 +64,7 @@ class StateStore:
 
         Raises:
             Conflict: at least one of them was changed in between; nothing was written.
-            TryAgain: the store did not take them.
+            TryAgain: the store did not take them; TooLargeError: it may take fewer.
         """
         if self.read_only:
             return
@@ -77,6 +87,8 @@ class StateStore:
             said = error.details() or ""
             if error.code() is StatusCode.ABORTED or "etag mismatch" in said or "no item was updated" in said:
                 raise Conflict from None
+            if error.code() is StatusCode.RESOURCE_EXHAUSTED:
+                raise TooLargeError(Reason.STATE_UNAVAILABLE, f"{self._name}: {error.code().name}") from None
             raise self._unavailable(error) from None
 
     async def update(self, key: str, change: Callable[[bytes], bytes], attempts: int = 5) -> None:
@@ -92,7 +104,7 @@ class StateStore:
         values to write; an unchanged one is not written.
 
         Raises:
-            TryAgain: the store is unavailable, or every attempt met a conflict.
+            TryAgain: the store is unavailable, or every attempt met a conflict; TooLargeError: it may take fewer.
         """
         for attempt in range(1, attempts + 1):
             stored = await self.read_values(keys)

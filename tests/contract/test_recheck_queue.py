@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 
 import pytest
@@ -20,6 +20,10 @@ async def pods(store: StateStore) -> AsyncIterator[tuple[RecheckQueue, RecheckQu
     """Two pods with an empty queue."""
     yield RecheckQueue(store, utc_now), RecheckQueue(store, utc_now)
     await store.update_values(KEYS, lambda values: dict.fromkeys(values, b'{"v":1,"users":{}}'))
+
+
+def batched(users: Sequence[str], size: int) -> list[Sequence[str]]:
+    return [users[start : start + size] for start in range(0, len(users), size)]
 
 
 def just_now() -> datetime:
@@ -94,3 +98,20 @@ async def test_the_previous_releases_checks_are_moved(
     await asyncio.gather(*(Departures(store).take_over(pod) for pod in pods))
     assert [one.user_id for one in await all_due(pods[0])] == [user]
     assert (await store.read_values([KEY]))[KEY][0] == b"{}"
+
+
+async def test_a_queue_larger_than_a_message_of_the_sidecar_is_read_and_added_to(
+    store: StateStore, pods: tuple[RecheckQueue, RecheckQueue]
+) -> None:
+    """As after a purge of inactive users, whose messages take hours to redact. gRPC takes 4 MB at once."""
+    many = 70_000
+    for users in batched(some_users(many), 10_000):
+        await pods[0].add(dict.fromkeys(users, just_now()))
+    assert len(await pods[0].due()) == MAX_DUE
+    assert pods[0].size == many
+    added = some_users(100)
+    await pods[0].add(dict.fromkeys(added, just_now()))
+    assert await RecheckQueue(store, utc_now).due()
+    stored = await store.read_values(KEYS)
+    assert sum(len(value) for value, _ in stored.values()) > 4 * 2**20
+    assert [(await store.read_values([key]))[key] == stored[key] for key in KEYS] == [True] * len(KEYS)
