@@ -29,6 +29,8 @@ FOLLOW = (
     timedelta(seconds=5),
     timedelta(minutes=10),
 )  # the shortest and the longest pause before long work is looked at again
+A_LOOK = timedelta(milliseconds=200)  # assumed, with the other looks at its side; generous, so that time is left
+LONGEST = timedelta(hours=6)
 
 
 class Checked(Enum):
@@ -117,9 +119,11 @@ class RecheckLoop:
             log(logging.ERROR, "recheck_dropped", size=MAX_ATTEMPTS)
 
     def _pause_of(self, one: Recheck) -> timedelta:
-        """Returns the pause before long work is looked at again: a quarter of the time that it has taken."""
+        """Returns the pause before long work is looked at again: a quarter of the time that it has taken. In a long queue it is
+        longer, so that looks at what runs leave time for the others."""
         shortest, longest = FOLLOW
-        return min(max(shortest, (self._clock() - _added(one)) / 4), longest)
+        round_of_all = min(self._queue.size * A_LOOK, LONGEST)
+        return max(min(max(shortest, (self._clock() - _added(one)) / 4), longest), round_of_all)
 
     async def _judge(self, one: Recheck) -> Checked:
         """Returns what the check returns; CHANGED if it fails. Raises TryAgain if a dependency is unavailable."""

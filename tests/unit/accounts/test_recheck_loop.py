@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import uuid
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -81,6 +82,16 @@ async def test_long_work_is_looked_at_until_its_end_less_and_less_often() -> Non
     pod.answers[ALICE] = Checked.SETTLED
     assert await pod.run(11) == [ALICE]
     assert await pod.run(60) == []
+
+
+async def test_in_a_long_queue_long_work_is_looked_at_more_rarely() -> None:
+    """As after a purge of inactive users: looks at what runs would leave no time for other users."""
+    pod = Pod()
+    pod.answers[ALICE] = Checked.RUNNING
+    await pod.add(*(str(uuid.UUID(int=number)) for number in range(5_000)), after=timedelta(hours=12))
+    await pod.add(ALICE, after=timedelta())
+    assert await pod.run(15) == [ALICE]
+    assert await pod.run(4) == [ALICE]
 
 
 async def test_a_user_for_whom_long_work_runs_is_not_dropped(events: Callable[[], list[str]]) -> None:
