@@ -48,12 +48,25 @@ class IssuedToken:
 def _resource(kind: str, *, absent: bool = False, others: frozenset[int] = frozenset()) -> Expected:
     def mark(fields: Fields) -> bool:
         data = fields.get("data")
-        return isinstance(data, dict) and data.get("type") == kind and isinstance(data.get("id"), str)
+        # A user without a name would be taken for somebody else, and the user for one whom MAS does not have.
+        named = kind != "user" or isinstance(_attributes(fields).get("username"), str)
+        return isinstance(data, dict) and data.get("type") == kind and isinstance(data.get("id"), str) and named
 
     return Expected(mark, absent, others)
 
 
-LIST = Expected(lambda fields: isinstance(fields.get("data"), list))
+def _list(*, absent: bool = False) -> Expected:
+    def is_row(row: object) -> bool:
+        return isinstance(row, dict) and isinstance(row.get("id"), str) and isinstance(row.get("attributes"), dict)
+
+    def mark(fields: Fields) -> bool:
+        rows = fields.get("data")
+        return isinstance(rows, list) and all(map(is_row, rows))
+
+    return Expected(mark, absent)
+
+
+LIST = _list()
 USER = _resource("user")
 
 
@@ -154,10 +167,12 @@ class Mas(Requests):
         return await self._link_owner(provider, subject) == user_id
 
     async def _link_owner(self, provider: str, subject: str) -> str:
-        """Returns the id of the user who has the identity, "" if none has."""
+        """Returns the id of the user who has the identity, "" if none has, or if MAS has no such provider: the link itself is
+        refused then, and nothing else."""
         query = f"filter[provider]={provider}&filter[subject]={quote(subject, safe='')}&page[first]=1&count=false"
-        answer = await self._call(Operation.MAS_LINK, "GET", f"{API}/upstream-oauth-links?{query}", None, LIST)
-        return next((str(row["attributes"]["user_id"] or "") for row in answer.body["data"]), "")
+        path, links = f"{API}/upstream-oauth-links?{query}", _list(absent=True)
+        rows = (await self._call(Operation.MAS_LINK, "GET", path, None, links)).body.get("data", [])
+        return next((str(row["attributes"].get("user_id") or "") for row in rows), "")
 
     async def has_provider(self, provider: str) -> bool:
         """Returns whether MAS has an upstream provider with this id. `GET /upstream-oauth-providers/{id}`."""
@@ -213,13 +228,14 @@ ISSUED = _resource("personal-session")
 
 
 def _attributes(fields: Fields) -> Fields:
-    attributes = fields["data"].get("attributes")
+    data = fields.get("data")
+    attributes = data.get("attributes") if isinstance(data, dict) else None
     return attributes if isinstance(attributes, dict) else {}
 
 
 def _user(fields: Fields) -> MasUser:
     found = _attributes(fields)
-    return MasUser(fields["data"]["id"], str(found.get("username", "")), active=found.get("deactivated_at") is None)
+    return MasUser(fields["data"]["id"], str(found["username"]), active=found.get("deactivated_at") is None)
 
 
 def _finished(kind: str) -> Callable[[Fields], bool]:
