@@ -228,19 +228,20 @@ def plan(state: UserState, account: Account, asked: Asked = NOTHING, *, seen: bo
     """
     if state.status is not Status.ACTIVE:
         return _deletion(state, account, asked, seen=seen)
-    if account.deactivated or account.erased or account.mas_active is False:
-        return []  # never written to
     steps: list[Step] = []
+    # A user who is active in MAS goes on there, whatever Synapse has.
+    if asked.sessions and state.sessions_at and (account.writable or account.mas_active):
+        steps.append(EndSessions(state.sessions_at))
+    if account.deactivated or account.erased or account.mas_active is False:
+        return steps  # never written to
     if not account.exists:
         if state.username is None:
-            return []
-        steps.append(CreateAccount(state.display_name or state.username))
-        account = apply_step(account, steps[0])
-    else:
-        if asked.sessions and state.sessions_at:
-            steps.append(EndSessions(state.sessions_at))
-        if state.username is not None and account.linked is False:
-            steps.append(LinkIdentity())
+            return steps
+        created = CreateAccount(state.display_name or state.username)
+        steps.append(created)
+        account = apply_step(account, created)
+    elif state.username is not None and account.linked is False:
+        steps.append(LinkIdentity())
     if state.display_name is not None and state.display_name != account.display_name:
         steps.append(SetDisplayName(state.display_name))
     return steps + _avatar(state, account)

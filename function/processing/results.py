@@ -40,7 +40,8 @@ def _event_result(event: Event, reconciled: ReconcileResult, *, newest: bool) ->
         case UserCreated():
             return _late(event, reconciled) or _of_steps(reconciled, CreateAccount, LinkIdentity)
         case PasswordChanged():
-            gone = None if reconciled.account.exists else EventResult(Outcome.NO_ACCOUNT)
+            account = reconciled.account
+            gone = None if account.exists or account.mas_active else EventResult(Outcome.NO_ACCOUNT)
             return _late(event, reconciled) or gone or _of_steps(reconciled, EndSessions)
 
 

@@ -239,3 +239,41 @@ async def test_a_look_at_a_deleted_user_sees_both_sides() -> None:
         account = await w.client.account(ALICE)
         assert account is not None
         assert (account.mas_active, account.half_ended, account.ended) == (False, False, True)
+
+
+async def test_a_provider_that_mas_does_not_have_refuses_the_link_and_nothing_else() -> None:
+    """Such as one that was removed from MAS's configuration, or a mistyped id."""
+    async with mas_world(ALICE) as w:
+        w.provider = "01HFVBY12TMNTYTBV8W921M5FB"
+        w.restart()
+        await w.at_mas.session(ALICE, "compat", EPOCH - timedelta(hours=1))
+        assert await w.process(created(second=1)) == [Outcome.DEAD_LETTER]
+        events = password(second=2), profile(second=3, display_name="Ada")
+        assert await w.process(*events) == [Outcome.APPLIED, Outcome.APPLIED]
+        assert w.letters.reasons == [Reason.MAS_REFUSED]
+
+
+async def test_sessions_of_an_account_that_synapse_alone_has_deactivated_end_with_the_password() -> None:
+    """The person goes on at MAS, whatever Synapse says."""
+    async with mas_world(ALICE) as w:
+        w.account()["deactivated"] = True
+        session = await w.at_mas.session(ALICE, "compat", EPOCH - timedelta(hours=1))
+        assert await w.process(password()) == [Outcome.APPLIED]
+        assert await w.at_mas.writes() == [f"compat-sessions/{session}/finish"]
+        assert w.homeserver.calls("PUT") == []
+
+
+async def test_sessions_of_a_user_of_whom_synapse_knows_nothing_end_with_the_password() -> None:
+    async with mas_world(ALICE) as w:
+        session = await w.at_mas.session(ALICE, "user", EPOCH - timedelta(hours=1))
+        del w.homeserver.accounts[w.homeserver.mxid(ALICE)]
+        assert await w.process(password()) == [Outcome.APPLIED]
+        assert await w.at_mas.writes() == [f"user-sessions/{session}/finish"]
+
+
+async def test_what_mas_refuses_of_them_is_a_letter() -> None:
+    async with mas_world(ALICE) as w:
+        await w.at_mas.session(ALICE, "user", EPOCH - timedelta(hours=1))
+        del w.homeserver.accounts[w.homeserver.mxid(ALICE)]
+        await w.at_mas.control("POST", "faults", {"path": "/api/admin/v1/user-sessions/", "status": 500})
+        assert await w.process(password()) == [Outcome.DEAD_LETTER]
