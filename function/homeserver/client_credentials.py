@@ -24,6 +24,7 @@ from function.settings import MAS_CLIENT_ID_KEY, MAS_CLIENT_SECRET_KEY
 SCOPE = "urn:mas:admin"
 EARLY = 0.2  # of its life: so long before its end a token is replaced
 UNKNOWN_LIFE = 60.0  # seconds, if MAS does not say how long a token lives
+_REFUSED = frozenset({400, 401, 403})  # 403: a client that MAS knows, and that is no admin
 _CODE = re.compile(r"[a-z_]{1,40}")
 
 
@@ -66,7 +67,7 @@ class ClientCredentials:
     async def _fetch(self) -> None:
         known, self._client = self._client, self._client or await self._read()
         answer = await self._ask(self._client)
-        if answer.status_code == 401 and known:  # the secret may have been rotated
+        if answer.status_code in _REFUSED and known:  # the secret may have been rotated, or have another client by now
             self._client = await self._read()
             if self._client != known:
                 answer = await self._ask(self._client)

@@ -19,6 +19,7 @@ from tests.support.mas_world import PASSWORD, FakeDelegatingSynapse, FakeSecret,
 pytestmark = pytest.mark.anyio
 
 SERVICE = "sync-bot"
+OTHER_CLIENT = "01HFVBY12TMNTYTBV8W921M5FB"
 
 
 class Seconds:
@@ -259,3 +260,14 @@ async def test_no_token_is_in_a_log_or_a_text(caplog: pytest.LogCaptureFixture) 
         secrets = {token, renewed, await t.credentials.token(), PASSWORD}
         texts = caplog.text + repr(vars(t.session)) + repr(vars(t.service))
         assert not [secret for secret in secrets if secret in texts]
+
+
+async def test_a_client_that_is_no_admin_is_replaced_by_another_one_without_a_restart() -> None:
+    """MAS knows the first one, so it does not answer 401."""
+    async with tokens() as t:
+        await t.mas.control("PUT", "client", {"admin": False})
+        await refused(t)
+        await t.mas.control("PUT", "client", {"id": OTHER_CLIENT, "admin": True})
+        t.secret.keys[MAS_CLIENT_ID_KEY] = OTHER_CLIENT
+        await t.mas.control("POST", "faults", {"path": "/oauth2/token", "status": 403, "times": 1})
+        assert await t.credentials.token()
