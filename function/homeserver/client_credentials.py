@@ -112,6 +112,6 @@ def _failure(answer: httpx.Response, body: Mapping[str, Any]) -> TryAgain:
     code = body.get("error")
     known = code if isinstance(code, str) and _CODE.fullmatch(code) else ""
     what = f"token: {answer.status_code} {known}".strip()
-    if answer.status_code >= 500:
+    if answer.status_code >= 500 or answer.status_code == 429:
         return TryAgain(Reason.MAS_UNAVAILABLE, what)
     return TryAgain(Reason.MAS_TOKEN_REFUSED if known else Reason.MAS_UNEXPECTED, what)

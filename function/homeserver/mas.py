@@ -20,6 +20,7 @@ API = "/api/admin/v1"
 PAGE = 100  # sessions a page
 # In this order: a browser session could start others while they are ended.
 SESSIONS = ("user-sessions", "oauth2-sessions", "compat-sessions")
+REFUSALS = 3  # of sessions of one user: the others are not tried
 BOUND = timedelta(microseconds=1)  # MAS's filter leaves out the time itself
 
 Probe = Callable[[], Awaitable[object]]
@@ -181,10 +182,25 @@ class Mas(Requests):
 
     async def end_sessions(self, user_id: str, began_by: datetime) -> bool:
         """Finishes every active browser, OAuth 2 and compat session that began by a time; later ones go on. False if there was
-        none. `GET /{kind}`, `POST /{kind}/{id}/finish`. MAS tells Synapse in a job, at once as a rule."""
-        return any([await self._end(kind, user_id, began_by) for kind in SESSIONS])
+        none. `GET /{kind}`, `POST /{kind}/{id}/finish`. MAS tells Synapse in a job, at once as a rule.
 
-    async def _end(self, kind: str, user_id: str, began_by: datetime) -> bool:
+        Raises:
+            Rejected: MAS refuses to end one of them; the others have ended, unless it refused several.
+        """
+        refused: list[Rejected] = []
+        try:
+            ended = any([await self._end(kind, user_id, began_by, refused) for kind in SESSIONS])
+        except Rejected as rejected:
+            refused.append(rejected)
+        except TryAgain as failure:
+            if not refused or failure.reason is not Reason.TOO_SLOW:
+                raise  # an outage; but refusals that take up the time would take it up again
+        if refused:
+            refused[0].in_doubt = any(one.in_doubt for one in refused)
+            raise refused[0]
+        return ended
+
+    async def _end(self, kind: str, user_id: str, began_by: datetime, refused: list[Rejected]) -> bool:
         before = quote((began_by + BOUND).isoformat(), safe="")
         query = f"filter[user]={user_id}&filter[status]=active&filter[created-before]={before}"
         after, ended = "", False
@@ -193,8 +209,13 @@ class Mas(Requests):
             rows = (await self._call(Operation.MAS_SESSIONS, "GET", path, None, LIST)).body["data"]
             for session in _ids(rows):
                 path, finished = f"{API}/{kind}/{session}/finish", Expected(_finished(kind), True, frozenset({400}))
-                answer = await self._call(Operation.MAS_END_SESSION, "POST", path, None, finished)
-                ended = ended or answer.success  # 400: another client has finished it
+                try:
+                    answer = await self._call(Operation.MAS_END_SESSION, "POST", path, None, finished)
+                    ended = ended or answer.success  # 400: another client has finished it
+                except Rejected as rejected:
+                    refused.append(rejected)
+                    if len(refused) == REFUSALS:
+                        raise
             if len(rows) < PAGE:
                 return ended
             after = f"&page[after]={rows[-1]['id']}"

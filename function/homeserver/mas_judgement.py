@@ -48,7 +48,7 @@ def probe_failure(answer: Answer) -> TryAgain:
     """Returns what an answer to the probe means that is not its own: every event waits."""
     if answer.status in _TOKEN_REFUSED:
         return TryAgain(Reason.MAS_TOKEN_REFUSED, f"{answer.status}: the client may not use the admin API")
-    if answer.status >= 500:
+    if answer.status >= 500 or answer.status == 429:  # MAS itself limits no client: a proxy does
         return TryAgain(Reason.MAS_UNAVAILABLE, f"probe: {answer.status}")
     return TryAgain(Reason.MAS_UNEXPECTED, f"probe: {described(answer)}")
 

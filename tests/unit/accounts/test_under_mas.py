@@ -277,3 +277,23 @@ async def test_what_mas_refuses_of_them_is_a_letter() -> None:
         del w.homeserver.accounts[w.homeserver.mxid(ALICE)]
         await w.at_mas.control("POST", "faults", {"path": "/api/admin/v1/user-sessions/", "status": 500})
         assert await w.process(password()) == [Outcome.DEAD_LETTER]
+
+
+async def test_a_session_that_mas_does_not_end_keeps_no_other_one_alive() -> None:
+    async with mas_world(ALICE) as w:
+        for kind in ("user", "oauth2", "compat"):
+            await w.at_mas.session(ALICE, kind, EPOCH - timedelta(hours=1))
+        await w.at_mas.control(
+            "POST", "faults", {"path": "/api/admin/v1/user-sessions/", "method": "POST", "status": 500}
+        )
+        assert await w.process(password()) == [Outcome.DEAD_LETTER]
+        assert w.letters.reasons == [Reason.MAS_ERROR]
+        left = [kind for kind in ("oauth2-sessions", "compat-sessions") if await active(w, kind)]
+        assert left == []
+        await w.at_mas.control("DELETE", "faults")
+        assert await w.process(password(second=1)) == [Outcome.APPLIED]
+        assert await active(w, "user-sessions") == 0
+
+
+async def active(w: MasHarness, kind: str) -> int:
+    return len((await w.at_mas.admin("GET", f"{kind}?filter[status]=active")).json()["data"])

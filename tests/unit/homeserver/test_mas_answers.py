@@ -6,11 +6,13 @@ from typing import Any
 import httpx
 import pytest
 
+from function.homeserver.client_credentials import ClientCredentials
 from function.homeserver.mas import Mas
 from function.homeserver.transport import HttpClient
-from function.outcomes import Reason, Rejected
+from function.outcomes import Reason, Rejected, TryAgain
 from tests.support.events import ALICE, EPOCH
 from tests.support.fake_dapr import FakeTokens
+from tests.support.mas_world import FakeSecret
 
 pytestmark = pytest.mark.anyio
 
@@ -71,3 +73,12 @@ async def test_a_session_without_an_id_is_an_odd_answer_too(row: object) -> None
 async def test_a_link_of_nobody_is_nobodys() -> None:
     row = {"type": "upstream-oauth-link", "id": ULID, "attributes": {"user_id": None}}
     assert await mas(lambda: httpx.Response(200, json={"data": [row]})).linked(ULID, ULID, ALICE) is False
+
+
+async def test_a_limit_of_a_proxy_is_no_other_service_at_its_address() -> None:
+    limited = httpx.MockTransport(lambda _: httpx.Response(429, headers={"Retry-After": "3"}, text="slow down"))
+    http = HttpClient(limited, "http://mas.example", "tests")
+    for ask in (Mas(http, FakeTokens("token")).probe, ClientCredentials(http, FakeSecret()).token):
+        with pytest.raises(TryAgain) as caught:
+            await ask()
+        assert caught.value.reason is Reason.MAS_UNAVAILABLE
