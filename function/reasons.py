@@ -290,7 +290,10 @@ class Reason(StrEnum):
     TOKEN_REFUSED = (
         "token_refused",
         "Synapse rejects the token, or its owner is not (or no longer) a server admin.",
-        "Renew the token.",
+        (
+            "Renew the token. Under MAS, if the function makes its own: is `MATRIX_SERVICE_USER` locked in MAS, and is "
+            "`MATRIX_MAS_URL` that of the MAS to which Synapse delegates?"
+        ),
         _RETRIED,
         Dependency.TOKEN,
     )
