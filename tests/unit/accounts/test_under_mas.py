@@ -242,7 +242,7 @@ async def test_a_look_at_a_deleted_user_sees_both_sides() -> None:
 
 
 async def test_a_provider_that_mas_does_not_have_refuses_the_link_and_nothing_else() -> None:
-    """Such as one that was removed from MAS's configuration, or a mistyped id."""
+    """The provider was removed from the configuration of MAS, or its id is mistyped."""
     async with mas_world(ALICE) as w:
         w.provider = "01HFVBY12TMNTYTBV8W921M5FB"
         w.restart()
