@@ -67,6 +67,8 @@ def _checks(settings: Settings, synapse: Synapse, user: str) -> Iterator[Stage]:
     if settings.matrix_service_user:
         yield SERVICE_USER, partial(_one, partial(_service_user, settings, user))
     delegated = synapse if isinstance(synapse, Delegated) else None
+    if delegated:
+        yield mas.TOKEN_OWNER, partial(_one, partial(mas.token_owner_row, delegated, user))
     if delegated and settings.provider:
         yield mas.PROVIDER, partial(_one, partial(mas.provider_row, settings, delegated))
     yield "rate limit", partial(_one, partial(_rate_limit, synapse, user))

@@ -8,6 +8,7 @@ from function.settings import MAS_CLIENT_ID_KEY, MAS_CLIENT_SECRET_KEY, SECRET_K
 
 MAS = "MAS"
 PROVIDER = "upstream provider"
+TOKEN_OWNER = "owner of the token"  # noqa: S105 - no token
 DEACTIVATIONS = "deactivations in MAS"
 NO_ULID = "0" * 26  # which no user has
 # By what a failure's detail says; otherwise the reason's own advice fits.
@@ -42,6 +43,16 @@ async def client_rows(synapse: Delegated) -> list[Finding]:
     """Tries the client, its token and the admin API. Raises TryAgain."""
     await synapse.mas.probe()
     return [ok(MAS, "takes the client of the secret; its admin API answers")]
+
+
+async def token_owner_row(synapse: Delegated, user: str) -> Finding:
+    """Looks for the token's owner: the MAS to which Synapse delegates has that user, another one has not, and no other either."""
+    if await synapse.mas.user(user.removeprefix("@").partition(":")[0]):
+        return ok(TOKEN_OWNER, "is a user of this MAS")
+    return failed(
+        TOKEN_OWNER, "is no user of the MAS at MATRIX_MAS_URL",
+        "Set MATRIX_MAS_URL to the MAS to which Synapse delegates: a deletion would end users of another one in Synapse alone.",
+    )  # fmt: skip
 
 
 async def provider_row(settings: Settings, synapse: Delegated) -> Finding:

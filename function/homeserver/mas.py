@@ -49,7 +49,7 @@ class IssuedToken:
 def _resource(kind: str, *, absent: bool = False, others: frozenset[int] = frozenset()) -> Expected:
     def mark(fields: Fields) -> bool:
         data = fields.get("data")
-        # A user without a name would be read as another user, and MAS as one that does not have the user.
+        # A user without a name would be read as another user, and MAS as lacking the user.
         named = kind != "user" or isinstance(_attributes(fields).get("username"), str)
         return isinstance(data, dict) and data.get("type") == kind and isinstance(data.get("id"), str) and named
 

@@ -19,6 +19,7 @@ from tests.support.http import settings_with
 from tests.support.mas_world import URL, FakeSecret, MasHarness, mas_http, mas_in_memory, mas_world
 
 pytestmark = pytest.mark.anyio
+SERVICE = "service"
 Change = Callable[[MasHarness], Awaitable[object]]
 
 
@@ -37,6 +38,9 @@ async def checked(w: MasHarness, secret: FakeSecret | None = None, **changes: ob
 async def healthy() -> AsyncIterator[MasHarness]:
     async with mas_world(ALICE) as w:
         w.homeserver.overrides[w.homeserver.service_user] = {"messages_per_second": 0, "burst_count": 0}
+        await w.at_mas.control(
+            "POST", "users", {"username": SERVICE, "password": "secret", "skip_homeserver_check": True}
+        )
         yield w
 
 
@@ -49,8 +53,8 @@ async def test_all_is_well_on_both_sides_and_no_user_is_changed() -> None:
         found = await checked(w)
         assert wrong(found) == []
         assert list(found) == [
-            "accounts", "secret", "admin token", "MAS", "token and Synapse", "admin account", "upstream provider", "rate limit",
-            "uploads", "deactivations", "deactivations in MAS",
+            "accounts", "secret", "admin token", "MAS", "token and Synapse", "admin account", "owner of the token", "upstream provider",
+            "rate limit", "uploads", "deactivations", "deactivations in MAS",
         ]  # fmt: skip
         assert found["accounts"].found == "owned by MAS at http://mas.example:80"
         assert found["admin token"].found == "MATRIX_ADMIN_TOKEN of the secret"
@@ -211,3 +215,12 @@ async def test_why_there_is_no_personal_session_is_told_under_the_service_user(
         assert wrong(found) == ["service user"]
         assert found["service user"].found == f"mas_token_refused: {says}"
         assert advice in found["service user"].advice
+
+
+async def test_another_mas_than_that_of_synapse_is_told_by_the_owner_of_the_token() -> None:
+    """Its users would be none of those whom Synapse has, and each deletion one of Synapse alone."""
+    async with mas_world() as w:
+        w.homeserver.overrides[w.homeserver.service_user] = {"messages_per_second": 0, "burst_count": 0}
+        found = await checked(w)
+        assert wrong(found) == ["owner of the token"]
+        assert "Set MATRIX_MAS_URL to the MAS to which Synapse delegates" in found["owner of the token"].advice
