@@ -1,4 +1,4 @@
-"""The records stay where they are if the component of the state store is named anew: the prefix of their keys is its former name."""
+"""The records stay where they are if the component of the state store is renamed: the prefix of their keys is its former name."""
 
 from pathlib import Path
 
