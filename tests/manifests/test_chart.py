@@ -10,9 +10,9 @@ import yaml
 from dev.chart.files import CHART, generated
 from dev.chart.variants import OF_THE_OVERLAY, settings
 from dev.k8s import toolchain
+from tests.manifests.own_overlay import EVERYTHING, OVERLAY
 from tests.manifests.rendering import COMMANDS, VARIANTS, Document, Manifests, dig, render, render_overlay, unhashed
 from tests.manifests.rules.names import NAMESPACE
-from tests.manifests.test_own_overlay import EVERYTHING, OVERLAY
 
 EXAMPLES = CHART / "examples"
 CHECKSUM = "checksum/settings"

@@ -7,12 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from function.settings import RESULTS_SUFFIX
-from tests.manifests.deploy_page import scripts
+from tests.manifests.own_overlay import EVERYTHING, OVERLAY
 from tests.manifests.rendering import COMMANDS, Manifests, dig, leaves, metadata, render, render_overlay
 from tests.manifests.rules.names import APP, SECRET_NAMES, settings_of
 
-(OVERLAY,) = scripts("An overlay of your own", "yaml")
-EVERYTHING = ("keda", "keda-sasl", "monitoring", "external-secrets", "external-secrets-kafka")
 # Production's own values, none of which may be left. The state store's Secret has the name of the Component.
 OLD = ("infrastructure", "nova.identity.events", "realtime-chat-service", "kafka-headless", "nova.app", "registry.example", "0.1.0",
        *sorted({*SECRET_NAMES.values()} - {f"{APP}-statestore"}))  # fmt: skip
