@@ -23,6 +23,7 @@ from function.settings import MAS_CLIENT_ID_KEY, MAS_CLIENT_SECRET_KEY
 
 SCOPE = "urn:mas:admin"
 EARLY = 0.2  # of its life: so long before its end a token is replaced
+LONGEST_LIFE = 86400  # seconds: what MAS says is not believed beyond it
 UNKNOWN_LIFE = 60.0  # seconds, if MAS does not say how long a token lives
 _REFUSED = frozenset({400, 401, 403})  # 403: a client that MAS knows, and that is no admin
 _CODE = re.compile(r"[a-z_]{1,40}")
@@ -75,7 +76,7 @@ class ClientCredentials:
         token, life = body.get("access_token"), body.get("expires_in")
         if not answer.is_success or not isinstance(token, str) or not token:
             raise _failure(answer, body)
-        seconds = float(life) if isinstance(life, int | float) and life > 0 else UNKNOWN_LIFE
+        seconds = float(min(life, LONGEST_LIFE)) if isinstance(life, int | float) and life > 0 else UNKNOWN_LIFE
         self._token, self._ends = token, self._clock() + seconds * (1 - EARLY)
 
     async def _read(self) -> tuple[str, str]:

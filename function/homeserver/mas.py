@@ -206,7 +206,8 @@ class Mas(Requests):
         after, ended = "", False
         while True:
             path = f"{API}/{kind}?{query}&page[first]={PAGE}&count=false{after}"
-            rows = (await self._call(Operation.MAS_SESSIONS, "GET", path, None, LIST)).body["data"]
+            page = (await self._call(Operation.MAS_SESSIONS, "GET", path, None, LIST)).body
+            rows = page["data"]
             for session in _ids(rows):
                 path, finished = f"{API}/{kind}/{session}/finish", Expected(_finished(kind), True, frozenset({400}))
                 try:
@@ -216,7 +217,7 @@ class Mas(Requests):
                     refused.append(rejected)
                     if len(refused) == REFUSALS:
                         raise
-            if len(rows) < PAGE:
+            if not rows or not _has_next(page):  # not by the length: MAS may give fewer rows than it was asked for
                 return ended
             after = f"&page[after]={rows[-1]['id']}"
 
@@ -261,6 +262,11 @@ def _user(fields: Fields) -> MasUser:
 
 def _finished(kind: str) -> Callable[[Fields], bool]:
     return _resource(kind.removesuffix("s")).mark
+
+
+def _has_next(page: Fields) -> bool:
+    links = page.get("links")
+    return isinstance(links, dict) and bool(links.get("next"))
 
 
 def _ids(rows: list[Fields]) -> Iterator[str]:
