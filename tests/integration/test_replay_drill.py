@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from dev.identity_events import ProducerRecord, deleted, deleted_payload, new_user, profile, profile_payload, typed
@@ -133,7 +134,10 @@ def _drill(world: StackUnderTest, folder: Path, host: str, authority: Path, cdn:
     fixed = {"AVATAR_ALLOWED_HOSTS": host, "MATRIX_MAX_DELETIONS_PER_HOUR": "0"}
     with running(world, folder / "after", authority, **fixed) as after:
         reasons = ("synapse_error", "avatar_host_not_allowed", "deletion_limit")
-        done = world.tool("replay", "--yes", *(word for reason in reasons for word in ("--reason", reason)))
+        since = datetime.fromtimestamp(started, UTC).strftime(
+            "%Y-%m-%dT%H:%M:%SZ"
+        )  # earlier letters are of other tests
+        done = world.tool("replay", "--yes", "--since", since, *(w for reason in reasons for w in ("--reason", reason)))
         assert done.returncode == 0, done.stdout + done.stderr
         tell(f"causes fixed, replayed: {'; '.join(line.strip() for line in done.stdout.splitlines())}")
         after.settle()

@@ -9,6 +9,7 @@ from function.homeserver.account import Account
 from function.homeserver.delegated import Delegated
 from function.homeserver.mas import Mas, MasUser
 from function.homeserver.synapse import Synapse, localpart
+from function.outcomes import Rejected
 from tests.simulation.mutation import Mutation
 
 
@@ -33,8 +34,8 @@ def _blind_to_mas(original: Any) -> Any:
 
 
 def _later_too(original: Any) -> Any:
-    async def end(self: Mas, kind: str, user_id: str, began_by: datetime) -> bool:
-        return bool(await original(self, kind, user_id, began_by + timedelta(days=1)))
+    async def end(self: Mas, kind: str, user_id: str, began_by: datetime, refused: list[Rejected]) -> bool:
+        return bool(await original(self, kind, user_id, began_by + timedelta(days=1), refused))
 
     return end
 
