@@ -374,8 +374,11 @@ class Reason(StrEnum):
     )
     MAS_UNEXPECTED = (
         "mas_unexpected",
-        "What answers at `MATRIX_MAS_URL` is not MAS's admin API: a proxy, another service, or a listener without `adminapi`.",
-        "Add the resource `adminapi` to one of MAS's listeners, and point `MATRIX_MAS_URL` at it.",
+        (
+            "What answers at `MATRIX_MAS_URL` is not MAS's admin API (a proxy, another service, or a listener without "
+            "`adminapi`), or it is another MAS than the one to which Synapse delegates."
+        ),
+        "Add the resource `adminapi` to one of the listeners of Synapse's MAS, and point `MATRIX_MAS_URL` at it.",
         _RETRIED,
         Dependency.MAS,
     )

@@ -28,6 +28,7 @@ NAMED = {
     },
     (OWNER, Reason.SECRET_UNAVAILABLE): SECRET,
     (TOKEN, Reason.ADMIN_SUSPENDED): ADMIN,
+    (TOKEN, Reason.MAS_UNEXPECTED): mas.TOKEN_OWNER,
     (TOKEN, Reason.MAS_TOKEN_REFUSED): SERVICE_USER,  # MAS took the client, and makes no personal session
 }
 # Where the reason's own advice is for a user's event.
@@ -67,8 +68,6 @@ def _checks(settings: Settings, synapse: Synapse, user: str) -> Iterator[Stage]:
     if settings.matrix_service_user:
         yield SERVICE_USER, partial(_one, partial(_service_user, settings, user))
     delegated = synapse if isinstance(synapse, Delegated) else None
-    if delegated:
-        yield mas.TOKEN_OWNER, partial(_one, partial(mas.token_owner_row, delegated, user))
     if delegated and settings.provider:
         yield mas.PROVIDER, partial(_one, partial(mas.provider_row, settings, delegated))
     yield "rate limit", partial(_one, partial(_rate_limit, synapse, user))
@@ -118,10 +117,11 @@ async def _secret(settings: Settings, secret: Secret) -> list[Finding]:
 async def _probe(synapse: Synapse, users: list[str]) -> list[Finding]:
     """Appends the account that owns the token to `users`."""
     users.append(await synapse.probe())
-    return [
+    found = [
         ok(TOKEN, "valid admin token of this server; Synapse reads and writes"),
         ok(ADMIN, "neither suspended nor locked"),
     ]
+    return [*found, ok(mas.TOKEN_OWNER, "is a user of this MAS")] if isinstance(synapse, Delegated) else found
 
 
 async def _service_user(settings: Settings, user: str) -> Finding:

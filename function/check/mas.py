@@ -3,6 +3,7 @@ no user."""
 
 from function.check.finding import Finding, failed, ok
 from function.homeserver.delegated import Delegated
+from function.homeserver.mas import NOT_HERE
 from function.outcomes import Rejected, TryAgain
 from function.settings import MAS_CLIENT_ID_KEY, MAS_CLIENT_SECRET_KEY, SECRET_KEY, Settings
 
@@ -13,6 +14,7 @@ DEACTIVATIONS = "deactivations in MAS"
 NO_ULID = "0" * 26  # which no user has
 # By what a failure's detail says; otherwise the reason's own advice fits.
 _ADVICE = {
+    NOT_HERE: "Set MATRIX_MAS_URL to the MAS to which Synapse delegates: a deletion would end users of another one in Synapse alone.",
     "invalid_client": f"{MAS_CLIENT_ID_KEY} and {MAS_CLIENT_SECRET_KEY} of the secret must be those of an entry of MAS's `clients`",
     "invalid_scope": "Add the client's id to `policy.data.admin_clients` in MAS's configuration.",
     "token: 404": "MATRIX_MAS_URL must reach a listener of MAS with the resources `oauth` and `adminapi`",
@@ -43,16 +45,6 @@ async def client_rows(synapse: Delegated) -> list[Finding]:
     """Tries the client, its token and the admin API. Raises TryAgain."""
     await synapse.mas.probe()
     return [ok(MAS, "takes the client of the secret; its admin API answers")]
-
-
-async def token_owner_row(synapse: Delegated, user: str) -> Finding:
-    """Looks for the token's owner: the MAS to which Synapse delegates has that user, another one has not, and no other either."""
-    if await synapse.mas.user(user.removeprefix("@").partition(":")[0]):
-        return ok(TOKEN_OWNER, "is a user of this MAS")
-    return failed(
-        TOKEN_OWNER, "is no user of the MAS at MATRIX_MAS_URL",
-        "Set MATRIX_MAS_URL to the MAS to which Synapse delegates: a deletion would end users of another one in Synapse alone.",
-    )  # fmt: skip
 
 
 async def provider_row(settings: Settings, synapse: Delegated) -> Finding:

@@ -57,10 +57,12 @@ class Delegated(Synapse):
         return limited
 
     async def probe(self) -> str:
-        """Checks that MAS owns the accounts and answers, and then Synapse, as there."""
+        """Checks that MAS owns the accounts and answers, then Synapse, as there, and that it is the MAS that Synapse delegates to."""
         await self.check_owner()
         await self._mas.probe()
-        return await self._probe.run()
+        user = await self._probe.run()
+        await self._mas.check_owner_of_token(user.removeprefix("@").partition(":")[0])
+        return user
 
     async def check_owner(self) -> None:
         """Checks that the accounts are MAS's. If Synapse does not tell, MAS is asked: Synapse asks it in turn, and its own
@@ -85,14 +87,16 @@ class Delegated(Synapse):
     async def deactivate(self, user_id: str, *, erase: bool) -> bool:
         """Deactivates the user in MAS and ensures that the account in Synapse follows; False if neither has it.
 
-        MAS tells Synapse in a job, which can be late, or fail for good. So if Synapse does not follow within seconds, or
-        did not have to, since the user was deactivated before, Synapse is asked too, which does no harm.
+        MAS tells Synapse in a job, which can be late, or fail for good. So if Synapse does not follow within seconds, it is asked
+        too, which does no harm. So it is if one of the two had ended the account before: then nothing shows that the job has
+        been there, and only Synapse can end the devices of the logins since.
         """
-        user = await self._mas.user(localpart(user_id))
+        account, user = await asyncio.gather(super().account(user_id), self._mas.user(localpart(user_id)))
         if user is None:
             return await super().deactivate(user_id, erase=erase)
         await self._mas.deactivate(user.id, erase=erase)
-        if self._http.read_only or (user.active and await self._follows(user_id, erase=erase)):
+        fresh = user.active and not deactivation(account, erase=erase)
+        if self._http.read_only or (fresh and await self._follows(user_id, erase=erase)):
             return True
         await super().deactivate(user_id, erase=erase)
         return True

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from urllib.parse import quote
 
 from function.homeserver.mas_judgement import MAS, is_own, probe_failure
-from function.homeserver.messages import Expected, Fields, Request
+from function.homeserver.messages import Answer, Expected, Fields, Request
 from function.homeserver.requests import IN_FLIGHT, Requests, TokenSource
 from function.homeserver.transport import HttpClient, NoAnswerError
 from function.operations import Operation
@@ -22,6 +22,8 @@ PAGE = 100  # sessions a page
 SESSIONS = ("user-sessions", "oauth2-sessions", "compat-sessions")
 REFUSALS = 3  # of sessions of one user: the others are not tried
 BOUND = timedelta(microseconds=1)  # MAS's filter leaves out the time itself
+
+NOT_HERE = "no user of this MAS"
 
 Probe = Callable[[], Awaitable[object]]
 
@@ -89,14 +91,24 @@ class Mas(Requests):
 
     async def probe(self) -> str:
         """Checks that MAS takes the token and reads its database. Returns its address. Raises TryAgain."""
-        path = f"{API}/users?page[first]=1&count=false"
+        await self._probed(f"{API}/users?page[first]=1&count=false", LIST)
+        return self._http.base_url
+
+    async def check_owner_of_token(self, localpart: str) -> None:
+        """Checks that MAS has the owner of Synapse's token. Another MAS than the one to which Synapse delegates has not, and would
+        have none of the users either: deletions would end them in Synapse alone. Raises TryAgain."""
+        path = f"{API}/users/by-username/{quote(localpart, safe='')}"
+        if (await self._probed(path, _resource("user", absent=True))).status == 404:
+            raise TryAgain(Reason.MAS_UNEXPECTED, f"the token's owner is {NOT_HERE}")
+
+    async def _probed(self, path: str, expected: Expected) -> Answer:
         try:
-            answer = await self._with_token(Request(Operation.MAS_PROBE, "GET", path, None, LIST))
+            answer = await self._with_token(Request(Operation.MAS_PROBE, "GET", path, None, expected))
         except NoAnswerError as failure:
             raise TryAgain(Reason.MAS_UNAVAILABLE, f"probe: {failure.what}") from None
-        if not is_own(answer, LIST):
+        if not is_own(answer, expected):
             raise probe_failure(answer)
-        return self._http.base_url
+        return answer
 
     async def _check_healthy(self) -> None:
         """Also gets a new token: MAS writes it to its database, which the probe only reads."""

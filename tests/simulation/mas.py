@@ -53,6 +53,8 @@ class SimulatedMas:
         self.state.providers[self.provider] = Provider(self.provider, "Nova", self.state.clock())
         self.state.tokens[_TOKEN] = Token(MAS_ADMIN)
         self._loop, self._homeserver = loop, homeserver
+        service = User(self.state.new_id(), homeserver.service_user[1:].partition(":")[0], self.state.clock())
+        self.state.users[service.id] = service
         synapse_url = f"https://{homeserver.server_name}"
         config = Config(URL, synapse_url, "shared", CLIENT, PASSWORD, homeserver.server_name)
         self._app = open_app(config, Transport(network, synapse), self.state)

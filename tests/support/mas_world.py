@@ -99,7 +99,8 @@ class MasControl:
         """Calls the admin API, without the client under test."""
         form = {"grant_type": "client_credentials", "scope": "urn:mas:admin"}
         token = (await self.http.post("/oauth2/token", data=form, auth=(CLIENT, PASSWORD))).json()["access_token"]
-        return await self.http.request(method, f"/api/admin/v1/{path}", headers={"Authorization": f"Bearer {token}"})
+        headers = {"Authorization": f"Bearer {token}"}
+        return await self.http.request(method, f"/api/admin/v1/{path}", headers=headers)
 
     async def user(self, localpart: str) -> dict[str, Any] | None:
         """Returns a user's attributes with its id."""
@@ -115,6 +116,11 @@ class MasControl:
     async def add(self, user_id: str, name: str = "First Name") -> None:
         """Makes a person's account as a first login does."""
         await self.control("POST", "users", {"username": f"nova-{user_id}", "password": "secret", "displayname": name})
+
+    async def own(self, mxid: str) -> None:
+        """Makes the user of an account that Synapse has: the owner of its admin token is a user of MAS."""
+        user = {"username": mxid[1:].partition(":")[0], "password": "secret", "skip_homeserver_check": True}
+        await self.control("POST", "users", user)
 
     async def session(self, user_id: str, kind: str = "compat", at: datetime | None = None) -> str:
         """Begins a session; returns its id."""
@@ -185,6 +191,7 @@ async def mas_world(
         reconciler = Reconciler(synapse, avatars, provider, clock)
         parts = (homeserver, synapse, reconciler, state, letters, health, avatars, FakeRechecks(), clock, tokens)
         made = MasHarness(*parts, deletions=deletions, precreate=precreate, mas=control, provider=provider)
+        await control.own(homeserver.service_user)
         for user_id in logged_in:
             await control.add(user_id)
         yield made

@@ -54,7 +54,7 @@ async def test_a_job_of_mas_that_is_late_or_fails_for_good_holds_up_no_deletion(
         assert (w.account()["deactivated"], w.account()["erased"]) == (True, True)
         assert await mas_side(w) == "deactivated"
         looks = [call for call in w.homeserver.calls("GET") if call[1].endswith(w.homeserver.mxid(ALICE))]
-        assert len(looks) == len(LOOKS)
+        assert len(looks) == 1 + len(LOOKS)
 
 
 async def test_what_an_erased_user_leaves_behind_is_removed_from_synapse() -> None:
@@ -69,6 +69,18 @@ async def test_what_an_erased_user_leaves_behind_is_removed_from_synapse() -> No
         assert await w.processor.recheck(ALICE) is Checked.SETTLED
         assert (w.homeserver.readable(w.homeserver.mxid(ALICE)), w.homeserver.media) == (0, {})
         assert await mas_side(w) == "deactivated"
+
+
+@pytest.mark.parametrize("trouble", [{"held": True}, {"failing": True}])
+async def test_logins_since_synapse_alone_was_told_end_although_the_job_does_not_come(trouble: dict[str, bool]) -> None:
+    """Synapse says deactivated from the start, which is no sign that MAS's job has been there."""
+    async with mas_world(ALICE) as w:
+        w.account()["deactivated"] = True
+        await w.at_mas.session(ALICE)
+        assert w.homeserver.devices[w.homeserver.mxid(ALICE)]
+        await w.at_mas.control("PUT", "jobs", trouble)
+        assert await w.process(deletion()) == [Outcome.APPLIED]
+        assert w.homeserver.mxid(ALICE) not in w.homeserver.devices
 
 
 async def test_an_account_that_only_synapse_has_is_ended_there() -> None:

@@ -38,9 +38,6 @@ async def checked(w: MasHarness, secret: FakeSecret | None = None, **changes: ob
 async def healthy() -> AsyncIterator[MasHarness]:
     async with mas_world(ALICE) as w:
         w.homeserver.overrides[w.homeserver.service_user] = {"messages_per_second": 0, "burst_count": 0}
-        await w.at_mas.control(
-            "POST", "users", {"username": SERVICE, "password": "secret", "skip_homeserver_check": True}
-        )
         yield w
 
 
@@ -221,6 +218,7 @@ async def test_another_mas_than_that_of_synapse_is_told_by_the_owner_of_the_toke
     """Its users would be none of those whom Synapse has, and each deletion one of Synapse alone."""
     async with mas_world() as w:
         w.homeserver.overrides[w.homeserver.service_user] = {"messages_per_second": 0, "burst_count": 0}
+        await w.at_mas.control("DELETE", f"users/{SERVICE}")
         found = await checked(w)
         assert wrong(found) == ["owner of the token"]
         assert "Set MATRIX_MAS_URL to the MAS to which Synapse delegates" in found["owner of the token"].advice

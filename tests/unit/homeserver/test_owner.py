@@ -89,6 +89,14 @@ async def test_a_mas_that_does_not_work_is_told_by_what_it_lacks(fault: dict[str
         assert (await failure_of(w.client)).reason is reason
 
 
+async def test_another_mas_than_that_of_synapse_is_not_ready() -> None:
+    """It has none of the users, and each deletion would be one of Synapse alone."""
+    async with mas_world(ALICE) as w:
+        await w.at_mas.control("DELETE", "users/service")
+        failure = await failure_of(w.client)
+        assert (failure.reason, failure.detail) == (Reason.MAS_UNEXPECTED, "the token's owner is no user of this MAS")
+
+
 async def test_a_mas_that_is_away_explains_why_synapse_does_not_tell() -> None:
     async with mas_world(ALICE) as w:
         failed = PlainTextResponse("", 502)
