@@ -92,7 +92,7 @@ def live(bench: Bench, make: MakeSystem, workload: Workload, *, rate: float) -> 
     with running(bench, make, workload, 12) as (system, _):
         cost, sent, began = _Cost(system), dict[str, float](), now()
         for number, event in enumerate(workload.events):
-            time.sleep(max(0.0, began + number / rate - now()))
+            time.sleep(max(0.0, began + number / rate - now()))  # keeps the rate: it is what is measured at
             sent[event.id] = now()
             bench.send(event)
         bench.produce(workload.ends)

@@ -1,12 +1,10 @@
 """Says what a record of each event is in each wire format: its headers and its value, as JSON schemas."""
 
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Self
 
 from dev.contract.payloads import Json, example_payload, name_of
 from function.events.payloads import TIME_SCHEMA
-from function.events.types import EventType
+from function.events.types import EventType, Meaning
 
 USER_KEY: Json = {
     "type": "string",
@@ -22,23 +20,12 @@ _ID: Json = {
 }
 _EXAMPLE_ID = "7e0f6a52-0f4e-4a57-9c0e-0a2f6a1f5b11"
 _EXAMPLE_TIME = "2026-01-01T09:30:00Z"
-_OF_KAFKA, _OF_CLOUDEVENTS = (
-    "^__",
-    "^[Cc][Ee]_",
-)  # names of headers that a record of another format has, or daprd writes
+# Names of headers that daprd writes, or a record of another format has.
+_OF_KAFKA, _OF_CLOUDEVENTS = "^__", "^[Cc][Ee]_"
 
 
-class Format(StrEnum):
-    """A wire format. `means` is the text for a producer."""
-
-    means: str
-
-    def __new__(cls, value: str, means: str) -> Self:
-        """Makes a member that carries its text."""
-        member = str.__new__(cls, value)
-        member._value_ = value
-        member.means = means
-        return member
+class Format(Meaning):
+    """A wire format; `means` is the text for a producer."""
 
     BARE = "bare", "The value is the payload; Kafka headers have the type and the event's id."
     ENVELOPE = "envelope", "The value is an envelope with the type, the event's id and the time; `data` is the payload."

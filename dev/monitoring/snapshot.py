@@ -101,7 +101,7 @@ def live(world: RunningStack) -> None:
         if second == OUTAGE.stop:
             world.stack.synapse.start()
         world.send(*some_events(people, gone, second))
-        time.sleep(max(0.0, began + second + 1 - time.monotonic()))
+        time.sleep(max(0.0, began + second + 1 - time.monotonic()))  # events come each second, whatever sending took
     world.settle()
 
 

@@ -25,10 +25,8 @@ FIRST_DELAY = timedelta(seconds=60)  # doubled after each attempt
 OTHERS = timedelta(minutes=2)  # a check of another user that succeeded so recently says that there is no outage
 OUTAGE = timedelta(days=7)  # longer ones are taken for a failure of the user's own
 
-FOLLOW = (
-    timedelta(seconds=5),
-    timedelta(minutes=10),
-)  # the shortest and the longest pause before long work is looked at again
+# The shortest and the longest pause before long work is looked at again.
+FOLLOW = timedelta(seconds=5), timedelta(minutes=10)
 A_LOOK = timedelta(milliseconds=200)  # assumed, with the other looks at its side; generous, so that time is left
 LONGEST = timedelta(hours=6)
 

@@ -220,7 +220,10 @@ class Reconciler:
         return True
 
     async def _create(self, work: Work, name: str) -> bool:
-        """Creates the account; False if it was there and is deactivated. There was no session before: a password change ends none of those that begin now."""
+        """Creates the account; False if it was there and is deactivated.
+
+        There was no session before: a password change ends none of those that begin now.
+        """
         asked_at = self._clock()
         try:
             work.account = await work.synapse.create(work.user_id, name, self._provider)

@@ -1,7 +1,7 @@
 """Defines what is still to be removed of an erased user: messages and own media. Pure: no clock, no I/O.
 
 Only what MATRIX_ERASE_MESSAGES and MATRIX_ERASE_MEDIA ask for. It is long work: remembered in the user's state with the
-erasure, carried out by later looks (erase_traces.py), and each part ends as done or as failed.
+erasure, carried out by later looks (removal.py), and each part ends as done or as failed.
 """
 
 from dataclasses import dataclass, replace
@@ -9,9 +9,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 ROUNDS = 3  # begun redactions, or passes over the media, before what is left counts as failed
-TIME_LIMIT = timedelta(
-    days=7
-)  # then what has not ended counts as failed; as long does Synapse keep the end of a redaction
+TIME_LIMIT = timedelta(days=7)  # then what has not ended counts as failed; Synapse keeps the end of a redaction as long
 
 
 class Part(StrEnum):

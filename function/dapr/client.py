@@ -56,7 +56,7 @@ async def open_client(timeout: float = 0.0, call_seconds: float = CALL_SECONDS) 
     while not await _answers():
         if time.monotonic() >= deadline:
             raise TryAgain(Reason.STARTING, f"no sidecar yet at port {dapr_settings.DAPR_HTTP_PORT}")
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.2)  # a sidecar says by no signal that it has started
     # DaprClient() blocks the event loop until the sidecar answers, so it is built only now.
     async with DaprClient(interceptors=[Deadline(call_seconds)]) as client:
         yield client

@@ -49,8 +49,8 @@ class PasswordChanged:
     at: datetime
 
 
-class Cause(StrEnum):
-    """Why a record is ignored; the value is fit for a metric label. `means` is the text for a person."""
+class Meaning(StrEnum):
+    """The base of a closed list of words; `means` is each one's text for a person."""
 
     means: str
 
@@ -60,6 +60,10 @@ class Cause(StrEnum):
         member._value_ = value
         member.means = means
         return member
+
+
+class Cause(Meaning):
+    """Why a record is ignored; the value is fit for a metric label."""
 
     TOMBSTONE = "tombstone", "a tombstone: no value, and no header that says it is a deletion"
     UNUSED_TYPE = "unused_type", "a type of the identity service that this service has no use for"

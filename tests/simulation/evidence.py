@@ -2,20 +2,17 @@
 
 import asyncio
 import json
-from contextvars import Context
 from dataclasses import dataclass
 
 from function.accounts.user_store import load
 from function.changes import Change, id_of
 from function.evidence.message import message
 from function.evidence.topic import Topic
-from function.outcomes import Reason, TryAgain
 from tests.simulation.chance import Chance
 from tests.simulation.loop import Process
 from tests.simulation.network import Strikes
+from tests.simulation.publishing import expect_alive, publish
 from tests.simulation.scenario import Hit, Part, Scenario
-
-_NO_PROCESS = Context()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,33 +62,20 @@ class PodResults(Topic):
         self._results, self._process = results, process
 
     async def publish(self, user_id: str, change: Change) -> None:
-        self._alive()
-        results = self._results
+        expect_alive(self._process)
+        results, process = self._results, self._process
         hit, seconds = results.hit()
         if hit in {Hit.KILL_BEFORE, Hit.FREEZE_BEFORE}:
-            results.strikes.strike(self._process, hit, seconds)
+            results.strikes.strike(process, hit, seconds)
             await asyncio.sleep(0)
-            self._alive()
+            expect_alive(process)
         body = json.loads(message(user_id, f"@{user_id}:test.example", change))
         data = body["data"]
         sent = Message(body["subject"], body["id"], tuple(data["done"]), data["event_id"], data["at"])
-        answer: asyncio.Future[None] = results.loop.create_future()
         delay = results.scenario.latency * 0.02 * results.chance.of(95, results.published)
 
-        def arrive() -> None:
-            if hit is not Hit.RESET:
-                results.messages.append(sent)
-            if not answer.done():
-                answer.set_result(None)
+        def on_sent() -> None:
+            if hit in {Hit.KILL_SENT, Hit.FREEZE_SENT}:
+                results.strikes.strike(process, hit, seconds)
 
-        results.loop.call_later(delay, arrive, context=_NO_PROCESS)
-        if hit in {Hit.KILL_SENT, Hit.FREEZE_SENT}:
-            results.strikes.strike(self._process, hit, seconds)
-        await answer
-        self._alive()
-        if hit in {Hit.RESET, Hit.LOST}:
-            raise TryAgain(Reason.PUBLISH_FAILED, "simulated")
-
-    def _alive(self) -> None:
-        if self._process.dead:
-            raise TryAgain(Reason.PUBLISH_FAILED, "this process is dead")
+        await publish(results.loop, process, hit, delay, lambda: results.messages.append(sent), on_sent)

@@ -1,18 +1,16 @@
 """The dead-letter topic of all pods, and what is needed to tell whether a letter was lost or doubled."""
 
 import asyncio
-from contextvars import Context
 from dataclasses import dataclass
 
 from function.dead_letters.publish import DeadLetters
 from function.kafka.record import KafkaRecord
-from function.outcomes import Reason, Rejected, TryAgain
+from function.outcomes import Reason, Rejected
 from tests.simulation.chance import Chance
 from tests.simulation.loop import Process
 from tests.simulation.network import CALL
+from tests.simulation.publishing import expect_alive, publish
 from tests.simulation.scenario import Hit, Part, Scenario
-
-_NO_PROCESS = Context()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,25 +53,9 @@ class PodLetters(DeadLetters):
 
     async def publish(self, record: KafkaRecord, rejected: Rejected, event_id: str) -> None:
         del event_id
-        self._alive()
+        expect_alive(self._process)
         topic, call = self._topic_of_all, CALL.get()
         hit = topic.hit()
         sent = SentLetter(record, rejected.reason, call, hit is not Hit.LOST)
-        answer: asyncio.Future[None] = topic.loop.create_future()
         delay = topic.scenario.latency * 0.02 * topic.chance.of(91, topic.published)
-
-        def arrive() -> None:
-            if hit is not Hit.RESET:
-                topic.letters.append(sent)
-            if not answer.done():
-                answer.set_result(None)
-
-        topic.loop.call_later(delay, arrive, context=_NO_PROCESS)
-        await answer
-        self._alive()
-        if hit in {Hit.RESET, Hit.LOST}:
-            raise TryAgain(Reason.PUBLISH_FAILED, "simulated")
-
-    def _alive(self) -> None:
-        if self._process.dead:
-            raise TryAgain(Reason.PUBLISH_FAILED, "this process is dead")
+        await publish(topic.loop, self._process, hit, delay, lambda: topic.letters.append(sent))
