@@ -8,20 +8,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from function.accounts.plan import (
+from function.accounts.plan import Decision, ReconcileResult, plan
+from function.accounts.steps import (
     CopyAvatar,
     CreateAccount,
     Deactivate,
-    Decision,
     DeleteMedia,
     DeleteOwnAvatar,
     EndSessions,
     LinkIdentity,
-    ReconcileResult,
     SetAvatar,
     SetDisplayName,
     Step,
-    plan,
 )
 from function.accounts.traces import Part, RemovalResult
 from function.accounts.user_state import Status, UserState

@@ -4,6 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from function.accounts.steps import (
+    CopyAvatar,
+    CreateAccount,
+    Deactivate,
+    DeleteMedia,
+    DeleteOwnAvatar,
+    EndSessions,
+    LinkIdentity,
+    SetAvatar,
+    SetDisplayName,
+    Step,
+    apply_step,
+)
 from function.accounts.traces import Removal
 from function.accounts.user_state import Status, UserState, digest, fold, without_future
 from function.events.types import Event, PasswordChanged, ProfileUpdated, UserCreated, UserDeleted
@@ -15,69 +28,6 @@ ABSENT = Account(exists=False)
 # would bring personal data back, so after this time the account is read before a profile is written.
 ACCOUNT_TTL = timedelta(minutes=10)
 CLOCK_SKEW = timedelta(minutes=1)  # between replicas
-
-
-@dataclass(frozen=True, slots=True)
-class Deactivate:
-    """Deactivates the account; with `erase`, also removes its name and avatar."""
-
-    erase: bool
-
-
-@dataclass(frozen=True, slots=True)
-class CreateAccount:
-    """Creates the account ahead of the first login."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class LinkIdentity:
-    """Adds the user's identity to the account, so that the first login uses it."""
-
-
-@dataclass(frozen=True, slots=True)
-class EndSessions:
-    """Ends every session."""
-
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class SetDisplayName:
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class SetAvatar:
-    address: str
-
-
-@dataclass(frozen=True, slots=True)
-class CopyAvatar:
-    """Copies an https image into the media store, unless the existing copy is current, and sets it as the avatar."""
-
-    source: str
-
-
-@dataclass(frozen=True, slots=True)
-class DeleteMedia:
-    """Deletes an image that this service uploaded and that is no longer the avatar."""
-
-    mxc: str
-
-
-@dataclass(frozen=True, slots=True)
-class DeleteOwnAvatar:
-    """Deletes the avatar of an erased user, if the user uploaded it."""
-
-    mxc: str
-
-
-Step = (
-    Deactivate | CreateAccount | LinkIdentity | EndSessions | SetDisplayName | SetAvatar | CopyAvatar | DeleteMedia | DeleteOwnAvatar
-)  # fmt: skip
-PROFILE_STEPS = (CreateAccount, SetDisplayName, SetAvatar, CopyAvatar)
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,22 +231,3 @@ def orphaned_uploads(state: UserState, account: Account) -> list[Step]:
         return [*(DeleteMedia(mxc) for mxc in state.uploads), *own]
     wanted = state.copy.mxc if state.copy and state.copy.source == state.avatar else ""
     return [DeleteMedia(mxc) for mxc in state.uploads if mxc not in (account.avatar, wanted)]
-
-
-def apply_step(account: Account, step: Step) -> Account:
-    """Returns the account after `step`. For CopyAvatar the mxc URI is unknown until the upload."""
-    match step:
-        case Deactivate(erase):
-            kept = Account() if erase else account
-            mas_active = None if account.mas_active is None else False
-            erased = erase or account.erased
-            return replace(kept, exists=True, deactivated=True, erased=erased, mas_active=mas_active)
-        case CreateAccount(name):
-            return Account(display_name=name, linked=True)
-        case LinkIdentity():
-            return replace(account, linked=True)
-        case SetDisplayName(name):
-            return replace(account, display_name=name)
-        case SetAvatar(address):
-            return replace(account, avatar=address)
-    return account

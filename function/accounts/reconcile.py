@@ -7,27 +7,22 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from function.accounts.avatar_copy import AvatarCopier
-from function.accounts.plan import (
-    ABSENT,
+from function.accounts.plan import ABSENT, Decision, ReconcileResult, known_account, orphaned_uploads, plan
+from function.accounts.removal import TracesRemover
+from function.accounts.steps import (
     PROFILE_STEPS,
     CopyAvatar,
     CreateAccount,
     Deactivate,
-    Decision,
     DeleteMedia,
     DeleteOwnAvatar,
     EndSessions,
     LinkIdentity,
-    ReconcileResult,
     SetAvatar,
     SetDisplayName,
     Step,
     apply_step,
-    known_account,
-    orphaned_uploads,
-    plan,
 )
-from function.accounts.removal import TracesRemover
 from function.accounts.traces import Part, opened
 from function.accounts.user_state import LATE_EFFECT, Status, UserState, carried_out, doubted, own_avatar
 from function.accounts.work import Work

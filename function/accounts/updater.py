@@ -18,9 +18,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from function.accounts.job import Decide, Job, Rechecks, fail, remembered, unexpected
+from function.accounts.later_looks import looks_after, looks_before
 from function.accounts.outbox import Outbox
-from function.accounts.plan import Deactivate, Decision, ReconcileResult, decide
-from function.accounts.reconcile import RECENT, Reconciler, result_without_calls
+from function.accounts.plan import Decision, ReconcileResult, decide
+from function.accounts.reconcile import Reconciler, result_without_calls
 from function.accounts.traces import opened
 from function.accounts.user_state import Claim, Status, UserState, doubted, taken_over
 from function.accounts.user_store import UserStore, Versioned
@@ -34,7 +35,6 @@ CLAIM = timedelta(seconds=30)  # as long a user waits for a process that died
 SKEW = timedelta(minutes=1)  # between replicas' clocks; a claim that lasts longer is not believed
 CONFIRM_SECONDS = 3.0  # those that have ended wait no longer for the others that began with them
 ATTEMPTS = 3  # against other writers of the same user
-CHECK_AFTER = timedelta(seconds=60)  # Synapse answers a deactivation before the user has left the rooms
 
 
 class Updater:
@@ -103,7 +103,8 @@ class Updater:
         """
         if self._outbox:
             jobs = await self._outbox.publish_before(jobs)
-        jobs = await remembered(self._rechecks, jobs, self._to_recheck(job for job in jobs if job.needs_calls))
+        due = looks_before(jobs, self._clock(), removes=bool(self._reconciler.removes), publishes=self.publishes)
+        jobs = await remembered(self._rechecks, jobs, due)
         calling = [job for job in jobs if job.needs_calls]
         until = self._clock() + CLAIM
         try:
@@ -145,31 +146,6 @@ class Updater:
         state = self._outbox.claimed(decision, events) if self._outbox else decision.state
         written = until - CLAIM if state.status is Status.ACTIVE else state.written_at
         return replace(state, claim=Claim(self._process, until), written_at=written)
-
-    def _to_recheck(self, jobs: Iterable[Job]) -> dict[str, datetime]:
-        """Returns when to look at which users again: those that a late request or a queued join may change afterwards."""
-        now = self._clock()
-        due: dict[str, datetime] = {}
-        for job in jobs:
-            if job.queued and job.stored.state.claim is None:  # it is that later look, and has a number of attempts
-                continue
-            assert job.decision is not None
-            state = job.decision.state
-            times = [state.doubt_until] if state.doubt_until and state.doubt_until > now else []
-            recent = state.written_at is not None and now - state.written_at < RECENT
-            repairs = (
-                self._outbox and job.recheck and not job.queued
-            )  # if its change is not published, no event comes again
-            if repairs or (state.status is not Status.ACTIVE and recent) or self._leaves_traces(state):
-                times.append(now + CHECK_AFTER)
-            if times:
-                due[job.user_id] = max(times)
-        return due
-
-    def _leaves_traces(self, state: UserState) -> bool:
-        """Returns whether something is to be removed of an erased user, now or once the account is erased again."""
-        outstanding = state.traces is not None and state.traces.outstanding
-        return outstanding or (state.status is Status.ERASED and bool(self._reconciler.removes))
 
     async def _call(self, job: Job, until: datetime) -> None:
         assert job.decision is not None
@@ -222,8 +198,9 @@ class Updater:
         await asyncio.gather(*(self._taken_over(job) for job in lost))  # the others don't wait for their calls
 
     async def _write_confirmed(self, own: Sequence[tuple[Job, str]]) -> None:
-        kept = await remembered(self._rechecks, [job for job, _ in own], self._given_up(job for job, _ in own))
         now = self._clock()
+        due = looks_after((job for job, _ in own), now, publishes=self.publishes)
+        kept = await remembered(self._rechecks, [job for job, _ in own], due)
         states = {
             job.user_id: Versioned(self._confirmed(job, job.result, now), etag, job.stored.unknown)
             for job, etag in own
@@ -238,18 +215,6 @@ class Updater:
 
     def _confirmed(self, job: Job, result: ReconcileResult, now: datetime) -> UserState:
         return self._outbox.confirmed(job, now) if self._outbox else result.state
-
-    def _given_up(self, jobs: Iterable[Job]) -> dict[str, datetime]:
-        """Returns when to look at which deletions that Synapse may still be carrying out, although they are given up; with an
-        outbox at which changes of any kind, since they are told if they come true."""
-        given_up = {
-            job.user_id
-            for job in jobs
-            if not job.queued
-            and job.result
-            and any((self._outbox or isinstance(step, Deactivate)) and r.in_doubt for step, r in job.result.refused)
-        }
-        return dict.fromkeys(given_up, self._clock() + CHECK_AFTER)
 
     async def _taken_over(self, job: Job) -> None:
         """Starts over from another writer's state, and reads the account, since our calls may have overwritten newer ones."""

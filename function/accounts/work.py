@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from function.accounts.plan import Decision, Step
+from function.accounts.plan import Decision
+from function.accounts.steps import Step
 from function.accounts.traces import Removal
 from function.accounts.user_state import UserState
 from function.homeserver.account import Account

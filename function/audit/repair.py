@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from aiolimiter import AsyncLimiter
 
 from function.accounts.job import Job
-from function.accounts.plan import CopyAvatar, ReconcileResult
+from function.accounts.plan import ReconcileResult
+from function.accounts.steps import CopyAvatar
 from function.accounts.traces import RemovalResult
 from function.accounts.updater import Updater
 from function.audit.drift import REMOVED, Kind, drift_of

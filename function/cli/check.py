@@ -13,8 +13,9 @@ from function.cli.exit_codes import ExitCode
 from function.cli.options import AsJson, Output, OutputOption
 from function.cli.output import print_json
 from function.cli.rows import Rows
+from function.environment import WrongSettings, load
 from function.kafka.client import client_config
-from function.settings import Settings, WrongSettings, load
+from function.settings import Settings
 from function.telemetry import logs
 
 _SHOWN = {Mark.OK: ("ok", "green"), Mark.WARNING: ("warning", "yellow"), Mark.FAILED: ("not ok", "red")}

@@ -13,9 +13,10 @@ from function.cli.exit_codes import ExitCode
 from function.cli.output import say
 from function.cli.values import check_reasons, check_types, check_user, complete_reason, complete_type, parse_time
 from function.dead_letters.filter import DeadLetterFilter
+from function.environment import WrongSettings, load
 from function.kafka.spans import NoPartition
 from function.outcomes import Rejected, TryAgain
-from function.settings import CommonSettings, ToolSettings, WrongSettings, load
+from function.settings import CommonSettings, ToolSettings
 from function.telemetry import logs
 
 Reasons = Annotated[

@@ -11,8 +11,9 @@ from function.cli.exit_codes import ExitCode
 from function.cli.options import print_problems, settings_or_exit
 from function.cli.output import say
 from function.dapr.http_server import UVICORN_OPTIONS
+from function.environment import WrongSettings
 from function.parts import open_parts
-from function.settings import Settings, WrongSettings
+from function.settings import Settings
 from function.telemetry import logs
 
 GRACE_SECONDS = 25  # a batch may finish; below Kubernetes' default grace period of 30 s

@@ -12,8 +12,9 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
+from function.environment import WrongSettings
 from function.outcomes import Reason, TryAgain
-from function.settings import CommonSettings, WrongSettings
+from function.settings import CommonSettings
 
 # Properties that decide what the client does to the cluster; a properties file can't change them.
 _FIXED = {"enable.auto.commit": "false", "allow.auto.create.topics": "false", "auto.offset.reset": "error"}

@@ -11,11 +11,11 @@ from typing import Self, TypeVar, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from function.environment import WrongSettings
 from function.kafka.client import SILENT, ClientConfig, asking_kafka, error_name, is_refusal, more_telling, said
 from function.kafka.record import KafkaRecord, record_from
 from function.kafka.spans import CutShort, NoPartition, Span, topic_id
 from function.outcomes import Reason, TryAgain
-from function.settings import WrongSettings
 
 BATCH = 500  # records; a few milliseconds of work
 BATCH_BYTES = 4 * 1024 * 1024

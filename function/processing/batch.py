@@ -9,8 +9,9 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 
 from function.accounts.job import Job
-from function.accounts.plan import Deactivate, ReconcileResult
+from function.accounts.plan import ReconcileResult
 from function.accounts.recheck_loop import Checked
+from function.accounts.steps import Deactivate
 from function.accounts.updater import Updater
 from function.clock import Clock, utc_now
 from function.dead_letters.publish import DeadLetters

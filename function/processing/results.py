@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from function.accounts.plan import (
+from function.accounts.plan import ReconcileResult
+from function.accounts.steps import (
     PROFILE_STEPS,
     CreateAccount,
     Deactivate,
@@ -10,7 +11,6 @@ from function.accounts.plan import (
     DeleteOwnAvatar,
     EndSessions,
     LinkIdentity,
-    ReconcileResult,
     Step,
 )
 from function.accounts.user_state import Status, is_late

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
 from function.accounts.job import Job
-from function.accounts.plan import CopyAvatar
+from function.accounts.steps import CopyAvatar
 from function.accounts.user_state import Status
 from function.events.types import Decoded, Event, UserDeleted
 from function.kafka.record import KafkaRecord

@@ -10,9 +10,9 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from function.environment import WrongSettings
 from function.kafka.reader import TopicReader
 from function.outcomes import Reason, TryAgain
-from function.settings import WrongSettings
 from tests.contract.servers.secure_kafka import SecureKafka
 from tests.contract.servers.topics import Topic, config_of, everything, numbers, values
 

@@ -15,6 +15,7 @@ from function.accounts.outbox import Outbox
 from function.accounts.recheck_loop import Checked
 from function.accounts.recheck_queue import RecheckQueue
 from function.accounts.reconcile import Reconciler
+from function.accounts.steps import LinkIdentity
 from function.accounts.updater import Updater
 from function.accounts.user_store import UserStore, Versioned
 from function.events.types import UserDeleted
@@ -96,7 +97,7 @@ def _opened_by_own_call(original: Any) -> Any:
 
 def _no_link(original: Any) -> Any:
     def planned(*args: Any, **words: Any) -> Any:
-        return [step for step in original(*args, **words) if not isinstance(step, plan.LinkIdentity)]
+        return [step for step in original(*args, **words) if not isinstance(step, LinkIdentity)]
 
     return planned
 

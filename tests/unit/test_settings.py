@@ -7,7 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from function.cli import cli
-from function.settings import SECRET_KEYS, Settings, WrongSettings, load
+from function.environment import WrongSettings, load
+from function.settings import SECRET_KEYS, Settings
 
 RIGHT = {
     "MATRIX_HOMESERVER_URL": "http://127.0.0.1:8008",

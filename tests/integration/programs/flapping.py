@@ -13,11 +13,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from function.app import create_app, open_lag
 from function.dapr.http_server import UVICORN_OPTIONS
+from function.environment import load
 from function.health import Health
 from function.kafka.lag_loop import LagLoop, Pace
 from function.outcomes import Reason, TryAgain
 from function.routes import READY_ROUTE
-from function.settings import Settings, load
+from function.settings import Settings
 from function.telemetry import logs
 from function.telemetry.metrics import Metrics
 from tests.integration.programs.quick_watchdog import QUICK

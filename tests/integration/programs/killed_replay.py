@@ -20,11 +20,12 @@ from function.dapr.client import open_client
 from function.dead_letters.filter import DeadLetterFilter
 from function.dead_letters.replay import Options
 from function.dead_letters.selection import Selection
+from function.environment import load
 from function.kafka.client import ClientConfig
 from function.kafka.record import KafkaRecord
 from function.kafka.spans import Span
 from function.kafka.stream import TopicStream, open_topic
-from function.settings import ToolSettings, load
+from function.settings import ToolSettings
 
 
 class Death:

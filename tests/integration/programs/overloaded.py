@@ -6,7 +6,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from function.app import create_app
 from function.dapr.http_server import UVICORN_OPTIONS
 from function.dapr.subscription import BODY_BYTES
-from function.settings import Settings, load
+from function.environment import load
+from function.settings import Settings
 from function.telemetry import logs
 
 

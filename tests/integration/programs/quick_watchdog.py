@@ -6,9 +6,10 @@ import uvicorn
 
 from function.app import create_app, open_lag
 from function.dapr.http_server import UVICORN_OPTIONS
+from function.environment import load
 from function.kafka.lag_loop import Pace
 from function.kafka.watchdog import Limits
-from function.settings import Settings, load
+from function.settings import Settings
 from function.telemetry import logs
 
 QUICK = Limits(window=6.0, idle=3.0)

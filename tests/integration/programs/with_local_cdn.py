@@ -10,8 +10,9 @@ import uvicorn
 from function.app import create_app
 from function.avatars.fetch import AvatarSource
 from function.dapr.http_server import UVICORN_OPTIONS
+from function.environment import load
 from function.parts import open_parts
-from function.settings import Settings, load
+from function.settings import Settings
 from function.telemetry import logs
 from tests.contract.servers.cdn import ScriptedResolver
 

@@ -9,20 +9,18 @@ import pytest
 from hypothesis import given
 
 from function.accounts.attribution import announced, told, words_of
-from function.accounts.plan import (
+from function.accounts.plan import Decision, ReconcileResult, decide
+from function.accounts.steps import (
     CopyAvatar,
     CreateAccount,
     Deactivate,
-    Decision,
     DeleteMedia,
     DeleteOwnAvatar,
     EndSessions,
     LinkIdentity,
-    ReconcileResult,
     SetAvatar,
     SetDisplayName,
     Step,
-    decide,
 )
 from function.accounts.traces import Part, Removal, RemovalResult
 from function.accounts.user_state import Status, UserState

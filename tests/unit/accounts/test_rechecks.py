@@ -4,9 +4,9 @@ from datetime import timedelta
 
 import pytest
 
+from function.accounts.later_looks import CHECK_AFTER
 from function.accounts.recheck_loop import Checked
 from function.accounts.reconcile import RECENT
-from function.accounts.updater import CHECK_AFTER
 from function.outcomes import Outcome, TryAgain
 from tests.support.events import ALICE, deletion, profile
 from tests.support.harness import world

@@ -8,19 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from function.accounts.plan import (
-    ABSENT,
-    ACCOUNT_TTL,
+from function.accounts.plan import ABSENT, ACCOUNT_TTL, ReconcileResult, decide, plan
+from function.accounts.steps import (
     Deactivate,
     DeleteOwnAvatar,
     EndSessions,
     LinkIdentity,
-    ReconcileResult,
     SetAvatar,
     SetDisplayName,
     apply_step,
-    decide,
-    plan,
 )
 from function.accounts.user_state import Status, UserState, digest
 from function.events.types import Event, PasswordChanged, ProfileUpdated, UserCreated, UserDeleted

@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import pytest
 
+from function.accounts.later_looks import CHECK_AFTER
 from function.accounts.recheck_loop import Checked
 from function.accounts.removal import AT_ONCE
 from function.accounts.traces import ROUNDS, TIME_LIMIT, Part, Progress, RemovalResult
-from function.accounts.updater import CHECK_AFTER
 from function.accounts.user_state import Status, UserState
 from function.outcomes import Outcome, TryAgain
 from tests.support.events import ALICE, deletion, profile

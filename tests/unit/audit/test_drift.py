@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 
-from function.accounts.plan import ABSENT, CopyAvatar, plan
+from function.accounts.plan import ABSENT, plan
+from function.accounts.steps import CopyAvatar
 from function.accounts.user_state import Status, UserState
 from function.audit.drift import Kind, drift_of
 from function.homeserver.account import Account

@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from function.accounts.updater import ATTEMPTS, CHECK_AFTER
+from function.accounts.later_looks import CHECK_AFTER
+from function.accounts.updater import ATTEMPTS
 from function.accounts.user_state import Claim
 from function.accounts.user_store import dump
 from function.audit.drift import Kind

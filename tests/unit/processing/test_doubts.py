@@ -7,9 +7,10 @@ from datetime import timedelta
 import pytest
 from starlette.responses import Response
 
+from function.accounts.later_looks import CHECK_AFTER
 from function.accounts.recheck_loop import Checked
 from function.accounts.recheck_queue import MAX_ATTEMPTS, RecheckQueue
-from function.accounts.updater import CHECK_AFTER, CLAIM
+from function.accounts.updater import CLAIM
 from function.accounts.user_state import LATE_EFFECT, UserState
 from function.accounts.user_store import Versioned
 from function.outcomes import Outcome
