@@ -99,7 +99,6 @@ COG := $(RUN)/python -m cogapp -p "from dev import reference" --verbosity=1
 GENERATED := README.md docs/producers.md $(wildcard docs/reference/*.md)
 docs: setup ## Write the reference pages and the contract for producers from the code
 	@$(COG) -r $(GENERATED)
-	@$(RUN)/python -m dev.evidence_schema
 	@$(RUN)/python -m dev.contract
 
 check: setup ## Lint, types, layers, the Dockerfile, English, and whether reference pages and contract are up to date

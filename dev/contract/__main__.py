@@ -8,7 +8,9 @@ import yaml
 
 from dev.contract.asyncapi import document
 from dev.contract.schemas import schema_files
+from function.evidence.message import schema as evidence
 
+EVIDENCE = "evidence.schema.json"  # of what the function publishes; the others are of what it reads
 FOLDER = Path(__file__).parents[2] / "docs" / "contract"
 
 
@@ -21,7 +23,8 @@ class _Plain(yaml.SafeDumper):
 
 def contents() -> dict[str, str]:
     """Returns the name and the text of each file."""
-    texts = {name: json.dumps(schema, indent=2) + "\n" for name, schema in schema_files().items()}
+    schemas = schema_files() | {EVIDENCE: evidence()}
+    texts = {name: json.dumps(schema, indent=2) + "\n" for name, schema in schemas.items()}
     written = yaml.dump(document(), Dumper=_Plain, sort_keys=False, width=120, allow_unicode=True)
     return texts | {"asyncapi.yaml": f"# Written by `make docs` from the code.\n{written}"}
 

@@ -116,7 +116,7 @@ class EventType(StrEnum):
         "": "with `MATRIX_PRECREATE_USERS=true`, the account is created before the first login",
     }  # fmt: skip
     PASSWORD_CHANGED = "identity.user.password_changed", PasswordChanged, "PasswordChangedEvent", {
-        "": "with `invalidate_all_sessions`, every session is ended",
+        "": "with `invalidate_all_sessions`, every session is ended; under MAS, those that began before",
     }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from itertools import combinations
 import pytest
 from jsonschema import Draft202012Validator
 
-from dev.evidence_schema import PAGE, written
+from dev.contract.__main__ import EVIDENCE, FOLDER, contents
 from function.changes import Change, ChangeType, Done, id_of, type_of
 from function.evidence.message import message, schema
 from tests.support.events import ALICE, BOB, EPOCH
@@ -22,7 +22,7 @@ def validator() -> Draft202012Validator:
 
 
 def test_the_schema_in_the_documentation_is_current() -> None:
-    assert PAGE.read_text() == written(), "run: make docs"
+    assert (FOLDER / EVIDENCE).read_text() == contents()[EVIDENCE], "run: make docs"
     Draft202012Validator.check_schema(schema())
 
 
