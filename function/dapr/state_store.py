@@ -68,6 +68,7 @@ class StateStore:
         """
         if self.read_only:
             return
+        # In one order, whoever writes: two transactions that lock the same rows in different orders end in a deadlock.
         operations = [
             api_v1.TransactionalStateOperation(
                 operationType="upsert",
@@ -75,7 +76,7 @@ class StateStore:
                     key=key, value=value, etag=common_v1.Etag(value=etag) if etag else None, options=FIRST_WRITE
                 ),
             )
-            for key, (value, etag) in values.items()
+            for key, (value, etag) in sorted(values.items())
         ]
         request = api_v1.ExecuteStateTransactionRequest(storeName=self._name, operations=operations)
         try:

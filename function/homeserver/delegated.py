@@ -89,17 +89,26 @@ class Delegated(Synapse):
 
         MAS tells Synapse in a job, which can be late, or fail for good. So if Synapse does not follow within seconds, it is asked
         too, which does no harm. So it is if one of the two had ended the account before: then nothing shows that the job has
-        been there, and only Synapse can end the devices of the logins since.
+        been there, and only Synapse can end the devices of the logins since. A Synapse that is away does not hold MAS up.
         """
-        account, user = await asyncio.gather(super().account(user_id), self._mas.user(localpart(user_id)))
+        known_open, user = await asyncio.gather(
+            self._is_known_open(user_id, erase=erase), self._mas.user(localpart(user_id))
+        )
         if user is None:
             return await super().deactivate(user_id, erase=erase)
         await self._mas.deactivate(user.id, erase=erase)
-        fresh = user.active and not deactivation(account, erase=erase)
+        fresh = user.active and known_open
         if self._http.read_only or (fresh and await self._follows(user_id, erase=erase)):
             return True
         await super().deactivate(user_id, erase=erase)
         return True
+
+    async def _is_known_open(self, user_id: str, *, erase: bool) -> bool:
+        """Returns whether Synapse tells that the account is yet to be ended; False if it does not tell."""
+        try:
+            return not deactivation(await super().account(user_id), erase=erase)
+        except (TryAgain, Rejected):
+            return False
 
     async def _follows(self, user_id: str, *, erase: bool) -> bool:
         """Returns whether Synapse has carried out MAS's deactivation within a few seconds."""
