@@ -36,7 +36,7 @@ _TRIED = [
 ]
 # Instructions in the code are plain text; these get a link on the page.
 LINKS = {
-    "Renew the token": "../deploy.md#rotating",
+    "Renew the token": "../credentials.md#the-admin-token",
     "Lift the rate limit": "../deploy.md#lifting-the-rate-limit",
 }
 
