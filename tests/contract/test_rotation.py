@@ -6,24 +6,27 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from dev.processes import free_port
+from dev.processes import StackError, free_port
 from dev.servers.postgres import Postgres
 from dev.toolchain import postgres
 from function.accounts.user_state import UserState
 from function.accounts.user_store import UserStore, Versioned
 from function.outcomes import Reason, TryAgain
 from tests.contract.servers import stores
-from tests.contract.servers.secure_kafka import PASSWORD, USER, SecureKafka
+from tests.contract.servers.secure_kafka import SecureKafka
 from tests.contract.servers.sidecar import component, running
+from tests.contract.servers.topics import Topic
 from tests.manifests.pages import blocks
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real]
 
 FIRST, SECOND = "matrix_account_sync", "matrix_account_sync_b"
+NO_CONTENT = 204
 POOL = 4  # connections of one daprd, as in the manifests
 
 
@@ -95,8 +98,46 @@ async def test_a_second_role_of_postgresql_takes_over_the_records_while_the_firs
                     assert found.state.display_name == "between"
                     await old.write({user: Versioned(UserState(display_name="both"), found.etag)})
                     guarded.run(*removed)
-                    with pytest.raises(TryAgain) as refused:
-                        for _ in range(POOL + 1):  # the answer over a connection that has just ended: test_state_outage.py
-                            await old.read(user)
-                    assert refused.value.reason is Reason.STATE_UNAVAILABLE
+                    assert await refused_at_last(old, user) is Reason.STATE_UNAVAILABLE
                     assert (await new.read(user)).state.display_name == "both"
+
+
+async def refused_at_last(users: UserStore, user: str) -> Reason | None:
+    """Returns why a read is refused; a connection that has just ended is answered differently (test_state_outage.py)."""
+    for _ in range(POOL + 1):
+        try:
+            await users.read(user)
+        except TryAgain as refused:
+            return refused.reason
+    return None
+
+
+def pubsub(broker: SecureKafka, user: str) -> dict[str, Any]:
+    """A component with production's kind of credentials."""
+    metadata = {"brokers": f"127.0.0.1:{broker.sasl_port}", "consumerGroup": "any", "version": "2.8.0"}
+    metadata |= {"authType": "password", "saslMechanism": "SHA-512", "saslUsername": user, "saslPassword": user}
+    return component("pubsub", "pubsub.kafka", "v1", metadata | {"caCert": broker.certificate.read_text()})
+
+
+def published(http: int, topic: str) -> int:
+    """Returns the status of an event that is published."""
+    return httpx.post(f"http://127.0.0.1:{http}/v1.0/publish/pubsub/{topic}", json={}, timeout=30).status_code
+
+
+def test_a_second_user_of_kafka_takes_over_and_what_is_connected_goes_on(
+    secure_kafka: SecureKafka, tmp_path: Path
+) -> None:
+    folders = [tmp_path / name for name in ("old", "new", "late")]
+    for folder in folders:
+        folder.mkdir()
+    topic = Topic(secure_kafka).name
+    secure_kafka.add_user("first")
+    with running(folders[0], [pubsub(secure_kafka, "first")]) as (old, _):
+        assert published(old, topic) == NO_CONTENT
+        secure_kafka.add_user("second")
+        with running(folders[1], [pubsub(secure_kafka, "second")]) as (new, _):
+            assert published(new, topic) == NO_CONTENT
+            secure_kafka.remove_user("first")
+            assert (published(old, topic), published(new, topic)) == (NO_CONTENT, NO_CONTENT)
+    with pytest.raises(StackError), running(folders[2], [pubsub(secure_kafka, "first")]):
+        pass

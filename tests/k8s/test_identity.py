@@ -17,7 +17,7 @@ from dev.stack import Stack
 from tests.integration.stack import wait_until
 from tests.k8s.events import Events
 from tests.k8s.namespace import Namespace, settings_for
-from tests.manifests.deploy_page import scripts
+from tests.manifests.pages import blocks
 from tests.manifests.rules.names import APP
 
 TOKEN_SECRET = "realtime-chat-service-secret"
@@ -112,8 +112,8 @@ def test_the_secret_store_refuses_any_other(secret: str, pod: Pod, monkeypatch: 
 def test_a_rotated_token_is_taken_up_without_a_restart(
     deployed: Namespace, pod: Pod, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As in the deploy page: the Secret is patched, and daprd returns the new value immediately."""
-    (script,) = scripts("Rotating")
+    """As in the page on credentials: the Secret is patched, and daprd returns the new value immediately."""
+    (script,) = [block.text for block in blocks("credentials") if block.heading == "The admin token"]
     patch = script.partition("\ncurl")[0]
     deployed.cluster.script(patch, {"TOKEN": "syt_new"})
     assert asked(pod, TOKEN_SECRET, monkeypatch) == {"MATRIX_ADMIN_TOKEN": "syt_new"}

@@ -26,7 +26,7 @@ from tests.k8s.namespace import Namespace, settings_for
 from tests.manifests.pages import Block, blocks, sentences
 from tests.manifests.rendering import ROOT
 
-PAGES = ("runbook", "dead-letters", "troubleshooting", "audit")
+PAGES = ("triage", "runbook", "dead-letters", "audit")
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 BLOCKS += [block for block in blocks("deploy") if block.heading == "Jobs"]
 SENTENCES = {block.text: block for page in PAGES for block in sentences(page)}.values()  # each command once

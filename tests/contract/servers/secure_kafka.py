@@ -14,6 +14,8 @@ from confluent_kafka.admin import (
     ResourceType,
     ScramCredentialInfo,
     ScramMechanism,
+    UserScramCredentialAlteration,
+    UserScramCredentialDeletion,
     UserScramCredentialUpsertion,
 )
 
@@ -55,8 +57,18 @@ class SecureKafka(Kafka):
 
     def start(self, say: Say = print) -> None:
         super().start(say)
+        self.add_user(USER, PASSWORD)
+
+    def add_user(self, name: str, password: str = "") -> None:
+        """Gives a user a password, the name unless it is given."""
         known = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
-        wanted = UserScramCredentialUpsertion(USER, known, PASSWORD.encode())
+        self._alter(UserScramCredentialUpsertion(name, known, (password or name).encode()))
+
+    def remove_user(self, name: str) -> None:
+        """Takes a user's password away."""
+        self._alter(UserScramCredentialDeletion(name, ScramMechanism.SCRAM_SHA_512))
+
+    def _alter(self, wanted: UserScramCredentialAlteration) -> None:
         client = AdminClient({"bootstrap.servers": self.brokers, "log_level": 0})
         for future in client.alter_user_scram_credentials([wanted]).values():
             future.result(30)
