@@ -95,8 +95,8 @@ mas-test: setup ## Test what the project relies on in MAS, on the stand-in; MAS_
 vulnerabilities: setup ## Look up known vulnerabilities of the image's locked dependencies (needs a database on the network)
 	@$(RUN)/python -m pip_audit --require-hashes --disable-pip -r requirements.txt -r requirements-build.txt $(ARGS)
 
-COG := $(RUN)/python -m cogapp -p "from dev import reference" --verbosity=1
-GENERATED := README.md docs/producers.md $(wildcard docs/reference/*.md)
+COG := $(RUN)/python -m cogapp -p "from dev import reference; from dev.contents import contents" --verbosity=1
+GENERATED := README.md $(wildcard docs/*.md) $(wildcard docs/reference/*.md)
 docs: setup ## Write the reference pages and the contract for producers from the code
 	@$(COG) -r $(GENERATED)
 	@$(RUN)/python -m dev.contract

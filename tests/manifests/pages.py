@@ -3,6 +3,7 @@
 import re
 import textwrap
 from dataclasses import dataclass
+from pathlib import Path
 
 from tests.manifests.rendering import ROOT
 
@@ -32,6 +33,13 @@ def sentences(page: str) -> list[Block]:
     """
     tools = r"(?:dead-letters|check|audit)(?: --?[^`\n]*)?|(?:replay|discard) --?[^`\n]*"
     return _found(page, rf"(?:`(?:matrix-account-sync )?|^\$ matrix-account-sync )(?P<text>{tools})(?:`|$)")
+
+
+def code_of(page: Path) -> str:
+    """The shell blocks of a page, with continued lines joined, and the code of its sentences; a line each."""
+    text = re.sub(r"\\\n\s*", " ", page.read_text())
+    spans = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    return "\n".join([*re.findall(r"```sh\n(.*?)```", text, re.DOTALL), *spans])
 
 
 def _found(page: str, pattern: str) -> list[Block]:

@@ -116,3 +116,11 @@ def test_the_vault_makes_the_same_properties_of_kafkas_client_as_the_page() -> N
     _, script = scripts("7. Secrets")
     (properties,) = re.findall(r"<<END\n(.*?)END\n", script, re.DOTALL)
     assert properties.replace("$KAFKA_USER", "{{ .username }}").replace("$KAFKA_PASSWORD", "{{ .password }}") == SASL
+
+
+def test_the_ports_in_the_picture_are_those_that_the_network_policy_opens() -> None:
+    (picture,) = scripts("The picture", "mermaid")
+    drawn = {int(port) for label in re.findall(r">\|([^|]+)\|", picture) for port in re.findall(r"\b\d{3,5}\b", label)}
+    [policy] = render("production+mas+monitoring").of("NetworkPolicy")
+    rules_of = policy["spec"]["ingress"] + policy["spec"]["egress"]
+    assert drawn == {one["port"] for rule in rules_of for one in rule["ports"]} - {53}
