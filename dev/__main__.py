@@ -141,6 +141,7 @@ def make_tools() -> None:
         toolchain.synapse_python,
         toolchain.promtool,
         toolchain.kustomize,
+        toolchain.compose,
     ):
         say(f"ready: {make(say)}")
 

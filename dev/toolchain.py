@@ -1,4 +1,4 @@
-"""Finds or builds the tools of the local stack: daprd, the dapr CLI, Prometheus and an old kustomize from Go modules, Kafka's
+"""Finds or builds the tools of the local stack: daprd, the dapr CLI, Prometheus, an old kustomize and a validator from Go modules, Kafka's
 jars with Maven, Synapse in its own virtual environment. Everything is built once, in dev/.tools."""
 
 import fcntl
@@ -68,6 +68,13 @@ def kustomize(say: Say) -> Path:
     """Returns the kustomize that the oldest kubectl embeds: `kustomize build` renders what its `kubectl kustomize` does."""
     target = TOOLS / "kustomize"
     go_program("kustomize", ["sigs.k8s.io/kustomize/kustomize/v5"], target, say)
+    return target
+
+
+def compose(say: Say) -> Path:
+    """Returns the loader of `docker compose`, which validates a compose file."""
+    target = TOOLS / "compose"
+    go_program("compose", ["github.com/compose-spec/compose-go/v2/cmd"], target, say)
     return target
 
 
