@@ -68,7 +68,7 @@ class StateStore:
         """
         if self.read_only:
             return
-        # In one order, whoever writes: two transactions that lock the same rows in different orders end in a deadlock.
+        # In one order for every writer: two transactions that lock the same rows in different orders end in a deadlock.
         operations = [
             api_v1.TransactionalStateOperation(
                 operationType="upsert",

@@ -1,4 +1,4 @@
-"""dev/compose.yaml is a valid compose file, and its stack is the one that the tests run. Docker itself is not here."""
+"""dev/compose.yaml is a valid compose file, and its stack is that of the tests. Docker itself is not here."""
 
 import json
 import re
