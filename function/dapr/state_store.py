@@ -15,6 +15,7 @@ from function.outcomes import Reason, TryAgain
 
 FIRST_WRITE = common_v1.StateOptions(concurrency=common_v1.StateOptions.StateConcurrency.CONCURRENCY_FIRST_WRITE)
 PROBE_KEY = "health"
+CUT_OFF = "a bulk read was cut off"
 JITTER_SECONDS = 0.02  # before the second attempt of an update; two writers that met do not meet again
 
 Value = tuple[bytes, str]  # bytes and their ETag; "" where there is none
@@ -45,19 +46,32 @@ class StateStore:
     async def read_values(self, wanted: Iterable[str]) -> dict[str, Value]:
         """Returns bytes and ETag of each key; both are empty for a key without a value. Raises TryAgain.
 
-        One bulk read, unless the values exceed what gRPC takes at once, 4 MB.
+        One bulk read, unless the values exceed what gRPC takes at once, 4 MB. When its connection breaks, daprd's component for PostgreSQL
+        answers that every key is absent, without an error. So the probe's key, which is there, is read with the others.
         """
         keys = list(wanted)
         try:
-            found = await self._client.get_bulk_state(self._name, keys, parallelism=10)
+            found = await self._client.get_bulk_state(self._name, list(dict.fromkeys([*keys, PROBE_KEY])), parallelism=10)
         except RpcError as error:
             if error.code() is StatusCode.RESOURCE_EXHAUSTED and len(keys) > 1:
                 half = len(keys) // 2
                 return await self.read_values(keys[:half]) | await self.read_values(keys[half:])
             raise self._unavailable(error) from None
-        if any(item.error for item in found.items) or {item.key for item in found.items} != set(keys):
+        values = {item.key: (cast("bytes", item.data), item.etag) for item in found.items}
+        if any(item.error for item in found.items) or values.keys() != {*keys, PROBE_KEY}:
             raise TryAgain(Reason.STATE_UNAVAILABLE, "a bulk read was answered in part")
-        return {item.key: (cast("bytes", item.data), item.etag) for item in found.items}
+        if not values[PROBE_KEY][0] and not all(values[key][0] for key in keys):
+            await self._ensure_unprobed()
+        return {key: values[key] for key in keys}
+
+    async def _ensure_unprobed(self) -> None:
+        """Raises TryAgain if the store has the probe's key: then a bulk read without it was cut off."""
+        try:
+            probed = await self._client.get_state(self._name, PROBE_KEY)
+        except RpcError as error:
+            raise self._unavailable(error) from None
+        if probed.data:
+            raise TryAgain(Reason.STATE_UNAVAILABLE, CUT_OFF)
 
     async def write_values(self, values: Mapping[str, Value]) -> None:
         """Writes all of the values or none of them, each only over the ETag that it was read with.

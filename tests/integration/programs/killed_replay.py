@@ -61,6 +61,9 @@ class DyingClient:
     async def get_bulk_state(self, *arguments: Any, **more: Any) -> Any:
         return await self._death.at("state", self._client.get_bulk_state(*arguments, **more))
 
+    async def get_state(self, *arguments: Any, **more: Any) -> Any:
+        return await self._client.get_state(*arguments, **more)
+
     async def ExecuteStateTransaction(self, request: Any) -> Any:  # noqa: N802 - the stub's name
         return await self._death.at("mark", self._client._stub.ExecuteStateTransaction(request))
 
