@@ -36,9 +36,8 @@ ERASING = {"MATRIX_ERASE_MESSAGES": "true", "MATRIX_ERASE_MEDIA": "true"}
 # Commands that can't be run here: what they contain, and why.
 NOT_HERE = {
     r"kubectl exec kafka-0": "needs the pod of Kafka",
-    r"kubectl port-forward|localhost:8008": "needs the pod of Synapse",
+    r"kubectl port-forward|localhost:8008|logs matrix-synapse-0": "needs the pod of Synapse",
     r"psql|sqlite3": "needs the database's host; the integration tests of the audit run the queries",
-    r"make ": "for the local stack; the integration tests run the same commands there",
     r"\.venv/bin/": "for the local stack; the integration tests run the same commands there",
 }
 # Exit codes of the tools: 1 is something that needs a person, such as a letter that is not there.
