@@ -51,7 +51,9 @@ class StateStore:
         """
         keys = list(wanted)
         try:
-            found = await self._client.get_bulk_state(self._name, list(dict.fromkeys([*keys, PROBE_KEY])), parallelism=10)
+            found = await self._client.get_bulk_state(
+                self._name, list(dict.fromkeys([*keys, PROBE_KEY])), parallelism=10
+            )
         except RpcError as error:
             if error.code() is StatusCode.RESOURCE_EXHAUSTED and len(keys) > 1:
                 half = len(keys) // 2
