@@ -39,21 +39,40 @@ def place(frame: str) -> str:
     return f"{'/'.join(path.split('/')[-2:])} {name}"
 
 
-def inclusive(samples: Iterable[tuple[Stack, int]]) -> Counter[str]:
-    """Counts the samples in which a function was on the stack."""
-    found: Counter[str] = Counter()
-    for frames, count in samples:
-        for one in set(map(place, frames)):
-            found[one] += count
-    return found
-
-
 def alone(samples: Iterable[tuple[Stack, int]]) -> Counter[str]:
     """Counts the samples in which a function was the innermost frame."""
     found: Counter[str] = Counter()
     for frames, count in samples:
         found[place(frames[-1])] += count
     return found
+
+
+def tree(samples: Iterable[tuple[Stack, int]], us: float, least: float) -> list[str]:
+    """Returns a flame graph as indented lines: microseconds an event, and where; frames below `least` are left out.
+
+    Frames of the libraries between two of the function's are left out too, and so is what all stacks have in common.
+    """
+    totals: Counter[tuple[str, ...]] = Counter()
+    for frames, count in samples:
+        own = [place(one) for one in frames if "site-packages" not in one]
+        path = (*own, place(frames[-1])) if not own or place(frames[-1]) != own[-1] else tuple(own)
+        for depth in range(1, len(path) + 1):
+            totals[path[:depth]] += count
+    whole = sum(count for path, count in totals.items() if len(path) == 1)
+    lines: list[str] = []
+
+    def walk(path: tuple[str, ...], depth: int) -> None:
+        below = sorted(
+            ((one, n) for one, n in totals.items() if one[:-1] == path and us * n / whole >= least), key=lambda x: -x[1]
+        )
+        for one, count in below:
+            shown = count < 0.95 * whole
+            if shown:
+                lines.append(f"{us * count / whole:7.1f}  {'  ' * depth}{one[-1]}")
+            walk(one, depth + shown)
+
+    walk((), 0)
+    return lines
 
 
 def show(title: str, counts: Counter[str], total: int, cpu_us: float, rows: int) -> None:
@@ -70,6 +89,7 @@ def main(
     command: Annotated[str, typer.Option(help="Command that runs the function instead, separated by spaces.")] = "",
     partitions: int = 12,
     kind: Annotated[str, typer.Option("--workload", help="A workload of the stub.")] = "noise known",
+    least: Annotated[float, typer.Option(help="Smallest part of the flame graph, in µs an event.")] = 1.0,
 ) -> None:
     """Sample the function from its first event to its last."""
     spy = peers_python(print).with_name("py-spy")
@@ -118,7 +138,7 @@ def main(
     total, cpu = sum(count for _, count in samples), found.cpu["function"]
     cpu_text = ", ".join(f"{name} {used:.0f} µs" for name, used in found.cpu.items())
     print(f"{found.rate:,.0f} events/s; processor time an event: {cpu_text}; {total} samples while busy")
-    show("With all that it calls", inclusive(samples), total, cpu, 60)
+    print("\nµs an event, and where\n" + "\n".join(tree(samples, cpu, least)))
     show("Alone", alone(samples), total, cpu, 30)
 
 

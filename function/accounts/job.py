@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -27,6 +27,9 @@ class Rechecks(Protocol):
     async def add(self, users: Mapping[str, datetime]) -> None: ...
 
 
+_NOT_READ = Versioned(UserState())
+
+
 @dataclass(slots=True, eq=False)
 class Job:
     """One user's events, and what became of them.
@@ -49,7 +52,7 @@ class Job:
     recheck: bool = False
     renew_avatar: bool = False
     removes: frozenset[Part] = frozenset()
-    stored: Versioned = field(default_factory=lambda: Versioned(UserState()))
+    stored: Versioned = _NOT_READ
     decision: Decision | None = None
     result: ReconcileResult | None = None
     rejected: Rejected | None = None

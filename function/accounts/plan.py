@@ -115,7 +115,7 @@ def known_account(state: UserState) -> Account:
     """Returns the account that the state knows of; ABSENT if it knows nothing."""
     if state.known is None:
         return ABSENT
-    return state.known if state.linked is None else replace(state.known, linked=state.linked)
+    return state.known if state.linked in (None, state.known.linked) else replace(state.known, linked=state.linked)
 
 
 def _asked(before: UserState, state: UserState, events: Sequence[Event]) -> Asked:

@@ -126,11 +126,12 @@ class Updater:
         for job in jobs:
             assert job.decision is not None
             if job.needs_calls:
-                changed[job.user_id] = replace(job.stored, state=self._claimed(job.decision, job.events, until))
+                claimed = self._claimed(job.decision, job.events, until)
+                changed[job.user_id] = Versioned(claimed, job.stored.etag, job.stored.unknown)
                 continue
             job.result = result_without_calls(job.decision)
             if job.result.state != job.stored.state:
-                changed[job.user_id] = replace(job.stored, state=job.result.state)
+                changed[job.user_id] = Versioned(job.result.state, job.stored.etag, job.stored.unknown)
         if not changed:
             return
         for job in jobs:

@@ -20,6 +20,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any
 
 from function.accounts.traces import Traces
@@ -96,6 +97,8 @@ class UserState:
 LATE_EFFECT = timedelta(minutes=5)  # how long after its caller gave up a request may still be carried out
 FUTURE = timedelta(hours=1)  # a time so far ahead is a wrong one: no newer event would ever count
 _LAST_DELETIONS = 4
+_TIMES = ("profile_at", "avatar_at", "created_at", "sessions_at", "seen_at", "written_at", "doubt_until")
+_times = attrgetter(*_TIMES)
 _UNIDENTIFIED = "-"  # the id of an event that has none
 
 
@@ -131,12 +134,10 @@ def carried_out(state: UserState, deletions: tuple[str, ...]) -> UserState:
 def without_future(state: UserState, now: datetime) -> UserState:
     """Returns the state without times that are over FUTURE ahead, which earlier releases stored; they count as unset."""
     bound = now + FUTURE
-    newest = (state.profile_at, state.avatar_at, state.created_at, state.sessions_at, state.seen_at, state.written_at)
-    if all(at is None or at <= bound for at in (*newest, state.doubt_until)):  # nearly always
-        return state
-    names = ("profile_at", "avatar_at", "created_at", "sessions_at", "seen_at", "written_at", "doubt_until")
-    wrong: dict[str, Any] = {n: None for n in names if (at := getattr(state, n)) is not None and at > bound}
-    return replace(state, **wrong)
+    wrong: dict[str, Any] = {
+        name: None for name, at in zip(_TIMES, _times(state), strict=True) if at is not None and at > bound
+    }
+    return replace(state, **wrong) if wrong else state
 
 
 def fold(state: UserState, event: Event) -> UserState:

@@ -4,7 +4,7 @@ The envelope is that of a Dapr bulk subscription with rawPayload: each entry hol
 metadata with the record's headers.
 """
 
-import base64
+import binascii
 import contextlib
 import json
 import logging
@@ -82,7 +82,7 @@ def read_entry(entry: dict[str, Any], refused: CountRefusal = uncounted) -> Kafk
 
 def _base64(text: object) -> bytes | None:
     with contextlib.suppress(TypeError, ValueError):
-        return base64.b64decode(cast("str", text), validate=True)
+        return binascii.a2b_base64(cast("str", text), strict_mode=True)
     return None
 
 

@@ -51,16 +51,15 @@ class Subscriptions:
     topics: Sequence[str]
     route: str
     dead_letter_topic: str | None = None
-    batch_ms: int = BATCH_MS
 
 
 class _BulkDaprApp(DaprApp):
     """Adds bulk settings to the declaration of DaprApp, whose `subscribe` has no argument for them."""
 
-    def declare_bulk(self, batch_ms: int) -> None:
+    def declare_bulk(self) -> None:
         for subscription in self._subscriptions:
             subscription["bulkSubscribe"] = {
-                "enabled": True, "maxMessagesCount": BATCH_SIZE, "maxAwaitDurationMs": batch_ms,
+                "enabled": True, "maxMessagesCount": BATCH_SIZE, "maxAwaitDurationMs": BATCH_MS,
             }  # fmt: skip
 
 
@@ -111,7 +110,7 @@ def mount_bulk(
         )(receive)
     if not subscriptions.topics:
         app.add_api_route(subscriptions.route, receive, methods=["POST"])
-    dapr_app.declare_bulk(subscriptions.batch_ms)
+    dapr_app.declare_bulk()
 
 
 class TooLarge(Exception):

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from cloudevents.core.base import BaseCloudEvent
 from pydantic import ValidationError
 
 from function.avatars.image_url import MAX_URL_BYTES
@@ -37,13 +36,14 @@ from function.events.types import (
     UserCreated,
     UserDeleted,
 )
-from function.events.wire_formats import convert
+from function.events.wire_formats import Converted, convert
 from function.outcomes import Reason, Rejected
 
 FUTURE_BOUND = timedelta(hours=1)  # how far clocks may be apart
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # NUL and surrogates
 _MXC = re.compile(r"mxc://[A-Za-z0-9.\-:\[\]]+/[A-Za-z0-9_\-]+")
+_TYPE_HEADERS = ("ce_type", "event_type")
 _TIMELESS = datetime(1970, 1, 1, tzinfo=UTC)  # of a deletion without any time, which nothing reads
 
 
@@ -66,46 +66,47 @@ def decode(value: bytes, headers: Mapping[str, str], *, latest: datetime | None 
 
 def type_of(value: bytes, headers: Mapping[str, str]) -> str:
     """Returns the record's event type under its current name, known or not; `unknown` if there is none."""
-    headers = clean_headers(headers)
-    kind = _header_type(headers)
-    if "ce_type" not in headers and (not kind or b"specversion" in value):  # a CloudEvent's own type comes first
+    types = clean_headers({name: headers[name] for name in _TYPE_HEADERS if name in headers})
+    kind = _header_type(types)
+    if "ce_type" not in types and (not kind or b"specversion" in value):  # a CloudEvent's own type comes first
         with contextlib.suppress(Rejected):
-            kind = convert(value, headers).event.get_type()
+            kind = convert(value, clean_headers(headers)).type
     return event_type(kind) or kind or "unknown"
 
 
 def user_of(value: bytes, headers: Mapping[str, str]) -> str:
     """Returns the user id in the record's payload; "" if it can't be read."""
     try:
-        data: Any = convert(value, clean_headers(headers)).event.get_data()
-        return read_user_id(data.get("user_id"))
-    except (Rejected, ValueError, AttributeError):
+        return read_user_id(convert(value, clean_headers(headers)).data.get("user_id"))
+    except (Rejected, ValueError):
         return ""
 
 
 def _decoded(value: bytes, cleaned: Mapping[str, str], headers: Mapping[str, str], latest: datetime | None) -> Decoded:
     named = _header_type(cleaned)
     try:
-        event, envelope_type = convert(value, cleaned)
+        event = convert(value, cleaned)
     except Rejected:
         # The value of a type that is not handled may be anything.
         if not named or event_type(named) or doubt(named, value, headers):
             raise
         return _ignored(cleaned.get("event_id", "-"), named)
-    kind = event_type(event.get_type())
+    kind = event_type(event.type)
     if kind is None:
-        if why := doubt(event.get_type(), value, headers):
+        if why := doubt(event.type, value, headers):
             raise Rejected(Reason.UNKNOWN_TYPE, why)
-        return _ignored(event.get_id(), event.get_type())
-    data: Any = event.get_data()
-    if contradicts(kind, [*header_types(headers), envelope_type], data):
+        return _ignored(event.id, event.type)
+    if contradicts(kind, [*header_types(headers), event.envelope_type], event.data):
         raise Rejected(Reason.CONTRADICTORY_TYPES, "counts as another type, but may be a deletion")
     return _typed(kind, event, latest)
 
 
 def _header_type(cleaned: Mapping[str, str]) -> str:
     """Returns the type in the headers: a binary CloudEvent's own comes first."""
-    return next((cleaned[name] for name in ("ce_type", "event_type") if is_named(cleaned.get(name, ""))), "")
+    for name in _TYPE_HEADERS:
+        if name in cleaned and is_named(cleaned[name]):
+            return cleaned[name]
+    return ""
 
 
 def _ignored(event_id: str, kind: str) -> Ignored:
@@ -124,9 +125,9 @@ def _tombstone(cleaned: Mapping[str, str], headers: Mapping[str, str]) -> Ignore
     return Ignored(cleaned.get("event_id", "-"), Cause.TOMBSTONE)
 
 
-def _typed(kind: EventType, event: BaseCloudEvent, latest: datetime | None) -> Decoded:
+def _typed(kind: EventType, event: Converted, latest: datetime | None) -> Decoded:
     try:
-        return _READERS[kind](event, PAYLOADS[kind].model_validate(event.get_data()), latest)
+        return _READERS[kind](event, PAYLOADS[kind].model_validate(event.data), latest)
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, e['loc']))}: {e['type']}" for e in error.errors(include_input=False)]
     # Raised here, without a context: pydantic's error holds the validator's, with its frames, where the garbage collector
@@ -134,18 +135,18 @@ def _typed(kind: EventType, event: BaseCloudEvent, latest: datetime | None) -> D
     raise Rejected(Reason.INVALID_PAYLOAD, "; ".join(problems))
 
 
-def _deleted(event: BaseCloudEvent, body: DeletedPayload, latest: datetime | None) -> UserDeleted:
+def _deleted(event: Converted, body: DeletedPayload, latest: datetime | None) -> UserDeleted:
     try:
         at = parse_time(body.deleted_at)
     except ValueError:
-        at = event.get_time() or latest or _TIMELESS
-    return UserDeleted(event.get_id(), body.user_id, min(at, latest or at), erase=not body.soft_delete)
+        at = event.time or latest or _TIMELESS
+    return UserDeleted(event.id, body.user_id, min(at, latest or at), erase=not body.soft_delete)
 
 
-def _profile(event: BaseCloudEvent, body: ProfilePayload, latest: datetime | None) -> ProfileUpdated:
+def _profile(event: Converted, body: ProfilePayload, latest: datetime | None) -> ProfileUpdated:
     at = _own_time(body.updated_at, event, "updated_at", latest)
     name = usable_name(body.display_name) or _username(body.username)
-    return ProfileUpdated(event.get_id(), body.user_id, at, name, _avatar(body.avatar_url))
+    return ProfileUpdated(event.id, body.user_id, at, name, _avatar(body.avatar_url))
 
 
 def _username(username: object) -> str:
@@ -154,21 +155,21 @@ def _username(username: object) -> str:
     return usable_name(username)
 
 
-def _created(event: BaseCloudEvent, body: CreatedPayload, latest: datetime | None) -> UserCreated:
+def _created(event: Converted, body: CreatedPayload, latest: datetime | None) -> UserCreated:
     at = _own_time(body.created_at, event, "created_at", latest)
-    return UserCreated(event.get_id(), body.user_id, at, usable_name(body.username))
+    return UserCreated(event.id, body.user_id, at, usable_name(body.username))
 
 
 def _password_changed(
-    event: BaseCloudEvent, body: PasswordChangedPayload, latest: datetime | None
+    event: Converted, body: PasswordChangedPayload, latest: datetime | None
 ) -> PasswordChanged | Ignored:
     if not body.invalidate_all_sessions:
-        return Ignored(event.get_id(), Cause.NO_SESSIONS)
-    return PasswordChanged(event.get_id(), body.user_id, _own_time(body.changed_at, event, "changed_at", latest))
+        return Ignored(event.id, Cause.NO_SESSIONS)
+    return PasswordChanged(event.id, body.user_id, _own_time(body.changed_at, event, "changed_at", latest))
 
 
 # The function that makes an event of each type's payload.
-_READERS: dict[EventType, Callable[[BaseCloudEvent, Any, datetime | None], Decoded]] = {
+_READERS: dict[EventType, Callable[[Converted, Any, datetime | None], Decoded]] = {
     EventType.DELETED: _deleted,
     EventType.PROFILE_UPDATED: _profile,
     EventType.CREATED: _created,
@@ -176,8 +177,8 @@ _READERS: dict[EventType, Callable[[BaseCloudEvent, Any, datetime | None], Decod
 }
 
 
-def _own_time(own: datetime | None, event: BaseCloudEvent, field: str, latest: datetime | None) -> datetime:
-    time = own or event.get_time()
+def _own_time(own: datetime | None, event: Converted, field: str, latest: datetime | None) -> datetime:
+    time = own or event.time
     if time is None:
         raise Rejected(Reason.INVALID_PAYLOAD, f"{field}: missing")
     if latest is not None and time > latest:

@@ -32,4 +32,6 @@ def usable_name(name: str | None) -> str:
 
 
 def _is_visible(name: str) -> bool:
+    if name.isascii() and name.isprintable():  # it is stripped: what is left can be seen
+        return bool(name)
     return any(unicodedata.category(one) not in _INVISIBLE and not _BLANK.match(one) for one in name)

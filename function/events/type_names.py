@@ -56,7 +56,9 @@ def event_type(text: str) -> EventType | None:
 
 def names_deletion(text: object) -> bool:
     """Returns whether a type is that of a deletion, or may be: `identity.user.deleted.v2`, `UserErased`."""
-    return isinstance(text, str) and _DELETION.search(letters(text)) is not None
+    if not isinstance(text, str):
+        return False
+    return _cached_names_deletion(text) if len(text) <= _MAX_CACHED else _names_deletion(text)
 
 
 def resembles_ours(text: object) -> bool:
@@ -85,4 +87,10 @@ def _letters(text: str) -> str:
     return re.sub(r"[^a-z0-9]", "", text.casefold())
 
 
-_cached_letters = lru_cache(2048)(_letters)  # a topic has few types and field names
+def _names_deletion(text: str) -> bool:
+    return _DELETION.search(letters(text)) is not None
+
+
+# A topic has few types and field names.
+_cached_letters = lru_cache(2048)(_letters)
+_cached_names_deletion = lru_cache(256)(_names_deletion)

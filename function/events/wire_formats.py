@@ -1,12 +1,13 @@
-"""Converts a Kafka record in any of the four wire formats to a CloudEvent. Pure; checks the format, not the payload.
+"""Converts a Kafka record in any of the four wire formats to what a CloudEvent says. Pure; checks the format, not the payload.
 
 The formats: a bare payload typed by Kafka headers, an envelope, an envelope (or payload) without a type, and CloudEvents
-1.0, structured or binary. All later code sees CloudEvents only.
+1.0, structured or binary, which the CloudEvents library reads.
 """
 
 import json
 import re
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from cloudevents.core.base import BaseCloudEvent
@@ -25,14 +26,20 @@ _EXTENSION = re.compile(r"[a-z0-9]+")  # what the specification allows as a name
 
 
 class Converted(NamedTuple):
-    """A record as a CloudEvent, and the type that its envelope names, which need not be the type that counts."""
+    """A record as a CloudEvent has it, whatever its format: id ("-" for none), type, time (None for none) and payload.
 
-    event: BaseCloudEvent
+    `envelope_type` is the type that its envelope names, which need not be the type that counts.
+    """
+
+    id: str
+    type: str
+    time: datetime | None
+    data: dict[str, Any]
     envelope_type: object = None
 
 
 def convert(value: bytes, headers: Mapping[str, str]) -> Converted:
-    """Returns the record as a CloudEvent. `headers` are cleaned, by lower-case name. Raises Rejected.
+    """Converts a record. `headers` are cleaned, by lower-case name. Raises Rejected.
 
     The type is a CloudEvent's own; else that of the header `event_type`, of the envelope, or of the payload's shape.
     """
@@ -51,7 +58,7 @@ def _binary(body: dict[str, Any], headers: Mapping[str, str]) -> Converted:
     event = _fenced(lambda: kafka.from_binary(_message(attributes), JSONFormat(), CloudEvent))
     if not is_named(event.get_type()):
         return _normalised(body, headers)
-    return Converted(_event(_without_made_up_time(event, attributes), body))
+    return _converted(event, attributes, body)
 
 
 def _message(attributes: Mapping[str, str]) -> kafka.KafkaMessage:
@@ -71,7 +78,7 @@ def _structured(body: dict[str, Any], headers: Mapping[str, str]) -> Converted:
         return _unwrapped(_object(data), headers)
     if event_type(event.get_type()) is None and not isinstance(data, dict):
         data = {}  # another type's data may be anything
-    return Converted(_event(_without_made_up_time(event, attributes), _object(data)))
+    return _converted(event, attributes, _object(data))
 
 
 def _unwrapped(data: dict[str, Any], headers: Mapping[str, str]) -> Converted:
@@ -82,23 +89,20 @@ def _unwrapped(data: dict[str, Any], headers: Mapping[str, str]) -> Converted:
 
 
 def _normalised(body: dict[str, Any], headers: Mapping[str, str]) -> Converted:
-    """Returns the CloudEvent of the producer's own formats: an envelope around `data`, or the bare payload."""
+    """Converts the producer's own formats: an envelope around `data`, or the bare payload."""
     enveloped = _is_envelope(body)
     data = _object(body["data"]) if enveloped else body
     outer = body if enveloped else {}
-    claims = headers.get("event_type"), outer.get("event_type"), _guess(data)
+    claims = headers.get("event_type"), outer.get("event_type")
     kind = next((claim for claim in claims if claim is not None and is_named(claim)), None)
+    kind = _guess(data) if kind is None else kind
     if not isinstance(kind, str):
         raise Rejected(Reason.UNKNOWN_SHAPE, "no type in header or envelope, and the fields fit none")
     identity = headers.get("event_id") or outer.get("event_id")
-    attributes = {
-        "id": identity if isinstance(identity, str) and identity else "-",
-        "source": "nova.identity",
-        "type": kind,
-        "specversion": "1.0",
-    }
     time = _time(headers.get("created_at") or outer.get("timestamp"))
-    return Converted(_event(attributes | time, data), outer.get("event_type"))
+    return Converted(
+        identity if isinstance(identity, str) and identity else "-", kind, time, data, outer.get("event_type")
+    )
 
 
 def _is_envelope(body: dict[str, Any]) -> bool:
@@ -127,15 +131,16 @@ def _usable(attributes: Mapping[str, Any]) -> dict[str, Any]:
         for name, text in attributes.items()
         if name not in {*_REQUIRED, "time", "data"} and _EXTENSION.fullmatch(name) and isinstance(text, str) and text
     }
-    return required | extensions | {n: at.isoformat() for n, at in _time(attributes.get("time")).items()}
+    time = _time(attributes.get("time"))
+    return required | extensions | ({"time": time.isoformat()} if time else {})
 
 
-def _time(value: object) -> dict[str, Any]:
-    """Returns the attribute `time`; none without a usable time, since the payload's own comes first anyway."""
+def _time(value: object) -> datetime | None:
+    """Returns the attribute `time`; None without a usable time, since the payload's own comes first anyway."""
     try:
-        return {"time": parse_time(value)}
+        return parse_time(value)
     except ValueError:
-        return {}
+        return None
 
 
 def _fenced(parse: Callable[[], BaseCloudEvent]) -> BaseCloudEvent:
@@ -146,18 +151,9 @@ def _fenced(parse: Callable[[], BaseCloudEvent]) -> BaseCloudEvent:
         raise Rejected(Reason.INVALID_CLOUDEVENT, type(error).__name__) from None
 
 
-def _without_made_up_time(event: BaseCloudEvent, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the parsed attributes; the library adds the present time where there was none."""
-    return {name: text for name, text in event.get_attributes().items() if name != "time" or name in given}
-
-
-def _event(attributes: dict[str, Any], data: dict[str, Any]) -> BaseCloudEvent:
-    """Returns a CloudEvent with the parsed payload; without a time, if the attributes have none."""
-    timed = "time" in attributes  # before the library adds the present time
-    event = _fenced(lambda: CloudEvent(attributes, data))
-    if not timed:
-        del event.get_attributes()["time"]
-    return event
+def _converted(event: BaseCloudEvent, given: Mapping[str, Any], data: dict[str, Any]) -> Converted:
+    """Returns what the library read; without a time if none was given, for which it puts the present time."""
+    return Converted(event.get_id(), event.get_type(), event.get_time() if "time" in given else None, data)
 
 
 def _object(data: object) -> dict[str, Any]:

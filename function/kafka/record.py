@@ -26,7 +26,7 @@ class KafkaRecord:
 
     @cached_property
     def headers(self) -> Mapping[str, str]:
-        return {name.lower(): text for name, text in self.metadata.items() if not name.startswith("__")}
+        return {name.lower(): text for name, text in self.metadata.items() if name[:2] != "__"}
 
     def kafka_field(self, name: str) -> str:
         """Returns the field `key`, `topic`, `partition`, `offset` or `timestamp` as text; "" if it is missing."""

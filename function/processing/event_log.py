@@ -8,6 +8,8 @@ from function.outcomes import Outcome, Rejected, TryAgain
 from function.processing.user import Item
 from function.telemetry.logs import log, logs, plain
 
+_LEVELS = {Outcome.APPLIED: logging.INFO, Outcome.DEAD_LETTER: logging.WARNING}
+
 
 def event_id_of(item: Item) -> str:
     """Returns the event's id; if it could not be decoded, the id in its headers."""
@@ -22,7 +24,7 @@ def log_batch(items: Sequence[Item]) -> None:
     results = [item.result for item in items if item.result]
     for item in items:
         _log_event(item)
-    outcomes = Counter(result.outcome.value for result in results)
+    outcomes = Counter(result.outcome for result in results)
     waits = Counter(result.failure.reason.value for result in results if isinstance(result.failure, TryAgain))
     level = logging.INFO if outcomes.keys() & {Outcome.APPLIED, Outcome.DEAD_LETTER, Outcome.RETRY} else logging.DEBUG
     log(level, "batch", size=len(items), outcomes=dict(outcomes), **({"reason": dict(waits)} if waits else {}))
@@ -32,7 +34,7 @@ def _log_event(item: Item) -> None:
     result = item.result
     if result is None:
         return
-    level = {Outcome.APPLIED: logging.INFO, Outcome.DEAD_LETTER: logging.WARNING}.get(result.outcome, logging.DEBUG)
+    level = _LEVELS.get(result.outcome, logging.DEBUG)
     if not logs(level):
         return
     failure = result.failure

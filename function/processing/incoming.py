@@ -14,7 +14,8 @@ def decode_record(record: KafkaRecord, now: datetime) -> Decoded:
 
 def latest_time(record: KafkaRecord, now: datetime) -> datetime:
     """Returns the latest time that an event in the record may have: neither its Kafka time nor `now` is far before it."""
-    return max(now, datetime.fromtimestamp(written_at(record), UTC)) + FUTURE_BOUND
+    written = written_at(record)
+    return (now if written <= now.timestamp() else datetime.fromtimestamp(written, UTC)) + FUTURE_BOUND
 
 
 def written_at(record: KafkaRecord) -> float:

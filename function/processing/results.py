@@ -20,6 +20,8 @@ from function.outcomes import EventResult, Outcome, Rejected
 
 def event_results(events: Sequence[Event], reconciled: ReconcileResult) -> list[EventResult]:
     """Returns the result of each event that was folded into the reconciliation."""
+    if len(events) == 1:
+        return [_event_result(events[0], reconciled, newest=True)]
     latest = max((e.at for e in events if isinstance(e, ProfileUpdated)), default=None)
     last = max((i for i, e in enumerate(events) if isinstance(e, ProfileUpdated) and e.at == latest), default=-1)
     return [_event_result(event, reconciled, newest=place == last) for place, event in enumerate(events)]

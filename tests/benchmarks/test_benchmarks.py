@@ -20,7 +20,7 @@ from benchmarks.report import tables
 from benchmarks.report.chart import bars
 from benchmarks.report.sizing import sizing
 from benchmarks.stub_synapse.accounts import StubAccounts
-from benchmarks.studies.profiling import alone, inclusive, stacks
+from benchmarks.studies.profiling import alone, stacks, tree
 from benchmarks.studies.scaling import components
 from benchmarks.systems import LOAD, NOTHING, OURS, PLAIN, SYSTEMS
 from benchmarks.workloads import WORKLOADS, Kind, State, Workload, make
@@ -338,10 +338,11 @@ def test_there_are_as_many_components_as_were_asked_for(tmp_path: Path, count: i
     assert policy["spec"]["targets"]["components"].keys() == wanted
 
 
-def test_samples_are_counted_by_function_with_and_without_what_it_calls() -> None:
+def test_samples_are_counted_by_function_alone_and_as_a_tree() -> None:
     raw = "main (a/cli.py:1);decode (x/function/events/decode.py:70) 3\nmain (a/cli.py:2);wait (b.py:9) 1\n"
     samples = stacks(raw)
-    assert inclusive(samples) == {"a/cli.py main": 4, "events/decode.py decode": 3, "b.py wait": 1}
+    assert tree(samples, us=100.0, least=1.0) == ["   75.0  events/decode.py decode", "   25.0  b.py wait"]
+    assert tree(samples, us=100.0, least=30.0) == ["   75.0  events/decode.py decode"]
     assert alone(samples) == {"events/decode.py decode": 3, "b.py wait": 1}
 
 

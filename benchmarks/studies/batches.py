@@ -1,0 +1,104 @@
+"""Measures what components, collecting time and batch size do to a backlog and to live events:
+`python -m benchmarks.studies.batches`. Prints a table and keeps no files."""
+
+import itertools
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from prometheus_client.parser import text_string_to_metric_families
+
+from benchmarks import runs
+from benchmarks.environment import Bench, bench
+from benchmarks.report import tables
+from benchmarks.studies.scaling import components
+from benchmarks.systems import Ours
+from benchmarks.workloads import Workload, make
+
+Sizes = dict[float, float]  # number of batches by the largest number of records in them
+
+HEAD = (
+    "components", "ms", "batch", "workload", "events/s", "p50 / p99 ms", "CPU µs: function", "daprd", "records a batch", "batches by size",
+    "lost, wrong",
+)  # fmt: skip
+
+
+class Counted(Ours):
+    """The function, whose batch sizes are read before it stops."""
+
+    sizes: Sizes
+    records = 0.0
+    before: tuple[Sizes, float] = {}, 0.0  # after the primer
+
+    def resume(self) -> None:
+        self.before = self._read()
+        super().resume()
+
+    def stop(self) -> None:
+        (sizes, records), (old, before) = self._read(), self.before
+        self.sizes = {edge: count - old.get(edge, 0.0) for edge, count in sizes.items()}
+        self.records = records - before
+        super().stop()
+
+    def _read(self) -> tuple[Sizes, float]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._env['APP_PORT']}/metrics", timeout=10) as answer:
+            families = {one.name: one for one in text_string_to_metric_families(answer.read().decode())}
+        samples = families["matrix_account_sync_batch_records"].samples
+        sums = {float(one.labels["le"]): one.value for one in samples if one.name.endswith("_bucket")}
+        edges = sorted(sums)
+        below = [0.0, *(sums[edge] for edge in edges)]
+        counts = {edge: sums[edge] - less for edge, less in zip(edges, below, strict=False)}
+        return counts, next(one.value for one in samples if one.name.endswith("_sum"))
+
+
+def measure(at: Bench, shape: Sequence[int], kind: str, events: int, rate: float) -> tuple[str, ...]:
+    """Runs one shape on one workload; a rate above 0 sends the events at that rate."""
+    count, milliseconds, batch = shape
+    workload = make(kind, events, at.partitions)
+    made: list[Counted] = []
+    command = [sys.executable, "-m", "benchmarks.studies.batch_size", str(batch), str(milliseconds)]
+
+    def started(env: dict[str, str], w: Workload = workload) -> Counted:
+        more = env | {"PUBSUB_COMPONENTS": str(count)}
+        made.append(Counted(more, at.folder, w, components=components(at.folder, count), command=command))
+        return made[-1]
+
+    found = runs.live(at, started, workload, rate=rate) if rate else runs.backlog(at, started, workload)
+    [ours], judged = made, found.judgement
+    assert judged
+    batches = sum(ours.sizes.values())
+    sizes = " ".join(f"≤{edge:g}:{number / batches:.0%}" for edge, number in ours.sizes.items() if number)
+    speed = "" if rate else f"{found.rate:,.0f}"
+    waits = f"{found.latencies[0]:.0f} / {found.latencies[1]:.0f}" if rate else ""
+    cpu = (f"{found.cpu[name]:.0f}" for name in ("function", "daprd"))
+    row = (str(count), str(milliseconds), str(batch), kind, speed, waits, *cpu, f"{ours.records / batches:.1f}", sizes)
+    return (*row, f"{judged.lost}, {judged.wrong}")
+
+
+def main(
+    counts: Annotated[str, typer.Option("--components", help="Numbers of components, separated by commas.")] = "6,3,1",
+    milliseconds: Annotated[str, typer.Option("--ms", help="Collecting times.")] = "10,50,100",
+    batches: Annotated[str, typer.Option("--batch", help="Largest batches.")] = "100,500",
+    events: int = 20_000,
+    kinds: Annotated[str, typer.Option("--workloads", help="Backlogs to consume.")] = "noise known",
+    live: Annotated[str, typer.Option(help="Rates of live events, such as `20,500`.")] = "",
+) -> None:
+    """Run each combination once, and print a row for each run."""
+    rows: list[tuple[str, ...]] = []
+    shapes = itertools.product(*([int(one) for one in given.split(",")] for given in (counts, milliseconds, batches)))
+    wanted = [(kind, events, 0.0) for kind in kinds.split(",") if kind]
+    rates = [float(one) for one in live.split(",") if one]
+    wanted += [("live" if rate < 100 else "live noise", round(rate * 10), rate) for rate in rates]
+    with tempfile.TemporaryDirectory() as folder, bench(Path(folder)) as at:
+        for shape, (kind, number, rate) in itertools.product(shapes, wanted):
+            rows.append(measure(at, shape, kind, number, rate))
+            print("  ".join(rows[-1]), flush=True)
+    print("\n" + tables.table(HEAD, rows))
+
+
+if __name__ == "__main__":
+    typer.run(main)
