@@ -21,6 +21,7 @@ from benchmarks.workloads import Workload, make
 
 Sizes = dict[float, float]  # number of batches by the largest number of records in them
 
+ALL = ["x".join(one) for one in itertools.product(("1", "2", "3", "6"), ("10", "50", "100"), ("100", "200", "500"))]
 HEAD = (
     "components", "ms", "batch", "workload", "events/s", "p50 / p99 ms", "CPU µs: function", "daprd", "records a batch", "batches by size",
     "lost, wrong",
@@ -80,24 +81,30 @@ def measure(at: Bench, shape: Sequence[int], kind: str, events: int, rate: float
 
 
 def main(
-    counts: Annotated[str, typer.Option("--components", help="Numbers of components, separated by commas.")] = "6,3,1",
-    milliseconds: Annotated[str, typer.Option("--ms", help="Collecting times.")] = "10,50,100",
-    batches: Annotated[str, typer.Option("--batch", help="Largest batches.")] = "100,500",
+    shapes: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Components, milliseconds and batch: `3x50x200`. Default: each of many.", show_default=False
+        ),
+    ] = None,
     events: int = 20_000,
-    kinds: Annotated[str, typer.Option("--workloads", help="Backlogs to consume.")] = "noise known",
+    kinds: Annotated[
+        str, typer.Option("--workloads", help="Backlogs to consume, separated by commas.")
+    ] = "noise known",
     live: Annotated[str, typer.Option(help="Rates of live events, such as `20,500`.")] = "",
+    repeats: Annotated[int, typer.Option("--runs", help="Rounds of all of them.")] = 1,
 ) -> None:
-    """Run each combination once, and print a row for each run."""
-    rows: list[tuple[str, ...]] = []
-    shapes = itertools.product(*([int(one) for one in given.split(",")] for given in (counts, milliseconds, batches)))
+    """Run each shape on each workload, one after the other, and print a row for each run."""
     wanted = [(kind, events, 0.0) for kind in kinds.split(",") if kind]
     rates = [float(one) for one in live.split(",") if one]
     wanted += [("live" if rate < 100 else "live noise", round(rate * 10), rate) for rate in rates]
+    chosen = [[int(one) for one in shape.split("x")] for shape in shapes or ALL]
+    rows: list[tuple[str, ...]] = []
     with tempfile.TemporaryDirectory() as folder, bench(Path(folder)) as at:
-        for shape, (kind, number, rate) in itertools.product(shapes, wanted):
+        for _, shape, (kind, number, rate) in itertools.product(range(repeats), chosen, wanted):
             rows.append(measure(at, shape, kind, number, rate))
             print("  ".join(rows[-1]), flush=True)
-    print("\n" + tables.table(HEAD, rows))
+    print("\n" + tables.table(HEAD, sorted(rows)))
 
 
 if __name__ == "__main__":
