@@ -96,7 +96,7 @@ def transactions(port: int) -> tuple[int, int]:
 
 
 def measure(at: Bench, server: Postgres, milliseconds: int, pods: int, kind: str, events: int) -> tuple[str, ...]:
-    """Runs one workload with so many pods, and PostgreSQL so far away."""
+    """Runs one workload with a number of pods, and PostgreSQL so far away."""
     proxy = DelayProxy(free_port(), server.port, milliseconds / 1000)
     resources = components(at.folder, DEPLOYED, server.url("state").replace(str(server.port), str(proxy.port)))
     # Other users in each run: the state store is not emptied.
