@@ -33,8 +33,12 @@ transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 # A group without members and offsets is deleted soon; by default Kafka looks for such groups every 10 minutes.
 offsets.retention.check.interval.ms=2000
-# A group of one member does not have to wait for others.
-group.initial.rebalance.delay.ms=0
+# The members of one pod join at about the same time: a moment of waiting spares each start a second rebalance, for which the
+# first ones would wait until their next heartbeat, up to 3 s later.
+group.initial.rebalance.delay.ms=100
+# A killed broker is back once the session of its former self has ended; by default after 9 s.
+broker.session.timeout.ms=4000
+broker.heartbeat.interval.ms=1000
 """
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -56,10 +57,15 @@ class StackUnderTest(RunningStack):
         super().__init__(stack, folder, environment, module=module, components=components)
 
     def in_turn(self, *records: ProducerRecord) -> None:
-        """Sends the records one by one and waits after each until it is committed."""
+        """Sends the records one by one, each once the one before is done. daprd commits them within a second: see `settle`."""
         for record in records:
+            began = len(self.outcomes([record])[record.event_id])
             self.send(record)
-            self.settle()
+            wait_until(partial(self._done, record, began), f"an outcome of {record.event_id}", 90)
+
+    def _done(self, record: ProducerRecord, began: int) -> bool:
+        """Returns whether the function has logged another outcome of the record, after as many; a retry is none."""
+        return any(outcome != "retry" for outcome in self.outcomes([record])[record.event_id][began:])
 
     def records(self, topic: str) -> list[Letter]:
         """Returns everything that Kafka holds of a topic, partition by partition."""

@@ -79,6 +79,7 @@ def test_events_wait_while_mas_is_down_and_none_is_lost(world: World) -> None:
     """Not ready with the reason; on again by itself."""
     user = new_user()
     person = world.server.person(f"nova-{user}")
+    world.running.settle()
     world.mas.stop()
     event = deleted(user)
     world.running.send(event)

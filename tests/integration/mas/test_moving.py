@@ -96,6 +96,7 @@ def test_events_that_wait_during_the_move_are_applied_on_both_sides(move: Move) 
     with move.function("before") as before:
         before.create(gone, leaving, staying)
         before.in_turn(*(profile(user, "First Name", 1) for user in (gone, leaving, staying)), deleted(gone, soft=True))
+        before.settle()
     waiting = [deleted(leaving, soft=False), profile(staying, "New Name", 2)]
     before.send(*waiting)
 
