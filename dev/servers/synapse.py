@@ -116,6 +116,8 @@ class Synapse:
             "suppress_key_server_warning": True,
             "federation_domain_whitelist": [],
             "report_stats": False,
+            # Until the indexes of a new database exist, accounts can't be reactivated; by default with pauses of a second.
+            "background_updates": {"sleep_enabled": False},
         } | self._more))  # fmt: skip
         config.chmod(0o600)
         # As Synapse writes it; to have Synapse do it takes another start of the whole program.
