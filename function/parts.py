@@ -5,11 +5,13 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import httpx
 
 from function.accounts.departures import Departures
+from function.accounts.later_looks import CHECK_AFTER
 from function.accounts.outbox import Outbox
 from function.accounts.recheck_loop import RecheckLoop
 from function.accounts.recheck_queue import RecheckQueue
@@ -74,10 +76,10 @@ def removed_parts(settings: Settings) -> frozenset[Part]:
 @contextlib.asynccontextmanager
 async def open_parts(
     settings: Settings, health: Health, metrics: Metrics, avatars: OpenAvatars = open_avatars, traces: Traces = OFF,
-    in_flight: int = IN_FLIGHT,
+    in_flight: int = IN_FLIGHT, look_after: timedelta = CHECK_AFTER,
 ) -> AsyncIterator[Parts]:  # fmt: skip
-    """Opens the parts on the real sidecar and the real Synapse, which gets `in_flight` requests at a time at most. Raises
-    TryAgain if the sidecar does not answer."""
+    """Opens the parts on the real sidecar and the real Synapse, which gets `in_flight` requests at a time at most. What
+    Synapse still does after its answer is looked at `look_after` later. Raises TryAgain if the sidecar does not answer."""
     dry_run = settings.matrix_dry_run  # guarded where requests are sent, so that it covers every call
     async with (
         open_client() as client,
@@ -91,7 +93,7 @@ async def open_parts(
         reconciler = Reconciler(synapse, source, settings.provider, removes=removed_parts(settings))
         results = settings.matrix_results_topic
         outbox = Outbox(ResultsTopic(publisher, results, synapse.mxid, metrics.published), users) if results else None
-        updater = Updater(users, reconciler, rechecks, outbox=outbox)
+        updater = Updater(users, reconciler, rechecks, outbox=outbox, look_after=look_after)
         deletion_limit = DeletionLimit(state, settings.matrix_max_deletions_per_hour, utc_now)
         processor = BatchProcessor(
             updater,

@@ -11,7 +11,9 @@ from function.accounts.user_state import Status, UserState
 CHECK_AFTER = timedelta(seconds=60)  # Synapse answers a deactivation before the user has left the rooms
 
 
-def looks_before(jobs: Iterable[Job], now: datetime, *, removes: bool, publishes: bool) -> dict[str, datetime]:
+def looks_before(
+    jobs: Iterable[Job], now: datetime, *, removes: bool, publishes: bool, after: timedelta = CHECK_AFTER
+) -> dict[str, datetime]:
     """Returns when to look at which users again, to be remembered before their calls: those that a late request or a queued
     join may change afterwards, and those of whom something is to be removed or told later.
 
@@ -20,6 +22,7 @@ def looks_before(jobs: Iterable[Job], now: datetime, *, removes: bool, publishes
         now: in UTC.
         removes: whether anything is removed of an erased user beyond the account.
         publishes: whether what was changed is published.
+        after: how long after their calls to look, at the earliest.
     """
     due: dict[str, datetime] = {}
     for job in jobs:
@@ -32,13 +35,15 @@ def looks_before(jobs: Iterable[Job], now: datetime, *, removes: bool, publishes
         recent = state.written_at is not None and now - state.written_at < RECENT
         repairs = publishes and job.recheck and not job.queued  # if its change is not published, no event comes again
         if repairs or (state.status is not Status.ACTIVE and recent) or _leaves_traces(state, removes=removes):
-            times.append(now + CHECK_AFTER)
+            times.append(now + after)
         if times:
             due[job.user_id] = max(times)
     return due
 
 
-def looks_after(jobs: Iterable[Job], now: datetime, *, publishes: bool) -> dict[str, datetime]:
+def looks_after(
+    jobs: Iterable[Job], now: datetime, *, publishes: bool, after: timedelta = CHECK_AFTER
+) -> dict[str, datetime]:
     """Returns when to look at which users again, once their calls have ended: deletions that Synapse may still be carrying out,
     although they are given up, and changes of any kind if they are published once they come true."""
     given_up = (
@@ -48,7 +53,7 @@ def looks_after(jobs: Iterable[Job], now: datetime, *, publishes: bool) -> dict[
         and job.result
         and any((publishes or isinstance(step, Deactivate)) and r.in_doubt for step, r in job.result.refused)
     )
-    return dict.fromkeys(given_up, now + CHECK_AFTER)
+    return dict.fromkeys(given_up, now + after)
 
 
 def _leaves_traces(state: UserState, *, removes: bool) -> bool:

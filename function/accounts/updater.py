@@ -18,7 +18,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from function.accounts.job import Decide, Job, Rechecks, fail, remembered, unexpected
-from function.accounts.later_looks import looks_after, looks_before
+from function.accounts.later_looks import CHECK_AFTER, looks_after, looks_before
 from function.accounts.outbox import Outbox
 from function.accounts.plan import Decision, ReconcileResult, decide
 from function.accounts.reconcile import Reconciler, result_without_calls
@@ -48,13 +48,14 @@ class Updater:
         process: identifies this process among the replicas.
         decide: says what to do for a user's events.
         outbox: publishes what was changed; None: nothing is published.
+        look_after: how long after calls to look at what Synapse still does.
     """
 
     def __init__(
         self, users: UserStore, reconciler: Reconciler, rechecks: Rechecks, clock: Clock = utc_now, process: str = "",
-        decide: Decide = decide, outbox: Outbox | None = None,
+        decide: Decide = decide, outbox: Outbox | None = None, look_after: timedelta = CHECK_AFTER,
     ) -> None:  # fmt: skip
-        self._decide, self._outbox = decide, outbox
+        self._decide, self._outbox, self._look_after = decide, outbox, look_after
         self._users, self._reconciler, self._rechecks, self._clock = users, reconciler, rechecks, clock
         self._process = process or uuid.uuid4().hex[:12]
 
@@ -103,7 +104,13 @@ class Updater:
         """
         if self._outbox:
             jobs = await self._outbox.publish_before(jobs)
-        due = looks_before(jobs, self._clock(), removes=bool(self._reconciler.removes), publishes=self.publishes)
+        due = looks_before(
+            jobs,
+            self._clock(),
+            removes=bool(self._reconciler.removes),
+            publishes=self.publishes,
+            after=self._look_after,
+        )
         jobs = await remembered(self._rechecks, jobs, due)
         calling = [job for job in jobs if job.needs_calls]
         until = self._clock() + CLAIM
@@ -200,7 +207,7 @@ class Updater:
 
     async def _write_confirmed(self, own: Sequence[tuple[Job, str]]) -> None:
         now = self._clock()
-        due = looks_after((job for job, _ in own), now, publishes=self.publishes)
+        due = looks_after((job for job, _ in own), now, publishes=self.publishes, after=self._look_after)
         kept = await remembered(self._rechecks, [job for job, _ in own], due)
         states = {
             job.user_id: Versioned(self._confirmed(job, job.result, now), etag, job.stored.unknown)

@@ -24,11 +24,12 @@ REMOVED = {"messages": "done", "media": "done"}
 
 @pytest.fixture(scope="module")
 def removing(world: StackUnderTest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackUnderTest]:
-    """The function with both settings on. The other one rests: they are of one group."""
+    """The function with both settings on, and with short waits. The other one rests: they are of one group."""
     world.settle()
     world.stop()
     more = {"MATRIX_ERASE_MESSAGES": "true", "MATRIX_ERASE_MEDIA": "true"}
-    function = StackUnderTest(world.stack, tmp_path_factory.mktemp("removing"), more)
+    program = "tests.integration.programs.quick_looks"
+    function = StackUnderTest(world.stack, tmp_path_factory.mktemp("removing"), more, module=program)
     try:
         function.start()
         yield function
