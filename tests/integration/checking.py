@@ -32,7 +32,7 @@ class Checked:
 def run(world: StackUnderTest, *options: str, **changes: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "function", "check", *options]
     environment = os.environ | world.environment | changes
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180, check=False)
 
 
 def check(world: StackUnderTest, **changes: str) -> Checked:

@@ -203,12 +203,12 @@ def test_an_interrupted_repair_goes_on_where_it_stopped(drifted: Drifted) -> Non
     """Ctrl-C: what is in hand is finished, a cursor is printed, nothing is half done."""
     environment = os.environ | drifted.hand.world.environment
     kinds = ["--kind", "display_name", "--kind", "avatar"]  # a recheck of the function repairs neither
-    command = [*COMMAND, "--from", drifted.start, "--repair", "--yes", "--rate", "0.1", "--json", *kinds]
+    command = [*COMMAND, "--from", drifted.start, "--repair", "--yes", "--rate", "0.01", "--json", *kinds]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout
     first = json.loads(process.stdout.readline())["drift"]
     process.send_signal(signal.SIGINT)
-    rest, errors = process.communicate(timeout=9)  # it does not wait for its rate
+    rest, errors = process.communicate(timeout=60)  # it does not wait for its rate, which is 100 s
     assert process.returncode == 130
     assert "Traceback" not in errors
     summary = json.loads(rest.splitlines()[-1])["summary"]

@@ -37,7 +37,7 @@ class Person:
     def answer(self, text: str) -> tuple[int, str]:
         """Answers; returns exit code and output."""
         os.write(self._own, text.encode() + b"\n")
-        output, _ = self._process.communicate(timeout=60)
+        output, _ = self._process.communicate(timeout=180)
         os.close(self._own)
         return self._process.returncode, output
 

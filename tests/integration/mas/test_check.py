@@ -95,7 +95,7 @@ def test_the_commands_of_the_page_make_a_service_user_without_a_rate_limit(world
         "SYNAPSE": str(world.server.homeserver.base_url),
     }
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script], env=os.environ | given, capture_output=True, text=True, timeout=60,
+        ["bash", "-euo", "pipefail", "-c", script], env=os.environ | given, capture_output=True, text=True, timeout=180,
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
