@@ -42,7 +42,7 @@ discard: setup ## Discard dead letters of the local stack; ARGS='--reason not_js
 
 test: setup ## Set up and run all tests, on real servers
 	@$(RUN)/python -m dev tools
-	@$(RUN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@$(RUN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 unit: setup ## Run the tests that need no servers, on all cores
 	@$(RUN)/python -m pytest tests/unit tests/docs tests/benchmarks tests/manifests tests/simulation -n auto --dist loadfile --no-loadscope-reorder

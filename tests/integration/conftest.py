@@ -13,7 +13,7 @@ TOLD = "told"  # the property of a report under which its lines travel
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Runs the longest file first: with two workers the other files then fill the second one's time."""
+    """Runs the longest file first: the other files then fill the time of the other workers."""
     items.sort(key=lambda item: item.path != LONGEST)
 
 
