@@ -36,7 +36,7 @@ def some_users(number: int) -> list[str]:
 
 
 def filled(number: int) -> dict[str, bytes]:
-    """Returns the values of a queue with so many users, all of them due, as it stores them."""
+    """Returns the values of a queue with that number of users, all of them due, as it stores them."""
     at = int(just_now().timestamp() * 1000)
     users: dict[str, dict[str, list[int]]] = {key: {} for key in KEYS}
     for user in some_users(number):
