@@ -15,6 +15,7 @@ from pathlib import Path
 from dev.go_build import go_build
 from dev.processes import StackError
 from dev.steps import Say, Work, follow
+from function.dapr.proved import PINNED, PROVED
 
 DEV = Path(__file__).parent
 TOOLS = DEV / ".tools"
@@ -24,15 +25,17 @@ OLDEST_KUSTOMIZE = {"kustomize/v5": "v5.0.1", "api": "v0.13.2", "kyaml": "v0.14.
 
 
 def daprd(say: Say) -> Path:
-    """Returns daprd 1.18 at dev/.tools/.dapr/bin/daprd, where `dapr run` looks for it (runtimePath in dapr.yaml)."""
+    """Returns a proved daprd at dev/.tools/.dapr/bin/daprd, where `dapr run` looks for it (runtimePath in dapr.yaml)."""
     target = TOOLS / ".dapr" / "bin" / "daprd"
-    found = _on_this_machine("daprd", r"1\.18\.")
+    found = _on_this_machine("daprd", rf"^({'|'.join(map(re.escape, PROVED))})\s*$")
     if found and (target.is_symlink() or not target.exists()):
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)  # it may be a dangling link
         target.symlink_to(found)
         return target
-    go_program("daprd", ["-tags", "stablecomponents", "github.com/dapr/dapr/cmd/daprd"], target, say)
+    # Without the version, daprd calls itself "edge".
+    link = f"-X github.com/dapr/dapr/pkg/buildinfo.version={PINNED}"
+    go_program("daprd", ["-tags", "stablecomponents", "github.com/dapr/dapr/cmd/daprd"], target, say, link)
     return target
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from function.avatars.fetch import AvatarSource
 from function.clock import utc_now
 from function.dapr.client import open_client
 from function.dapr.pubsub import Publisher
+from function.dapr.sidecar import Sidecar, report_version
 from function.dapr.state_store import StateStore
 from function.dead_letters.marks import Marks
 from function.dead_letters.open_letters_loop import OpenLettersLoop
@@ -40,7 +42,7 @@ from function.settings import Settings
 from function.telemetry.metrics import Metrics
 from function.telemetry.tracing import OFF, Traces
 
-Loop = Callable[[], Coroutine[Any, Any, None]]  # runs until it is cancelled
+Loop = Callable[[], Coroutine[Any, Any, None]]  # runs until it ends or is cancelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ async def open_parts(
             traces=traces,
             on_removals=told_removals(metrics),
         )
-        loops: list[Loop] = [deletion_limit.watch]
+        loops: list[Loop] = [functools.partial(report_version, Sidecar(client)), deletion_limit.watch]
         if not dry_run:
             departures = Departures(state)
             check, runs, told = processor.recheck, processor.work_is_left, metrics.rechecks

@@ -14,6 +14,7 @@ from dev.k8s import mount_namespace, toolchain
 from dev.k8s.cluster import Cluster
 from dev.processes import Server, StackError, free_port, wait_until
 from dev.steps import Say
+from function.dapr.proved import PINNED
 
 NAMESPACE = "dapr-system"
 TRUST_DOMAIN = "cluster.local"
@@ -81,7 +82,7 @@ class ControlPlane:
 
     def _chart(self, values: dict[str, str]) -> Iterator[dict[str, Any]]:
         chart = toolchain.dapr_source() / "charts" / "dapr"
-        settings = values | {"global.tag": toolchain.DAPR, "global.mtls.sentryAddress": f"127.0.0.1:{self.sentry_port}"}
+        settings = values | {"global.tag": PINNED, "global.mtls.sentryAddress": f"127.0.0.1:{self.sentry_port}"}
         options = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
         command = [
             str(toolchain.helm(self._say)),

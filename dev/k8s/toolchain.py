@@ -14,7 +14,6 @@ from dev.toolchain import DEV, TOOLS, daprd, go_program, kafka_jars, need, synap
 
 KUBECTL = Path(sys.executable).parent / "kubectl"
 KUBERNETES = "1.37.2"  # as in dev/go/kubernetes/go.mod
-DAPR = "1.18.2"  # as in dev/go/dapr-control-plane/go.mod
 _VERSION = "k8s.io/component-base/version"
 _MAJOR, _MINOR, _ = KUBERNETES.split(".")
 _LINK = f"-X {_VERSION}.gitVersion=v{KUBERNETES} -X {_VERSION}.gitMajor={_MAJOR} -X {_VERSION}.gitMinor={_MINOR}"

@@ -4,11 +4,12 @@ import itertools
 from collections.abc import AsyncIterator, Iterator
 
 from function.check.finding import Finding, Mark, failed, ok, row_of, rows, warning
+from function.dapr.proved import ADVICE, PROVED
 from function.dapr.sidecar import Loaded, Publishing, Sidecar
 from function.outcomes import TryAgain
 from function.settings import Settings
 
-SIDECAR, COMPONENTS, SUBSCRIPTIONS = "sidecar", "pub/sub components", "subscriptions"
+SIDECAR, VERSION, COMPONENTS, SUBSCRIPTIONS = "sidecar", "daprd's version", "pub/sub components", "subscriptions"
 UNREACHED = (
     "Run it next to daprd, in the function's container: DAPR_HTTP_PORT, DAPR_GRPC_PORT and DAPR_API_TOKEN must be the sidecar's. "
     "State store, secret and Synapse are checked through it."
@@ -46,7 +47,7 @@ async def _loaded(settings: Settings, sidecar: Sidecar) -> list[Finding]:
 
 def judge(settings: Settings, loaded: Loaded) -> list[Finding]:
     """Returns the rows of what the sidecar has loaded and subscribed."""
-    found = [ok(SIDECAR, f"daprd {loaded.version} answers as {loaded.app_id}"), *_policies(loaded)]
+    found = [ok(SIDECAR, f"daprd {loaded.version} answers as {loaded.app_id}"), _version(loaded), *_policies(loaded)]
     rows = [(COMPONENTS, ", ".join(settings.pubsub_names), list(_components(settings, loaded)))]
     if loaded.has_app:
         rows.append((SUBSCRIPTIONS, _described(settings, loaded), list(_subscriptions(settings, loaded))))
@@ -58,6 +59,12 @@ def judge(settings: Settings, loaded: Loaded) -> list[Finding]:
             found.append(ok(what, described))
         found += problems
     return found
+
+
+def _version(loaded: Loaded) -> Finding:
+    if loaded.version in PROVED:
+        return ok(VERSION, "the tests ran on it")
+    return warning(VERSION, f"the tests ran on {', '.join(PROVED)}, not on {loaded.version}", ADVICE)
 
 
 def _policies(loaded: Loaded) -> Iterator[Finding]:

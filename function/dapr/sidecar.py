@@ -1,5 +1,6 @@
-"""Asks the sidecar what it has loaded and subscribed, and whether it may publish, for `check`. Publishes nothing."""
+"""Asks the sidecar for its version, what it has loaded and subscribed, and whether it may publish. Publishes nothing."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,7 +9,9 @@ from dapr.aio.clients import DaprClient
 from dapr.proto import api_v1
 from grpc import RpcError, StatusCode
 
+from function.dapr.proved import ADVICE, PROVED
 from function.outcomes import Reason, TryAgain
+from function.telemetry.logs import log
 
 # No topic has such a partition: daprd checks the component's scopes, asks Kafka for the topic's partitions, and then refuses.
 NO_PARTITION = str(2**31 - 1)
@@ -105,3 +108,14 @@ def _meaning(code: StatusCode, said: str) -> Publishing | None:
     if code is StatusCode.INVALID_ARGUMENT and said.endswith("is not found"):
         return Publishing.NO_COMPONENT
     return next((found for words, found in _SAID.items() if words in said), None)
+
+
+async def report_version(sidecar: Sidecar) -> None:
+    """Logs `sidecar_unproved` if daprd has a version that is not one of `PROVED`, or does not tell its version."""
+    try:
+        loaded = await sidecar.loaded()
+    except TryAgain:  # it has just gone: it is asked again when the function opens it again
+        return
+    version = loaded.version if loaded else "unknown"
+    if version not in PROVED:
+        log(logging.WARNING, "sidecar_unproved", version=version, detail=ADVICE)

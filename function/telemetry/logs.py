@@ -28,7 +28,7 @@ FIELDS = {
     "reason": "why the event was dead-lettered or is retried; for a batch, the number of retries by reason",
     "size": "a number of records, deletions, rooms, messages, files or bytes, as the event's meaning says",
     "topic": "Kafka topic of the record",
-    "version": "the version that runs",
+    "version": "the version that runs; of daprd in `sidecar_unproved`",
 }
 
 
@@ -46,6 +46,7 @@ _FAILURE = ("error", "at")  # written for an exception, not passed by the caller
 EVENTS = (
     LogEvent("started", "info", ("version", "port"), "the process listens; it is not yet ready"),
     LogEvent("stopped", "info", (), "the process exits after SIGTERM"),
+    LogEvent("sidecar_unproved", "warning", ("version", "detail"), "daprd has a version on which the tests did not run, or tells none; `detail` says what to do"),
     LogEvent("switched_off", "warning", ("detail",), "nothing is consumed: `KAFKA_ENABLED` or `MATRIX_ENABLED` is false"),
     LogEvent("ready", "info", (), "all probes pass again"),
     LogEvent("not_ready", "warning", ("reason", "detail"), "a dependency fails; logged again when the reason changes"),

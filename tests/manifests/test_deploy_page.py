@@ -6,7 +6,6 @@ import pytest
 import yaml
 
 from dev.k8s.control_plane import VALUES
-from dev.k8s.toolchain import DAPR
 from dev.monitoring.alerts import rules
 from function.settings import DEAD_SUFFIX, REPLAY_SUFFIX
 from tests.manifests.deploy_page import PAGE, scripts
@@ -54,7 +53,6 @@ def test_the_topics_have_room_for_the_largest_letter() -> None:
 def test_dapr_is_installed_as_it_is_tested() -> None:
     (script,) = scripts("1. Dapr")
     assert dict(re.findall(r"--set (\S+)=(\S+)", script)) == VALUES
-    assert f"--version {DAPR}" in script
 
 
 def test_every_folder_of_the_manifests_is_explained() -> None:

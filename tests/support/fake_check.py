@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from dev.servers.kafka import TOPIC, TOPICS
 from function.check.run import Dependencies, Outside
+from function.dapr.proved import PINNED
 from function.dapr.sidecar import Loaded, Publishing, Sidecar
 from function.kafka.cluster import Topic
 from function.kafka.lag import Member, Members, PartitionLag, Place
@@ -56,7 +57,7 @@ class FakeCluster:
 def all_loaded() -> Loaded:
     components = dict.fromkeys(PUBSUBS, "pubsub.kafka") | {"statestore": "state.sqlite"}
     pairs = frozenset((name, topic) for name in PUBSUBS for topic in READ)
-    return Loaded("matrix-account-sync", "1.18.2", components, pairs, 1, True)
+    return Loaded("matrix-account-sync", PINNED, components, pairs, 1, True)
 
 
 class FakeSidecar(Sidecar):

@@ -11,6 +11,7 @@ import pytest
 from dev.servers.kafka import TOPIC, TOPICS
 from function.check.finding import Finding, Mark, rows
 from function.check.run import Dependencies, Outside, findings
+from function.dapr.proved import PINNED
 from function.dapr.sidecar import Loaded, Publishing
 from function.outcomes import Reason, TryAgain
 from function.settings import Settings
@@ -47,7 +48,7 @@ async def test_all_is_well_in_the_order_in_which_the_function_needs_it() -> None
         assert wrong(found) == []
         assert [row.what for row in found] == [
             "settings", "Kafka's brokers", f"topic {TOPICS[0]}", f"topic {TOPICS[1]}", f"topic {TOPICS[2]}", "consumer group",
-            "sidecar", "pub/sub components", "subscriptions", "publish dead letters", "publish replays", "state store", "accounts",
+            "sidecar", "daprd's version", "pub/sub components", "subscriptions", "publish dead letters", "publish replays", "state store", "accounts",
             "secret", "token and Synapse", "admin account", "rate limit", "uploads", "deactivations",
         ]  # fmt: skip
 
@@ -149,6 +150,16 @@ async def test_a_component_that_is_not_used_is_a_warning() -> None:
         assert wrong(await checked(outside(w, sidecar), settings(pubsub_components=5))) == [
             (Mark.WARNING, "pub/sub components")
         ]
+
+
+async def test_a_daprd_on_which_the_tests_did_not_run_is_a_warning_that_names_the_version_to_use() -> None:
+    async with healthy() as w:
+        sidecar = FakeSidecar()
+        sidecar.answer = lambda: replace(all_loaded(), version="1.99.0")
+        (row,) = [row for row in await checked(outside(w, sidecar)) if row.mark is not Mark.OK]
+        assert (row.mark, row.what) == (Mark.WARNING, "daprd's version")
+        assert "1.99.0" in row.found
+        assert f"daprd {PINNED}" in row.advice
 
 
 async def test_a_sidecar_that_may_not_tell_is_a_warning() -> None:
