@@ -1,7 +1,8 @@
 # The function's image: locked dependencies, no compiler, no shell needed, an unprivileged user.
 
-# Another distribution's Python works too, if it has a shell to build with.
-ARG PYTHON=python:3.13-slim
+# The Python that CI runs the tests on. A release names it by digest: `make release BASE=...`. Another
+# distribution's Python works too, if it has a shell to build with.
+ARG PYTHON=python:3.11-slim-bookworm
 
 FROM ${PYTHON} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1
@@ -15,15 +16,17 @@ COPY requirements-build.txt .
 RUN python3 -m venv tools && tools/bin/pip install --only-binary :all: --require-hashes -r requirements-build.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY function function
+# The build context has no git, from which the version comes elsewhere.
+ARG VERSION=0.0.0+unknown
 # Runs offline: all inputs are installed by now. pip is removed. Bytecode is compiled here, since the pod's file system
 # is read-only; it is validated by source hash instead of time, so it is the same in every build.
-RUN tools/bin/pip wheel --no-deps --no-index --no-build-isolation -w dist . \
+RUN SETUPTOOLS_SCM_PRETEND_VERSION=${VERSION} tools/bin/pip wheel --no-deps --no-index --no-build-isolation -w dist . \
  && /app/bin/pip install --no-deps --no-index dist/*.whl \
  && /app/bin/pip uninstall -y setuptools pip \
  && python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /app/lib
 
 FROM ${PYTHON}
-ARG VERSION=0.1.0
+ARG VERSION=0.0.0+unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="matrix-account-sync" \
       org.opencontainers.image.description="Keeps Matrix accounts in step with an identity service: a Dapr subscriber function for Synapse" \

@@ -1,0 +1,1 @@
+"""Builds what a release publishes: `make release`. See docs/releasing.md."""

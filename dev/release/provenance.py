@@ -1,0 +1,76 @@
+"""Writes how a release was built: an in-toto statement with SLSA's predicate for provenance. It is not signed here; a public
+forge's workflow signs it (.github/workflows/release.yaml)."""
+
+import json
+import os
+import platform
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dev.release.checksums import digest
+from dev.release.source import Source
+
+NAME = "provenance.intoto.json"
+# What of the project decides what is built, besides the commit itself: packages with their hashes.
+LOCKED = ("requirements.txt", "requirements-build.txt", "requirements-dev.txt")
+
+
+def write(folder: Path, files: Iterable[Path], source: Source, image: Mapping[str, str] | None = None) -> Path:
+    """Writes the statement about `files` into `folder`.
+
+    Args:
+        image: the base image's name and its digest, if an image was built.
+    """
+    statement = folder / NAME
+    text = json.dumps(document(sorted(files), source, os.environ, image or {}), indent=2) + "\n"
+    statement.write_text(text)
+    return statement
+
+
+def document(
+    files: Iterable[Path], source: Source, environment: Mapping[str, str], image: Mapping[str, str]
+) -> dict[str, Any]:
+    """Returns the statement."""
+    return {
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [{"name": file.name, "digest": {"sha256": digest(file)}} for file in files],
+        "predicateType": "https://slsa.dev/provenance/v1",
+        "predicate": {
+            "buildDefinition": {
+                "buildType": "urn:matrix-account-sync:make-release:1",
+                "externalParameters": {"command": "make release", "version": source.version.python}
+                | ({"base": image["base"]} if image else {}),
+                "internalParameters": {
+                    "python": platform.python_version(),
+                    "platform": f"{platform.system().lower()}-{platform.machine()}",
+                    "SOURCE_DATE_EPOCH": str(source.time),
+                },
+                "resolvedDependencies": list(_inputs(source, image)),
+            },
+            "runDetails": {"builder": {"id": builder(environment)}, "metadata": _run(environment)},
+        },
+    }
+
+
+def builder(environment: Mapping[str, str]) -> str:
+    """Returns who built it: a workflow of the forge, or a person's machine, which no one vouches for."""
+    workflow = environment.get("GITHUB_WORKFLOW_REF")
+    return f"{environment['GITHUB_SERVER_URL']}/{workflow}" if workflow else "urn:matrix-account-sync:builder:local"
+
+
+def _run(environment: Mapping[str, str]) -> dict[str, str]:
+    run = environment.get("GITHUB_RUN_ID")
+    if not run:
+        return {}
+    base = f"{environment['GITHUB_SERVER_URL']}/{environment['GITHUB_REPOSITORY']}"
+    return {"invocationId": f"{base}/actions/runs/{run}/attempts/{environment.get('GITHUB_RUN_ATTEMPT', '1')}"}
+
+
+def _inputs(source: Source, image: Mapping[str, str]) -> Iterable[dict[str, Any]]:
+    git = f"git+{source.repository}@{source.commit}" if "://" in source.repository else f"git:{source.commit}"
+    yield {"uri": git, "digest": {"gitCommit": source.commit}}
+    for name in LOCKED:
+        yield {"name": name, "digest": {"sha256": digest(source.root / name)}}
+    if image.get("digest"):
+        yield {"name": image["base"], "digest": {"sha256": image["digest"]}}
