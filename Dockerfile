@@ -17,7 +17,7 @@ RUN python3 -m venv tools && tools/bin/pip install --only-binary :all: --require
 COPY pyproject.toml README.md LICENSE ./
 COPY function function
 # The build context has no git, from which the version comes elsewhere.
-ARG VERSION=0.0.0+unknown
+ARG VERSION=0.0.0
 # Runs offline: all inputs are installed by now. pip is removed. Bytecode is compiled here, since the pod's file system
 # is read-only; it is validated by source hash instead of time, so it is the same in every build.
 RUN SETUPTOOLS_SCM_PRETEND_VERSION=${VERSION} tools/bin/pip wheel --no-deps --no-index --no-build-isolation -w dist . \
@@ -26,7 +26,7 @@ RUN SETUPTOOLS_SCM_PRETEND_VERSION=${VERSION} tools/bin/pip wheel --no-deps --no
  && python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /app/lib
 
 FROM ${PYTHON}
-ARG VERSION=0.0.0+unknown
+ARG VERSION=0.0.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="matrix-account-sync" \
       org.opencontainers.image.description="Keeps Matrix accounts in step with an identity service: a Dapr subscriber function for Synapse" \
