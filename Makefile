@@ -1,6 +1,6 @@
 # Targets for people; `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup up down demo demo-picture dead-letters replay discard test unit replay-drill k8s-test alerts-test chart dashboard dashboard-picture bench bench-more bench-profile fuzz simulate mas-test asyncapi vulnerabilities docs check lock clean
+.PHONY: help setup up down demo demo-picture dead-letters replay discard test unit replay-drill k8s-test alerts-test chart dashboard dashboard-picture bench bench-more bench-profile fuzz simulate mas-test asyncapi vulnerabilities docs check release update-test lock clean
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
@@ -110,6 +110,13 @@ check: setup ## Lint, types, layers, the Dockerfile, English, and whether refere
 	@$(RUN)/python -m dev.prose
 	@$(COG) --check --check-fail-msg="run: make docs" $(GENERATED)
 	@$(RUN)/python -m dev.contract --check
+
+release: setup ## Build what a release publishes into dist/ (docs/releasing.md); BASE=python:...@sha256:... for the image
+	@$(RUN)/python -m dev.release $(if $(BASE),--base $(BASE)) $(ARGS)
+
+update-test: setup ## Run pods of an earlier release and of this one on the same users: FROM=v0.1.0, or any commit
+	@$(RUN)/python -m dev tools
+	@UPDATE_FROM=$(FROM) $(RUN)/python -m pytest tests/integration/test_rolling_update.py
 
 ASYNCAPI := dev/.tools/asyncapi
 asyncapi: ## Validate docs/contract/asyncapi.yaml with AsyncAPI's own parser (needs Node; fetches the parser with npm)

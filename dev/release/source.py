@@ -38,9 +38,9 @@ class Source:
         return cls(root, version_of(root), commit, int(time), repository)
 
     @property
-    def date(self) -> str:
-        """The commit's time as RFC 3339 has it."""
-        return datetime.fromtimestamp(self.time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    def moment(self) -> datetime:
+        """The commit's time."""
+        return datetime.fromtimestamp(self.time, UTC)
 
     @property
     def environment(self) -> dict[str, str]:
