@@ -65,9 +65,10 @@ replay-drill: setup ## Break 60 of 2,000 events in eight ways, fix the causes, r
 	@$(RUN)/python -m dev tools
 	@$(RUN)/python -m pytest tests/integration/test_replay_drill.py tests/integration/test_replay_faults.py
 
-k8s-test: setup ## Apply the manifests to a real API server with Dapr on it, and run the function there
+K8S_QUICK := tests/k8s/test_identity.py tests/k8s/test_sidecar.py tests/k8s/test_image.py tests/k8s/test_sources.py
+k8s-test: setup ## Apply the manifests to a real API server with Dapr and run the function there; QUICK=1: the main part
 	@$(RUN)/python -m dev.k8s
-	@$(RUN)/python -m pytest tests/k8s
+	@$(RUN)/python -m pytest $(if $(QUICK),$(K8S_QUICK),tests/k8s)
 
 alerts-test: setup ## Verify with promtool that each alert fires when it should, and only then
 	@$(RUN)/python -m dev.monitoring.alerts
@@ -101,12 +102,13 @@ docs: setup ## Write the reference pages and the contract for producers from the
 	@$(COG) -r $(GENERATED)
 	@$(RUN)/python -m dev.contract
 
-check: setup ## Lint, types, layers, the Dockerfile, English, and whether reference pages and contract are up to date
+check: setup ## Lint, types, layers, the Dockerfile, workflows, English, and whether reference pages and contract are up to date
 	@$(RUN)/ruff check .
 	@$(RUN)/ruff format --check .
 	@$(RUN)/mypy
 	@$(RUN)/lint-imports
 	@$(RUN)/hadolint Dockerfile
+	@$(RUN)/zizmor --offline --quiet --no-progress .github/workflows
 	@$(RUN)/python -m dev.prose
 	@$(COG) --check --check-fail-msg="run: make docs" $(GENERATED)
 	@$(RUN)/python -m dev.contract --check

@@ -140,6 +140,7 @@ def make_tools() -> None:
         toolchain.kafka_jars,
         toolchain.synapse_python,
         toolchain.promtool,
+        toolchain.actionlint,
         toolchain.kustomize,
         toolchain.compose,
     ):

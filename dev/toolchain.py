@@ -48,6 +48,11 @@ def dapr_cli(say: Say) -> Path:
     return target
 
 
+def actionlint(say: Say) -> Path:
+    """Returns actionlint, which checks the workflows of a public forge."""
+    return go_program("actionlint", ["github.com/rhysd/actionlint/cmd/actionlint"], TOOLS / "actionlint", say)
+
+
 def promtool(say: Say) -> Path:
     """Returns promtool, which tests alerting rules; Debian's package `prometheus` has it too."""
     return _prometheus("promtool", say)

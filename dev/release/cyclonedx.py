@@ -26,15 +26,16 @@ def of_wheel(wheel: Path, source: Source) -> Json:
     """Returns the list of the wheel and of the packages that it runs with."""
     with tempfile.TemporaryDirectory() as name:
         python = _installed(wheel, source.root / LOCK, Path(name) / "venv")
-        text = run(
-            [
-                str(Path(sys.executable).with_name("cyclonedx-py")), "environment", "--output-reproducible", "--short-PURLs",
-                "--pyproject", str(source.root / "pyproject.toml"), str(python),
-            ],
-            source.root,
-            os.environ | source.environment,
-        )  # fmt: skip
-    return about(json.loads(text), "matrix-account-sync", source, digest(wheel))
+        return about(of_environment(python, source), "matrix-account-sync", source, digest(wheel))
+
+
+def of_environment(python: Path, source: Source) -> Json:
+    """Returns the list of the packages that a Python finds, with this project as what they are for."""
+    program = Path(sys.executable).with_name("cyclonedx-py")
+    options = ["--output-reproducible", "--short-PURLs", "--pyproject", str(source.root / "pyproject.toml")]
+    text = run([str(program), "environment", *options, str(python)], source.root, os.environ | source.environment)
+    found: Json = json.loads(text)
+    return found
 
 
 def about(bom: Json, name: str, source: Source, sha256: str) -> Json:

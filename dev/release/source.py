@@ -64,4 +64,4 @@ def _git(root: Path, *arguments: str) -> str:
         raise StackError("git is missing: a release is made from a git checkout") from error
     if done.returncode:
         raise StackError(f"a release is made from a git checkout: {done.stderr.strip()[-300:]}")
-    return done.stdout.strip()
+    return done.stdout.rstrip()

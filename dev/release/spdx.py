@@ -4,7 +4,8 @@ import json
 import re
 from typing import Any
 
-from license_expression import ExpressionError, get_spdx_licensing
+from license_expression import ExpressionError, LicenseExpression
+from spdx_tools.common.spdx_licensing import spdx_licensing
 from spdx_tools.spdx.jsonschema.document_converter import DocumentConverter
 from spdx_tools.spdx.model.actor import Actor, ActorType
 from spdx_tools.spdx.model.checksum import Checksum, ChecksumAlgorithm
@@ -12,7 +13,6 @@ from spdx_tools.spdx.model.document import CreationInfo, Document
 from spdx_tools.spdx.model.package import ExternalPackageRef, ExternalPackageRefCategory, Package
 from spdx_tools.spdx.model.relationship import Relationship, RelationshipType
 from spdx_tools.spdx.model.spdx_no_assertion import SpdxNoAssertion
-from spdx_tools.spdx.parser.jsonlikedict.license_expression_parser import LicenseExpressionParser
 from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 
 from dev.processes import StackError
@@ -25,7 +25,7 @@ _DOCUMENT = "SPDXRef-DOCUMENT"
 def of_cyclonedx(bom: Json, source: Source) -> Json:
     """Returns the list as SPDX. Raises StackError if SPDX's own validator finds an error in it."""
     root = bom["metadata"]["component"]
-    packages = [_package(root), *(_package(component) for component in bom.get("components", []))]
+    packages = [_package(component) for component in (root, *bom.get("components", []))]
     created = CreationInfo(
         spdx_version="SPDX-2.3",
         spdx_id=_DOCUMENT,
@@ -63,15 +63,14 @@ def _package(component: Json) -> Package:
     )
 
 
-def _licence(licences: list[Json]) -> Any:
+def _licence(licences: list[Json]) -> LicenseExpression | SpdxNoAssertion:
     """Returns the declared licence as an SPDX expression; NOASSERTION where the package names none that SPDX knows."""
     known = [one.get("expression") or one["license"].get("id") for one in licences]
     text = " AND ".join(f"({one})" if " " in one else one for one in known if one)
     try:
-        get_spdx_licensing().parse(text, validate=True)
+        return spdx_licensing.parse(text, validate=True) if text else SpdxNoAssertion()
     except ExpressionError:
         return SpdxNoAssertion()
-    return LicenseExpressionParser().parse_license_expression(text) if text else SpdxNoAssertion()
 
 
 def _relationships(bom: Json) -> list[Relationship]:

@@ -1,6 +1,8 @@
-"""A rolling update: pods of the release before, which knows no claims, and of this one work on the same users at once."""
+"""A rolling update: pods of a release before and of this one work on the same users at once. `make update-test FROM=v0.1.0` says
+which release; by default it is one that knows no claims, the farthest from today's."""
 
 import itertools
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -14,7 +16,7 @@ from tests.integration.consumer_group import Group
 from tests.integration.stack import StackUnderTest, wait_until
 
 ROOT = Path(__file__).parents[2]
-BEFORE = "09554e800d"  # the last commit without claims
+BEFORE = os.environ.get("UPDATE_FROM") or "09554e800d"  # the last commit without claims
 USERS, ROUNDS = 40, 4
 
 

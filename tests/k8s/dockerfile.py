@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.manifests.rendering import ROOT
@@ -35,16 +36,17 @@ class Image:
 
     Args:
         root: an empty folder, used as the image's root.
+        arguments: the build's arguments; the others have the Dockerfile's defaults.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, arguments: Mapping[str, str]) -> None:
+        self.root, self._arguments = root, arguments
         self.app = root / "app"
         self._here = root
 
     def build(self) -> None:
         """Executes the stage `build`. Raises CalledProcessError with the output of a step that fails."""
-        environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+        environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"} | self._arguments
         for word, rest in stages()["build"]:
             if word == "WORKDIR":
                 self._here = Path(self._moved(rest))
@@ -64,6 +66,9 @@ class Image:
                     check=False,
                 )
                 assert done.returncode == 0, f"{rest}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+            elif word == "ARG":
+                name, _, default = rest.partition("=")
+                environment.setdefault(name, default)
             else:
                 assert word == "ENV", f"unknown instruction {word}"
 

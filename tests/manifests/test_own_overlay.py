@@ -5,14 +5,16 @@ import functools
 from collections.abc import Iterator
 
 import pytest
+import yaml
 
 from function.settings import RESULTS_SUFFIX
 from tests.manifests.own_overlay import EVERYTHING, OVERLAY
-from tests.manifests.rendering import COMMANDS, Manifests, dig, leaves, metadata, render, render_overlay
+from tests.manifests.rendering import COMMANDS, K8S, Manifests, dig, leaves, metadata, render, render_overlay
 from tests.manifests.rules.names import APP, SECRET_NAMES, settings_of
 
+TAG = yaml.safe_load((K8S / "overlays/production/kustomization.yaml").read_text())["images"][0]["newTag"]
 # Production's own values, none of which may be left. The state store's Secret has the name of the Component.
-OLD = ("infrastructure", "nova.identity.events", "realtime-chat-service", "kafka-headless", "nova.app", "registry.example", "0.1.0",
+OLD = ("infrastructure", "nova.identity.events", "realtime-chat-service", "kafka-headless", "nova.app", "registry.example", TAG,
        *sorted({*SECRET_NAMES.values()} - {f"{APP}-statestore"}))  # fmt: skip
 # The same without a change: the control.
 PRODUCTION = "{resources: [../production], components: []}"
