@@ -1,7 +1,6 @@
 """`make release`: builds what a release publishes from the commit that is checked out, into dist/. Publishes and signs nothing."""
 
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -12,7 +11,17 @@ import typer
 
 from dev.__main__ import ROOT, run, say
 from dev.processes import StackError
-from dev.release import chart_package, checksums, cyclonedx, image, image_packages, names, provenance, python_package, spdx
+from dev.release import (
+    chart_package,
+    checksums,
+    cyclonedx,
+    image,
+    image_packages,
+    names,
+    provenance,
+    python_package,
+    spdx,
+)
 from dev.release.source import Source
 
 cli = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -35,8 +44,12 @@ class Steps:
 
 @cli.command()
 def release(
-    base: Annotated[str, typer.Option(help="Base of the image: a name with digest, or `debian`, made of its packages.")] = "",
-    mount: Annotated[list[Path] | None, typer.Option(help="A file that the image's build may read, such as pip.conf.")] = None,
+    base: Annotated[
+        str, typer.Option(help="Base of the image: a name with digest, or `debian`, made of its packages.")
+    ] = "",
+    mount: Annotated[
+        list[Path] | None, typer.Option(help="A file that the image's build may read, such as pip.conf.")
+    ] = None,
     target: Annotated[Path, typer.Option(help="Where the files go; what is there is deleted.")] = ROOT / "dist",
 ) -> None:
     """Build wheel, sdist, chart, image, lists of packages, checksums and the provenance statement."""
@@ -51,8 +64,7 @@ def release(
     target.mkdir(parents=True)
     say(f"{source.version.python}, commit {source.commit}")
     files, built = _build(source, target, base, mount or [])
-    base_of = {"base": built.base, "digest": built.base_digest} if built else {}
-    files.append(provenance.write(target, files, source, base_of))
+    files.append(provenance.write(target, files, source, built))
     checksums.write(target, files)
     say(f"{checksums.NAME}: {len(files)} files; nothing is signed or published")
 
@@ -87,4 +99,4 @@ def _lists(bom: cyclonedx.Json, source: Source, target: Path, of: str) -> list[P
 
 
 if __name__ == "__main__":
-    sys.exit(run(cli))
+    run(cli)

@@ -16,15 +16,18 @@ def build(source: Source, files: Path, target: Path) -> Path:
     version = source.version
     archive = target / f"{NAME}-{version.semantic}.tgz"
     chart = files / "k8s" / "chart"
-    with archive.open("wb") as raw, gzip.GzipFile("", "wb", mtime=0, fileobj=raw) as packed:
-        with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar:
-            for path in sorted(path for path in chart.rglob("*") if path.is_file()):
-                content = path.read_bytes()
-                if path.name == "Chart.yaml":
-                    content = with_version(content.decode(), version.semantic, version.image_tag).encode()
-                member = tarfile.TarInfo(f"{NAME}/{path.relative_to(chart)}")
-                member.size, member.mtime, member.mode = len(content), source.time, 0o644
-                tar.addfile(member, BytesIO(content))
+    with (
+        archive.open("wb") as raw,
+        gzip.GzipFile("", "wb", mtime=0, fileobj=raw) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
+    ):
+        for path in sorted(path for path in chart.rglob("*") if path.is_file()):
+            content = path.read_bytes()
+            if path.name == "Chart.yaml":
+                content = with_version(content.decode(), version.semantic, version.image_tag).encode()
+            member = tarfile.TarInfo(f"{NAME}/{path.relative_to(chart)}")
+            member.size, member.mtime, member.mode = len(content), source.time, 0o644
+            tar.addfile(member, BytesIO(content))
     return archive
 
 

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ NAME = "matrix-account-sync"
 DEBIAN, DEBIAN_RELEASE = "debian", "bookworm"
 _DEBIAN_IMAGE = f"localhost/python-debian:{DEBIAN_RELEASE}"
 _PACKAGES = "python3,python3-venv,ca-certificates"
+_PYTHON = "import sys; print('%d.%d' % sys.version_info[:2])"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,9 @@ class Image:
 def missing(base: str) -> str:
     """Returns why no image can be built, or ""."""
     if not base:
-        return "no BASE is given: a release's is the Dockerfile's with its digest (python:3.11-slim-bookworm@sha256:...)"
+        return (
+            "no BASE is given: a release's is the Dockerfile's with its digest (python:3.11-slim-bookworm@sha256:...)"
+        )
     programs = ["buildah", *(["mmdebstrap"] if base == DEBIAN else [])]
     lacking = [program for program in programs if shutil.which(program) is None]
     return f"{' and '.join(lacking)} missing (Debian has packages of these names)" if lacking else ""
@@ -65,10 +69,31 @@ def build(source: Source, files: Path, target: Path, base: str, mounts: Sequence
         *(f"--volume={file}:{file}:ro" for file in mounts),
         "--file", "Dockerfile", ".",
     )  # fmt: skip
+    _try(tag, source, files)
     archive = target / f"{NAME}-{source.version.image_tag}.oci.tar"
     with tempfile.NamedTemporaryFile() as digest:
-        _buildah(files, "push", "--digestfile", digest.name, tag, f"oci-archive:{archive}:{NAME}:{source.version.image_tag}")
+        _buildah(
+            files, "push", "--digestfile", digest.name, tag, f"oci-archive:{archive}:{NAME}:{source.version.image_tag}"
+        )
         return Image(archive, Path(digest.name).read_text().strip(), base if base != DEBIAN else _DEBIAN_IMAGE)
+
+
+def _try(tag: str, source: Source, folder: Path) -> None:
+    """Runs the image: it must have the commit's version, and the Python that these tests run on."""
+    container = _buildah(folder, "from", "--pull-never", tag).strip()
+    try:
+        start = ("run", "--isolation", "chroot", container, "--")
+        said = _buildah(folder, *start, "matrix-account-sync", "--version").strip()
+        python = _buildah(folder, *start, "/app/bin/python", "-c", _PYTHON).strip()
+    finally:
+        _buildah(folder, "rm", container)
+    if said != source.version.python:
+        raise StackError(f"the image says that it is {said}, not {source.version.python}")
+    tested = "{}.{}".format(*sys.version_info)
+    if python != tested:
+        raise StackError(
+            f"the image has Python {python}, and the tests run on {tested}: make the virtual environment with {python}"
+        )
 
 
 def _debian_base(time: int) -> str:
@@ -76,7 +101,11 @@ def _debian_base(time: int) -> str:
     with tempfile.TemporaryDirectory() as name:
         root = Path(name) / "root.tar"
         environment = os.environ | {"SOURCE_DATE_EPOCH": str(time)}
-        run(["mmdebstrap", "--variant=minbase", f"--include={_PACKAGES}", DEBIAN_RELEASE, str(root)], root.parent, environment)
+        run(
+            ["mmdebstrap", "--variant=minbase", f"--include={_PACKAGES}", DEBIAN_RELEASE, str(root)],
+            root.parent,
+            environment,
+        )
         container = _buildah(root.parent, "from", "scratch").strip()
         _buildah(root.parent, "add", container, str(root), "/")
         _buildah(root.parent, "commit", "--rm", "--timestamp", str(time), container, _DEBIAN_IMAGE)

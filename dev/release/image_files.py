@@ -4,8 +4,8 @@ of those before."""
 import json
 import tarfile
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 _REMOVED, _EMPTIED = ".wh.", ".wh..wh..opq"
 
@@ -14,15 +14,15 @@ def read(archive: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
     """Returns the contents of the files whose path, such as "etc/os-release", is `wanted`."""
     found: dict[str, bytes] = {}
     with tarfile.open(archive) as files:
-        manifest = _blob(files, _json(files, "index.json")["manifests"][0]["digest"])
-        for layer in json.loads(manifest)["layers"]:
-            with files.extractfile(_path(layer["digest"])) or open("/dev/null", "rb") as packed:  # noqa: PTH123, SIM115
-                _apply(found, packed, wanted)
+        index = json.loads(_content(files, "index.json"))
+        manifest = json.loads(_blob(files, index["manifests"][0]["digest"]))
+        for layer in manifest["layers"]:
+            _apply(found, _blob(files, layer["digest"]), wanted)
     return found
 
 
-def _apply(found: dict[str, bytes], packed: Any, wanted: Callable[[str], bool]) -> None:
-    with tarfile.open(fileobj=packed) as layer:
+def _apply(found: dict[str, bytes], layer_bytes: bytes, wanted: Callable[[str], bool]) -> None:
+    with tarfile.open(fileobj=BytesIO(layer_bytes)) as layer:
         for member in layer:
             path = member.name.removeprefix("./")
             folder, _, name = path.rpartition("/")
@@ -39,15 +39,10 @@ def _remove(found: dict[str, bytes], path: str) -> None:
         del found[name]
 
 
-def _json(files: tarfile.TarFile, name: str) -> Any:
-    content = files.extractfile(name)
-    return json.loads(content.read()) if content else None
-
-
 def _blob(files: tarfile.TarFile, digest: str) -> bytes:
-    content = files.extractfile(_path(digest))
-    return content.read() if content else b""
+    return _content(files, f"blobs/{digest.replace(':', '/')}")
 
 
-def _path(digest: str) -> str:
-    return f"blobs/{digest.replace(':', '/')}"
+def _content(files: tarfile.TarFile, name: str) -> bytes:
+    file = files.extractfile(name)
+    return file.read() if file else b""

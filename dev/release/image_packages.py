@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator
 from email import message_from_bytes
-from pathlib import Path
 from typing import Any
 
 from dev.release.cyclonedx import about

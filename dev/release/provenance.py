@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from dev.release.checksums import digest
+from dev.release.image import NAME as IMAGE_NAME
+from dev.release.image import Image
 from dev.release.source import Source
 
 NAME = "provenance.intoto.json"
@@ -16,31 +18,30 @@ NAME = "provenance.intoto.json"
 LOCKED = ("requirements.txt", "requirements-build.txt", "requirements-dev.txt")
 
 
-def write(folder: Path, files: Iterable[Path], source: Source, image: Mapping[str, str] | None = None) -> Path:
-    """Writes the statement about `files` into `folder`.
-
-    Args:
-        image: the base image's name and its digest, if an image was built.
-    """
+def write(folder: Path, files: Iterable[Path], source: Source, image: Image | None = None) -> Path:
+    """Writes the statement about `files` into `folder`, and about the image if one was built."""
     statement = folder / NAME
-    text = json.dumps(document(sorted(files), source, os.environ, image or {}), indent=2) + "\n"
+    text = json.dumps(document(sorted(files), source, os.environ, image), indent=2) + "\n"
     statement.write_text(text)
     return statement
 
 
 def document(
-    files: Iterable[Path], source: Source, environment: Mapping[str, str], image: Mapping[str, str]
+    files: Iterable[Path], source: Source, environment: Mapping[str, str], image: Image | None
 ) -> dict[str, Any]:
     """Returns the statement."""
+    subjects = [{"name": file.name, "digest": {"sha256": digest(file)}} for file in files]
+    if image:
+        subjects.append({"name": IMAGE_NAME, "digest": {"sha256": image.digest.removeprefix("sha256:")}})
     return {
         "_type": "https://in-toto.io/Statement/v1",
-        "subject": [{"name": file.name, "digest": {"sha256": digest(file)}} for file in files],
+        "subject": subjects,
         "predicateType": "https://slsa.dev/provenance/v1",
         "predicate": {
             "buildDefinition": {
                 "buildType": "urn:matrix-account-sync:make-release:1",
                 "externalParameters": {"command": "make release", "version": source.version.python}
-                | ({"base": image["base"]} if image else {}),
+                | ({"base": image.base} if image else {}),
                 "internalParameters": {
                     "python": platform.python_version(),
                     "platform": f"{platform.system().lower()}-{platform.machine()}",
@@ -67,10 +68,10 @@ def _run(environment: Mapping[str, str]) -> dict[str, str]:
     return {"invocationId": f"{base}/actions/runs/{run}/attempts/{environment.get('GITHUB_RUN_ATTEMPT', '1')}"}
 
 
-def _inputs(source: Source, image: Mapping[str, str]) -> Iterable[dict[str, Any]]:
+def _inputs(source: Source, image: Image | None) -> Iterable[dict[str, Any]]:
     git = f"git+{source.repository}@{source.commit}" if "://" in source.repository else f"git:{source.commit}"
     yield {"uri": git, "digest": {"gitCommit": source.commit}}
     for name in LOCKED:
         yield {"name": name, "digest": {"sha256": digest(source.root / name)}}
-    if image.get("digest"):
-        yield {"name": image["base"], "digest": {"sha256": image["digest"]}}
+    if image and image.base_digest:
+        yield {"name": image.base, "digest": {"sha256": image.base_digest}}

@@ -31,7 +31,9 @@ class Source:
         changed = _git(root, "status", "--porcelain")
         if changed:
             names = ", ".join(line[3:] for line in changed.splitlines()[:5])
-            raise StackError(f"a release is made from a commit, and these files differ from it: {names}: commit or remove them")
+            raise StackError(
+                f"a release is made from a commit, and these files differ from it: {names}: commit or remove them"
+            )
         commit, time = _git(root, "log", "-1", "--format=%H %ct").split()
         remotes = _git(root, "remote").split()
         repository = _git(root, "remote", "get-url", remotes[0]) if remotes else ""

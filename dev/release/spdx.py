@@ -38,7 +38,7 @@ def of_cyclonedx(bom: Json, source: Source) -> Json:
     errors = validate_full_spdx_document(document)
     if errors:
         raise StackError(f"the SPDX list is not valid: {errors[0].validation_message}")
-    written: Json = DocumentConverter().convert(document)
+    written: Json = DocumentConverter().convert(document)  # type: ignore[no-untyped-call]
     return written
 
 
@@ -59,7 +59,9 @@ def _package(component: Json) -> Package:
         license_concluded=SpdxNoAssertion(),
         copyright_text=SpdxNoAssertion(),
         checksums=[Checksum(ChecksumAlgorithm.SHA256, one["content"]) for one in component.get("hashes", [])],
-        external_references=[ExternalPackageRef(ExternalPackageRefCategory.PACKAGE_MANAGER, "purl", purl)] if purl else [],
+        external_references=[ExternalPackageRef(ExternalPackageRefCategory.PACKAGE_MANAGER, "purl", purl)]
+        if purl
+        else [],
     )
 
 

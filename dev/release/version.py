@@ -21,7 +21,10 @@ class Version:
         """The version as Helm's charts have it: 0.2.1-dev.3+g1a2b3c4."""
         parsed = Pep440(self.python)
         base = ".".join(str(part) for part in (*parsed.release, 0, 0)[:3])
-        before = [*(map(str, parsed.pre) if parsed.pre else ()), *(("dev", str(parsed.dev)) if parsed.is_devrelease else ())]
+        before = [
+            *(map(str, parsed.pre) if parsed.pre else ()),
+            *(("dev", str(parsed.dev)) if parsed.is_devrelease else ()),
+        ]
         return base + (f"-{'.'.join(before)}" if before else "") + (f"+{parsed.local}" if parsed.local else "")
 
     @property

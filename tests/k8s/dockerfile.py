@@ -46,7 +46,7 @@ class Image:
 
     def build(self) -> None:
         """Executes the stage `build`. Raises CalledProcessError with the output of a step that fails."""
-        environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"} | self._arguments
+        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **self._arguments}
         for word, rest in stages()["build"]:
             if word == "WORKDIR":
                 self._here = Path(self._moved(rest))

@@ -14,7 +14,9 @@ WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yaml"))
 
 
 def test_actionlint_accepts_the_workflows() -> None:
-    done = subprocess.run([toolchain.actionlint(print), *WORKFLOWS], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [toolchain.actionlint(print), *WORKFLOWS], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stdout) == (0, "")
 
 

@@ -41,7 +41,9 @@ def assert_valid(bom: cyclonedx.Json, source: Source, folder: Path) -> cyclonedx
     return written
 
 
-def test_the_packages_of_an_environment_are_listed_with_licences_and_dependencies(source: Source, tmp_path: Path) -> None:
+def test_the_packages_of_an_environment_are_listed_with_licences_and_dependencies(
+    source: Source, tmp_path: Path
+) -> None:
     bom = cyclonedx.about(cyclonedx.of_environment(Path(sys.executable), source), "matrix-account-sync", source, SHA)
     written = assert_valid(bom, source, tmp_path)
     packages = {package["name"]: package for package in written["packages"]}
@@ -96,4 +98,9 @@ def test_the_packages_of_an_image_are_those_that_a_container_would_find(
         "pkg:pypi/kept-one@1.0",
     ]
     written = assert_valid(bom, source, tmp_path)
-    assert {package["name"] for package in written["packages"]} == {"matrix-account-sync", "libc6", "python", "kept_one"}
+    assert {package["name"] for package in written["packages"]} == {
+        "matrix-account-sync",
+        "libc6",
+        "python",
+        "kept_one",
+    }

@@ -23,5 +23,5 @@ def test_charts_and_images_have_the_version_in_their_own_form(python: str, seman
     ("python", "is_release"),
     [("0.2.0", True), ("0.2.0rc1", True), ("0.2.1.dev3+g1a2b3c4", False), ("0.2.0+d20260101", False)],
 )
-def test_only_a_commit_with_a_tag_is_a_release(python: str, is_release: bool) -> None:  # noqa: FBT001
+def test_only_a_commit_with_a_tag_is_a_release(python: str, is_release: bool) -> None:
     assert Version(python).is_release is is_release
