@@ -65,10 +65,9 @@ replay-drill: setup ## Break 60 of 2,000 events in eight ways, fix the causes, r
 	@$(RUN)/python -m dev tools
 	@$(RUN)/python -m pytest tests/integration/test_replay_drill.py tests/integration/test_replay_faults.py
 
-K8S_QUICK := tests/k8s/test_identity.py tests/k8s/test_sidecar.py tests/k8s/test_image.py tests/k8s/test_sources.py
 k8s-test: setup ## Apply the manifests to a real API server with Dapr and run the function there; QUICK=1: the main part
 	@$(RUN)/python -m dev.k8s
-	@$(RUN)/python -m pytest $(if $(QUICK),$(K8S_QUICK),tests/k8s)
+	@$(RUN)/python -m pytest tests/k8s $(if $(QUICK),-m quick)
 
 alerts-test: setup ## Verify with promtool that each alert fires when it should, and only then
 	@$(RUN)/python -m dev.monitoring.alerts

@@ -14,7 +14,7 @@ from dev.release.image import Image
 from dev.release.source import Source
 
 NAME = "provenance.intoto.json"
-# What of the project decides what is built, besides the commit itself: packages with their hashes.
+# What of the project decides what is built, in addition to its commit: packages with their hashes.
 LOCKED = ("requirements.txt", "requirements-build.txt", "requirements-dev.txt")
 
 

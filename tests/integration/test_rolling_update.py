@@ -1,5 +1,5 @@
 """A rolling update: pods of a release before and of this one work on the same users at once. `make update-test FROM=v0.1.0` says
-which release; by default it is one that knows no claims, the farthest from today's."""
+which release; by default it is the last without claims, the farthest from today's."""
 
 import itertools
 import os

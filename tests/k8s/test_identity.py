@@ -20,6 +20,8 @@ from tests.k8s.namespace import Namespace, settings_for
 from tests.manifests.pages import blocks
 from tests.manifests.rules.names import APP
 
+pytestmark = pytest.mark.quick
+
 TOKEN_SECRET = "realtime-chat-service-secret"
 Tell = Callable[[str], None]
 

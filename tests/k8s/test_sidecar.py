@@ -14,6 +14,8 @@ from tests.manifests.rendering import dig, render
 from tests.manifests.rules.names import APP, NAMESPACE
 from tests.manifests.rules.workload import TOKEN_FOLDER
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.fixture(scope="module")
 def staging(

@@ -10,6 +10,8 @@ from dev.k8s import toolchain
 from tests.manifests.rendering import ROOT
 from tests.manifests.rules import sidecar
 
+pytestmark = pytest.mark.quick
+
 
 def field_types() -> dict[str, str]:
     """Returns each annotation that the injector knows, with the Go type of its value."""

@@ -1,4 +1,4 @@
-"""The statement of how a release was built is one that in-toto's own library accepts, and claims no more than is known."""
+"""The statement of how a release was built is accepted by in-toto's own library, and claims no more than is known."""
 
 import json
 from pathlib import Path
