@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from dev.k8s.toolchain import DAPR
 from dev.servers.kafka import TOPICS
 from dev.toolchain import compose, daprd
+from function.dapr.proved import PINNED
 from tests.manifests.rendering import K8S, ROOT
 
 FILE = ROOT / "dev" / "compose.yaml"
@@ -116,7 +116,7 @@ def test_images_have_the_versions_that_the_tests_run_and_name_no_registry() -> N
     assert kafka
     assert synapse
     assert images == {
-        f"apache/kafka:{kafka[1]}", f"matrixdotorg/synapse:v{synapse[1]}", f"daprio/daprd:{DAPR}", "postgres:17",
+        f"apache/kafka:{kafka[1]}", f"matrixdotorg/synapse:v{synapse[1]}", f"daprio/daprd:{PINNED}", "postgres:17",
     }  # fmt: skip
 
 
