@@ -26,9 +26,15 @@ def component(name: str, kind: str, version: str, metadata: Mapping[str, str]) -
 
 @contextmanager
 def running(
-    folder: Path, components: Sequence[Mapping[str, Any]], config: Path | None = None
+    folder: Path, components: Sequence[Mapping[str, Any]], config: Path | None = None, app_port: int | None = None
 ) -> Iterator[tuple[int, int]]:
-    """Runs daprd.
+    """Runs daprd with the components, each in a file of its own in `folder`/components.
+
+    Args:
+        folder: for files and log.
+        components: the resources.
+        config: a file with a Configuration.
+        app_port: of the app that daprd asks for subscriptions; without it, there is none.
 
     Yields:
         its HTTP and its gRPC port.
@@ -38,17 +44,21 @@ def running(
     for one in components:
         (resources / f"{one['metadata']['name']}.yaml").write_text(yaml.safe_dump(dict(one)))
     http, grpc = free_port(), free_port()
-    flags = {
-        "app-id": APP_ID,
-        "dapr-http-port": str(http),
-        "dapr-grpc-port": str(grpc),
-        "dapr-internal-grpc-port": str(free_port()),
-        "metrics-port": str(free_port()),
-        "dapr-listen-addresses": "127.0.0.1",
-        "resources-path": str(resources),
-        "placement-host-address": " ",
-        "scheduler-host-address": " ",
-    } | ({"config": str(config)} if config else {})
+    flags = (
+        {
+            "app-id": APP_ID,
+            "dapr-http-port": str(http),
+            "dapr-grpc-port": str(grpc),
+            "dapr-internal-grpc-port": str(free_port()),
+            "metrics-port": str(free_port()),
+            "dapr-listen-addresses": "127.0.0.1",
+            "resources-path": str(resources),
+            "placement-host-address": " ",
+            "scheduler-host-address": " ",
+        }
+        | ({"config": str(config)} if config else {})
+        | ({"app-port": str(app_port)} if app_port else {})
+    )
     server = Server("daprd", folder)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DAPR_")}
     try:
