@@ -38,7 +38,7 @@ def test_an_edit_in_the_middle_of_a_batch_loses_nothing(kafka: Kafka, tmp_path: 
 
     def slow(entries: Sequence[Entry]) -> Answer:
         threading.Event().wait(HELD_SECONDS)
-        if chance.random() < 0.3:  # noqa: PLR2004 - some batches wait, as when Synapse is away
+        if chance.random() < 0.3:
             return each(entries, RETRY)
         with lock:
             done.update(entry.value for entry in entries)
