@@ -4,7 +4,7 @@ The function relies on what daprd does beyond its documentation: docs/canaries.m
 """
 
 # The last one is the one to install: dev/go pins it, and SECURITY.md and docs/deploy.md name it. A test compares them.
-PROVED = ("1.18.2",)
+PROVED = ("1.18.2", "1.18.3")
 PINNED = PROVED[-1]
 
 ADVICE = (
