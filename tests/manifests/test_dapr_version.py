@@ -21,7 +21,7 @@ def named(file: str, pattern: str) -> set[str]:
         ("dev/go/daprd/go.mod", r"github\.com/dapr/dapr v(\S+)"),
         ("dev/go/dapr-control-plane/go.mod", r"github\.com/dapr/dapr v(\S+)"),
         ("docs/deploy.md", r"dapr/dapr --version (\S+)"),
-        ("docs/deploy.md", r"dapr\.io/sidecar-image: \S+:([\d.]+)"),
+        ("docs/deploy.md", r"value: \S+/daprd:(\S+)"),
     ],
 )
 def test_the_version_to_install_is_the_one_that_the_function_names(file: str, pattern: str) -> None:

@@ -24,7 +24,7 @@ EDITED = "maxMessageBytes"
 
 
 def edit(folder: Path, own: Canaries, brokers: str, size: int) -> None:
-    """Writes the component's file anew."""
+    """Writes the changed component over its file."""
     changed = kafka_component("raw", brokers, **{EDITED: str(size)})
     (folder / "components" / "raw.yaml").write_text(yaml.safe_dump(changed))
     seen = own.daprd.log.read_text().count("raw (pubsub.kafka/v1)")
