@@ -40,7 +40,7 @@ async def rename(homeserver: Homeserver, user_id: str, body: bytes) -> httpx.Res
 
 async def test_a_request_that_was_limited_was_carried_out(limited: Homeserver, user: str) -> None:
     await limited.create(user)
-    statuses = []
+    statuses: list[int] = []
     while 429 not in statuses and len(statuses) < MOST:
         number = len(statuses)
         statuses.append((await rename(limited, user, f'{{"displayname": "name {number}"}}'.encode())).status_code)
