@@ -318,6 +318,8 @@ replace (
 	dubbo.apache.org/dubbo-go/v3 => dubbo.apache.org/dubbo-go/v3 v3.0.3-0.20230118042253-4f159a2b38f3
 	github.com/chenzhuoyu/iasm => github.com/chenzhuoyu/iasm v0.9.0
 	github.com/chzyer/logex => github.com/chzyer/logex v1.2.1
+	// Go's module proxy does not serve what Dapr 1.18.3 asks for here. Workflows, the scheduler and Pulsar use these, this
+	// project does not: remove the lines once the versions can be fetched.
 	github.com/dapr/durabletask-go => github.com/dapr/durabletask-go v0.12.2-0.20260720132056-79042da5fe61
 	github.com/diagridio/go-etcd-cron => github.com/diagridio/go-etcd-cron v0.12.6
 	github.com/gobwas/pool => github.com/gobwas/pool v0.2.1
