@@ -116,6 +116,7 @@ release: setup ## Build what a release publishes into dist/ (docs/releasing.md);
 	@$(RUN)/python -m dev.release $(if $(BASE),--base $(BASE)) $(ARGS)
 
 update-test: setup ## Run pods of an earlier release and of this one on the same users: FROM=v0.1.0, or any commit
+	@git rev-parse --verify --quiet "$(or $(FROM),HEAD)^{commit}" >/dev/null || (echo "FROM=$(FROM) is no tag or commit of this repository"; exit 1)
 	@$(RUN)/python -m dev tools
 	@UPDATE_FROM=$(FROM) $(RUN)/python -m pytest tests/integration/test_rolling_update.py
 

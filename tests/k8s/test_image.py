@@ -10,8 +10,6 @@ from function.settings import Settings
 from tests.k8s.dockerfile import Image, stages
 from tests.manifests.rendering import OVERLAYS, render
 
-pytestmark = pytest.mark.quick
-
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Image:

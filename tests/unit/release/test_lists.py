@@ -2,10 +2,11 @@
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 import tarfile
-from importlib.metadata import version
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -41,17 +42,34 @@ def assert_valid(bom: cyclonedx.Json, source: Source, folder: Path) -> cyclonedx
     return written
 
 
+@pytest.fixture
+def environment(tmp_path: Path) -> Path:
+    """The Python of an environment with a few of the function's packages: of them only what an installer wrote about them."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True)
+    (packages,) = (tmp_path / "venv" / "lib").glob("python3*/site-packages")
+    for name in ("dapr", "httpx", "httpcore", "h11"):
+        written = metadata.distribution(name).locate_file(f"{name}-{metadata.version(name)}.dist-info")
+        shutil.copytree(str(written), packages / Path(str(written)).name)
+    return tmp_path / "venv" / "bin" / "python"
+
+
 def test_the_packages_of_an_environment_are_listed_with_licences_and_dependencies(
-    source: Source, tmp_path: Path
+    environment: Path, source: Source, tmp_path: Path
 ) -> None:
-    bom = cyclonedx.about(cyclonedx.of_environment(Path(sys.executable), source), "matrix-account-sync", source, SHA)
+    bom = cyclonedx.about(cyclonedx.of_environment(environment, source), "matrix-account-sync", source, SHA)
     written = assert_valid(bom, source, tmp_path)
     packages = {package["name"]: package for package in written["packages"]}
-    assert packages["dapr"]["versionInfo"] == version("dapr")
+    assert packages.keys() == {"matrix-account-sync", "dapr", "httpx", "httpcore", "h11"}
+    assert packages["dapr"]["versionInfo"] == metadata.version("dapr")
     assert packages["httpx"]["licenseDeclared"] == "BSD-3-Clause"
     assert packages["matrix-account-sync"]["checksums"] == [{"algorithm": "SHA256", "checksumValue": SHA}]
     needed = {(one["spdxElementId"], one["relatedSpdxElement"]) for one in written["relationships"]}
-    assert (packages["matrix-account-sync"]["SPDXID"], packages["httpx"]["SPDXID"]) in needed
+    of = {name: package["SPDXID"] for name, package in packages.items()}
+    assert {
+        (of["matrix-account-sync"], of["httpx"]),
+        (of["httpx"], of["httpcore"]),
+        (of["httpcore"], of["h11"]),
+    } <= needed
     assert bom["metadata"]["timestamp"].startswith(source.moment.strftime("%Y-%m-%dT%H:%M:%S"))
 
 
@@ -59,12 +77,12 @@ def test_the_packages_of_an_environment_are_listed_with_licences_and_dependencie
 def archive(tmp_path: Path) -> Path:
     """An image of two layers; the second removes a package that the first has."""
     packages = "app/lib/python3.11/site-packages"
-    metadata = "Metadata-Version: 2.4\nName: {}\nVersion: 1.0\nLicense-Expression: MIT\n\nText"
+    text = "Metadata-Version: 2.4\nName: {}\nVersion: 1.0\nLicense-Expression: MIT\n\nText"
     layers = [
         {
             "./var/lib/dpkg/status": STATUS,
-            f"{packages}/kept_one-1.0.dist-info/METADATA": metadata.format("kept_one"),
-            f"{packages}/pip-1.0.dist-info/METADATA": metadata.format("pip"),
+            f"{packages}/kept_one-1.0.dist-info/METADATA": text.format("kept_one"),
+            f"{packages}/pip-1.0.dist-info/METADATA": text.format("pip"),
             "usr/local/include/python3.11/patchlevel.h": '#define PY_VERSION              "3.11.9"\n',
         },
         {f"{packages}/.wh.pip-1.0.dist-info": ""},
