@@ -23,6 +23,13 @@ def test_another_version_is_written_into_each_file(name: str) -> None:
     assert name in disagreeing(ROOT, version)
 
 
+def test_each_version_of_the_changelog_says_what_it_asks_of_operators() -> None:
+    versions = re.findall(r"(?m)^## \[(.+)\]", (ROOT / "CHANGELOG.md").read_text())
+    headings = "".join(re.findall(r"(?m)^## .+$", (ROOT / "docs" / "upgrading.md").read_text()))
+    assert versions
+    assert [version for version in versions if version not in headings] == []
+
+
 def test_the_image_has_the_python_that_is_locked_for_and_tested() -> None:
     (image,) = re.findall(r"(?m)^ARG PYTHON=python:(\d+\.\d+)-", (ROOT / "Dockerfile").read_text())
     (locked,) = re.findall(r"--python-version (\d+\.\d+)", (ROOT / "Makefile").read_text())
