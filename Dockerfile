@@ -10,7 +10,7 @@ WORKDIR /build
 RUN python3 -m venv /app
 # A layer of its own, because it changes rarely. Only wheels are installed, each with its hash: nothing is compiled.
 COPY requirements.txt .
-RUN /app/bin/pip install --only-binary :all: --require-hashes -r requirements.txt
+RUN /app/bin/pip install --no-compile --only-binary :all: --require-hashes -r requirements.txt
 # The build tools of the package, locked in the same way.
 COPY requirements-build.txt .
 RUN python3 -m venv tools && tools/bin/pip install --only-binary :all: --require-hashes -r requirements-build.txt
@@ -19,11 +19,11 @@ COPY function function
 # The build context has no git, from which the version comes elsewhere.
 ARG VERSION=0.0.0
 # Runs offline: all inputs are installed by now. pip is removed. Bytecode is compiled here, since the pod's file system
-# is read-only; it is validated by source hash instead of time, so it is the same in every build.
+# is read-only; pip's own would depend on the time of the build, and would not fit files whose times a builder changes.
 RUN SETUPTOOLS_SCM_PRETEND_VERSION=${VERSION} tools/bin/pip wheel --no-deps --no-index --no-build-isolation -w dist . \
- && /app/bin/pip install --no-deps --no-index dist/*.whl \
+ && /app/bin/pip install --no-compile --no-deps --no-index dist/*.whl \
  && /app/bin/pip uninstall -y setuptools pip \
- && python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /app/lib
+ && PYTHONHASHSEED=0 python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /app/lib
 
 FROM ${PYTHON}
 ARG VERSION=0.0.0

@@ -60,6 +60,14 @@ def test_every_module_has_its_bytecode(image: Image) -> None:
     assert {file.name.partition(".")[0] for file in (package / "__pycache__").glob("*.pyc")} == modules
 
 
+def test_bytecode_fits_whatever_time_a_builder_gives_to_the_files(image: Image) -> None:
+    """Reproducible builds change the times; bytecode that depends on them would be compiled again at each start."""
+    compiled = list((image.app / "lib").rglob("*.pyc"))
+    assert compiled
+    unchecked_hash = (1).to_bytes(4, "little")
+    assert [str(file) for file in compiled if file.read_bytes()[4:8] != unchecked_hash] == []
+
+
 def test_the_image_holds_no_file_that_others_may_write(image: Image) -> None:
     loose = [file for file in image.app.rglob("*") if not file.is_symlink() and file.stat().st_mode & 0o022]
     assert [str(Path(file).relative_to(image.app)) for file in loose] == []
