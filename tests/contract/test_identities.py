@@ -48,6 +48,14 @@ async def test_an_account_without_the_identity_gets_it(homeserver: Homeserver, u
     assert await homeserver.synapse.account(user, PROVIDER) == Account(display_name="Ada", linked=True)
 
 
+async def test_identities_that_are_written_replace_those_that_were_there(homeserver: Homeserver, user: str) -> None:
+    """The trap for which `link` reads them first."""
+    await homeserver.create(user)
+    await homeserver.take_identity(user, OTHER, f"elsewhere-{user}")
+    await homeserver.take_identity(user, PROVIDER, user)
+    assert await homeserver.identities(user) == {(PROVIDER, user)}
+
+
 async def test_linking_leaves_the_identities_at_other_providers(homeserver: Homeserver, user: str) -> None:
     """The Admin API replaces the whole list; without them the user could no longer log in there."""
     await homeserver.create(user)

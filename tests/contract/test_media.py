@@ -25,6 +25,17 @@ async def test_what_the_admin_uploads_is_not_the_users(homeserver: Homeserver, u
     assert await homeserver.synapse.uploaded_by(mxc) == homeserver.service_user
 
 
+async def test_an_avatar_that_the_admin_uploaded_outlives_the_erasure_of_its_user(
+    homeserver: Homeserver, user: str
+) -> None:
+    """So an erasure deletes the copy of the avatar too."""
+    await homeserver.create(user)
+    mxc = await homeserver.synapse.upload(PNG, "image/png", user)
+    await homeserver.synapse.set_avatar(user, mxc)
+    await homeserver.synapse.deactivate(user, erase=True)
+    assert await homeserver.has_media(mxc)
+
+
 async def test_deleted_media_is_known_to_be_gone(homeserver: Homeserver, user: str) -> None:
     """The avatar of a live account may have been deleted by an administrator."""
     mxc = await homeserver.synapse.upload(PNG, "image/png", user)
