@@ -38,9 +38,9 @@ def test_the_sidecar_is_confined_and_has_its_secrets(staging: Namespace) -> None
         "runAsNonRoot": True,
         "seccompProfile": {"type": "RuntimeDefault"},
     }
-    assert daprd["resources"] == {"limits": {"memory": "768Mi"}, "requests": {"cpu": "100m", "memory": "128Mi"}}
+    assert daprd["resources"] == {"limits": {"memory": "2048Mi"}, "requests": {"cpu": "100m", "memory": "128Mi"}}
     env = {variable["name"]: variable for variable in daprd["env"]}
-    assert env["GOMEMLIMIT"]["value"] == "690MiB"
+    assert env["GOMEMLIMIT"]["value"] == "1840MiB"
     for variable, secret in (("APP_API_TOKEN", "app"), ("DAPR_API_TOKEN", "api")):
         reference = {"name": f"{APP}-{secret}-token", "key": "token"}
         assert env[variable]["valueFrom"]["secretKeyRef"] == reference

@@ -55,6 +55,7 @@ _PUBSUB = {
     "consumerGroupRebalanceStrategy": "range",
     "maxMessageBytes": "2097152",
     "consumeRetryInterval": "200ms",
+    "channelBufferSize": "16",
     "allowedTopics": NAMED,
     "publishingScopes": NAMED,
     "subscriptionScopes": NAMED,
