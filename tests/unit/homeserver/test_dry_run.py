@@ -125,6 +125,9 @@ class _Sidecar:
         items = [type("Item", (), {"key": key, "data": b"", "etag": "", "error": ""}) for key in keys]
         return type("Response", (), {"items": items})
 
+    async def get_state(self, _: str, __: str) -> Any:
+        return type("Response", (), {"data": b"", "etag": ""})
+
     def __getattr__(self, name: str) -> Any:
         raise AssertionError(f"{name} is called in a dry run")
 
