@@ -38,7 +38,7 @@ def test_the_sidecar_is_confined_and_has_its_secrets(staging: Namespace) -> None
         "runAsNonRoot": True,
         "seccompProfile": {"type": "RuntimeDefault"},
     }
-    assert daprd["resources"] == {"limits": {"memory": "2048Mi"}, "requests": {"cpu": "100m", "memory": "128Mi"}}
+    assert daprd["resources"] == {"limits": {"memory": "2Gi"}, "requests": {"cpu": "100m", "memory": "128Mi"}}
     env = {variable["name"]: variable for variable in daprd["env"]}
     assert env["GOMEMLIMIT"]["value"] == "1840MiB"
     for variable, secret in (("APP_API_TOKEN", "app"), ("DAPR_API_TOKEN", "api")):
