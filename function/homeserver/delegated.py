@@ -89,7 +89,8 @@ class Delegated(Synapse):
 
         MAS tells Synapse in a job, which can be late, or fail for good. So if Synapse does not follow within seconds, it is asked
         too, which does no harm. So it is if one of the two had ended the account before: then nothing shows that the job has
-        been there, and only Synapse can end the devices of the logins since. A Synapse that is away does not hold MAS up.
+        been there, and only Synapse can end the devices of the logins since. A Synapse that is away does not hold MAS up;
+        a Synapse that hangs does, for as long as one request may take.
         """
         known_open, user = await asyncio.gather(
             self._is_known_open(user_id, erase=erase), self._mas.user(localpart(user_id))
