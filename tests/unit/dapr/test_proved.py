@@ -26,7 +26,7 @@ def loaded_by(version: str) -> Callable[[], Loaded]:
 async def said(caplog: pytest.LogCaptureFixture, answer: Callable[[], Loaded | None]) -> list[tuple[str, str]]:
     sidecar = FakeSidecar()
     sidecar.answer = answer
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, "function"):
         await report_version(sidecar)
     fields = [vars(record)["fields"] for record in caplog.records]
     return [(line["version"], line["detail"]) for line in fields]

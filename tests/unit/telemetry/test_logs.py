@@ -38,14 +38,11 @@ class Lines:
 def lines() -> Iterator[Lines]:
     found = Lines()
     root, ours = logging.getLogger(), logging.getLogger("function")
-    levels = root.level, ours.level
     root.addHandler(found.handler)
     root.setLevel(logging.DEBUG)
     ours.setLevel(logging.DEBUG)
     yield found
     root.removeHandler(found.handler)
-    root.setLevel(levels[0])
-    ours.setLevel(levels[1])
 
 
 def test_a_line_is_one_object_with_time_level_event_and_fields(lines: Lines) -> None:
@@ -125,8 +122,8 @@ def test_an_identifier_is_shown_only_if_it_looks_like_one(value: str, shown: str
 
 def test_the_level_is_that_of_the_setting(capsys: pytest.CaptureFixture[str]) -> None:
     """DEBUG for a line for every event; other libraries stay at warnings."""
-    root, ours = logging.getLogger(), logging.getLogger("function")
-    before = root.handlers[:], root.level, ours.level
+    root = logging.getLogger()
+    before = root.handlers[:]
     try:
         configure("INFO")
         log(logging.DEBUG, "unseen")
@@ -135,9 +132,7 @@ def test_the_level_is_that_of_the_setting(capsys: pytest.CaptureFixture[str]) ->
         [line] = capsys.readouterr().err.splitlines()
         assert json.loads(line)["event"] == "seen"
     finally:
-        root.handlers[:] = before[0]
-        root.setLevel(before[1])
-        ours.setLevel(before[2])
+        root.handlers[:] = before
 
 
 @pytest.mark.anyio
