@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.runs import Measured
-from benchmarks.systems import LOAD, NOTHING, OURS, PLAIN, WORKERS
+from benchmarks.systems import CLAIMED, LOAD, NOTHING, OURS, PLAIN, WORKERS
 
 AWAY, AWAY_QUICK = 10.0, 3.0  # seconds that Synapse is unavailable in W5
 FAILING = 0.02  # share of the calls that fail in W5
@@ -38,12 +38,12 @@ PARTS: Sequence[Part] = (
     Part("noise known", "noise known", {OURS: 20_000}, {}),
     Part(
         "changes", "changes",
-        {OURS: 5_000, PLAIN: 400, WORKERS: 2_400, LOAD: 5_000}, {OURS: 600},
+        {OURS: 5_000, PLAIN: 400, WORKERS: 2_400, LOAD: 5_000, CLAIMED: 5_000}, {OURS: 600},
     ),
     Part("hot", "hot", {OURS: 5_000, PLAIN: 400, WORKERS: 2_400}, {OURS: 500}),
     Part(
         "deletions", "deletions",
-        {OURS: 5_000, PLAIN: 800, WORKERS: 5_000, LOAD: 5_000}, {OURS: 500},
+        {OURS: 5_000, PLAIN: 800, WORKERS: 5_000, LOAD: 5_000, CLAIMED: 5_000}, {OURS: 500},
     ),
     Part("faults", "faults", {OURS: 5_000, PLAIN: 400, WORKERS: 2_400}, {OURS: 600}),
     Part("live 20/s", "live", {OURS: 400, PLAIN: 400, WORKERS: 400}, {OURS: 60}, rate=20),

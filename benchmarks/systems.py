@@ -165,6 +165,32 @@ class Load(Peer):
         return [sys.executable, "-m", self.module, str(self._calls)]
 
 
-OURS, PLAIN, WORKERS, NOTHING, LOAD = "ours", "plain consumer", "FastStream, 16 workers", "daprd, no work", "bare load"
+class ClaimedLoad(Load):
+    """The load generator that claims and confirms each user in the function's state store, through a sidecar."""
+
+    module = "benchmarks.peers.claimed_load"
+
+    def __init__(self, env: Environment, folder: Path, workload: Workload) -> None:
+        super().__init__(env, folder, workload)
+        self._sidecar = Sidecar(env, folder)
+
+    def start(self) -> None:
+        self._sidecar.start()
+        super().start()
+
+    def stop(self) -> None:
+        super().stop()
+        self._sidecar.stop()
+
+    pause, resume = stop, start
+
+    def servers(self) -> Mapping[str, Server]:
+        return {**super().servers(), "daprd": self._sidecar.server}
+
+
+OURS, PLAIN, WORKERS, NOTHING = "ours", "plain consumer", "FastStream, 16 workers", "daprd, no work"
+LOAD, CLAIMED = "bare load", "bare load, claims"
 MakeSystem = Callable[[Environment, Path, Workload], System]
-SYSTEMS: Mapping[str, MakeSystem] = {OURS: Ours, PLAIN: Plain, WORKERS: Workers, NOTHING: Nothing, LOAD: Load}
+SYSTEMS: Mapping[str, MakeSystem] = {
+    OURS: Ours, PLAIN: Plain, WORKERS: Workers, NOTHING: Nothing, LOAD: Load, CLAIMED: ClaimedLoad,
+}  # fmt: skip
