@@ -57,9 +57,11 @@ class _Cost:
         return {name: rss_mb(pids) for name, pids in self._servers.items()}
 
 
-def backlog(bench: Bench, make: MakeSystem, workload: Workload, *, partitions: int = 12) -> Measured:
-    """Measures how fast a full topic is consumed, from the first call on a user to the last."""
-    with running(bench, make, workload, partitions) as (system, began):
+def backlog(
+    bench: Bench, make: MakeSystem, workload: Workload, *, partitions: int = 12, failing: float = 0.0
+) -> Measured:
+    """Measures how fast a full topic is consumed, from the first call on a user to the last; a share of the calls may fail."""
+    with running(bench, make, workload, partitions, failing) as (system, began):
         first = wait(bench, system, lambda progress: progress.calls > 0)
         cost = _Cost(system)
         last = wait(bench, system)

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import unquote
 
 ADMIN = "@nova-service:staging.nova.app"
+COPIED = "mxc://staging.nova.app/copied"  # what every upload becomes
 OURS = "@nova-"  # prefix of users' ids; the service's own account is not counted as a user
 
 Answer = tuple[int, dict[str, Any]]
@@ -87,11 +88,8 @@ class StubAccounts:
         if path.endswith("/scheduled_tasks"):
             mxid = query.rpartition("resource_id=")[2].partition("&")[0]
             return "room work", mxid, "", lambda: (200, {"scheduled_tasks": []})
-        if path.endswith("/whoami"):
-            return "whoami", "", "", lambda: (200, {"user_id": ADMIN, "is_guest": False})
-        known = not path.endswith("/auth_metadata")  # it is there under Matrix Authentication Service only
-        other = (200, {}) if known else (404, {"errcode": "M_UNRECOGNIZED"})
-        return "other", "", "", lambda: other  # account data, /health, media: not recorded
+        answer = _of_the_server(path)
+        return "other", "", "", lambda: answer  # not recorded
 
     def _look(self, mxid: str, rest: str) -> Answer:
         account = self.accounts.get(mxid)
@@ -123,3 +121,12 @@ def _account(mxid: str, name: str, avatar: str) -> dict[str, Any]:
         "name": mxid, "admin": False, "deactivated": False, "erased": False,
         "displayname": name or None, "avatar_url": avatar or None,
     }  # fmt: skip
+
+
+def _of_the_server(path: str) -> Answer:
+    """Answers what concerns no account: the token's owner, account data, /health, media."""
+    if path.endswith("/whoami"):
+        return 200, {"user_id": ADMIN, "is_guest": False}
+    if path.endswith("/auth_metadata"):  # it is there under Matrix Authentication Service only
+        return 404, {"errcode": "M_UNRECOGNIZED"}
+    return 200, {"content_uri": COPIED} if path.endswith("/upload") else {}

@@ -106,7 +106,7 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         arrived = time.monotonic()
         method, target = self._parser.get_method().decode(), self._target.decode()
-        body = json.loads(self._body) if self._body else {}
+        body = json.loads(self._body) if self._body.startswith(b"{") else {}  # an upload's is an image
         if self._respond:
             self._send(*self._respond(method, target, body, arrived))
             return
