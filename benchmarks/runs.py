@@ -64,7 +64,7 @@ def backlog(
     with running(bench, make, workload, partitions, failing) as (system, began):
         first = wait(bench, system, lambda progress: progress.calls > 0)
         cost = _Cost(system)
-        last = wait(bench, system)
+        last = _finished(bench, system, wait(bench, system))
         seconds, start = last.last - first.first, max(0.0, first.first - began)
         events = len(workload.everything)
         used, held = cost.cpu(events), cost.rss()
@@ -81,7 +81,7 @@ def outage(bench: Bench, make: MakeSystem, workload: Workload, *, seconds: float
         left_at = wait(bench, system, lambda progress: progress.calls > third)
         stub.leave(seconds)
         back = now() + seconds
-        last = wait(bench, system, quiet=seconds + QUIET)
+        last = _finished(bench, system, wait(bench, system, quiet=seconds + QUIET))
         events, after = len(workload.everything), max(0.0, last.last - back)
         used, held = cost.cpu(events), cost.rss()
         working = left_at.last - first.first + after
@@ -159,6 +159,12 @@ def wait(
         if progress.done or enough(progress) or silent or now() > deadline:
             return progress
         time.sleep(POLL)
+
+
+def _finished(bench: Bench, system: System, last: Progress) -> Progress:
+    """Waits until the events are done that were answered RETRY: they come again a second later, when the last events of
+    the partitions may have ended."""
+    return system.progress(bench.homeserver) if system.remembers and wait_until(bench.committed, 60.0) else last
 
 
 def _judged(bench: Bench, system: System, workload: Workload) -> Judgement | None:

@@ -130,7 +130,7 @@ class Settings(CommonSettings):
         "the group; empty: partitions that daprd stops reading are not noticed",
     )
     pubsub_components: int = Field(
-        6, ge=1, le=16,
+        3, ge=1, le=16,
         description="number of pub/sub components: `PUBSUB_NAME`, `PUBSUB_NAME-2` and so on; each has its own batch in flight; "
         "daprd does not report a missing one, `check` does",
     )  # fmt: skip

@@ -12,11 +12,16 @@ from benchmarks.report.sizing import sizing
 from benchmarks.systems import CLAIMED, LOAD, NOTHING, OURS, PLAIN, SYSTEMS, WORKERS
 
 HERE = Path(__file__).parents[1]
-LATEST, GROWTH, SOAK, MADE = (HERE / "results" / f"{name}.json" for name in ("latest", "growth", "soak", "made"))
+RESULTS = HERE / "results"
+LATEST, SOAK, MADE = (RESULTS / f"{name}.json" for name in ("latest", "soak", "made"))
 DOCS = HERE.parent / "docs"
-PAGE, CHART = DOCS / "performance.md", DOCS / "performance.svg"
+PAGE = DOCS / "performance.md"
+CHART, SHAPES, PODS = (DOCS / f"performance{name}.svg" for name in ("", "-shapes", "-pods"))
+STUDIES = ("shapes", "pods", "troubles", "soak")
+KEEP = "Write the figures into docs/performance.md."
 
 Row = Sequence[str]
+Kept = list[dict[str, str | float]]  # the rows of a study, by column
 
 
 def number(value: float) -> str:
@@ -117,7 +122,7 @@ def cost(results: Results) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def growth_table(rows: list[dict[str, str | float]]) -> str:
+def study_table(rows: Kept) -> str:
     head = list(rows[0])
     return table(head, [[_cell(row[name]) for name in head] for row in rows])
 
@@ -152,9 +157,8 @@ def write_pages(results: Results) -> None:
         "cost": cost(results),
         "sizing": sizing(results),
     }
-    for name, path in (("growth", GROWTH), ("soak", SOAK)):
-        if path.exists():
-            parts[name] = growth_table(json.loads(path.read_text()))
+    kept = {name: _kept(name) for name in STUDIES}
+    parts |= {name: study_table(rows) for name, rows in kept.items() if rows}
     PAGE.write_text(filled(PAGE.read_text(), parts))
     groups = {
         workload: {system: found["events_per_second"] for system, found in systems.items()}
@@ -162,6 +166,42 @@ def write_pages(results: Results) -> None:
         if not workload.startswith("live") and len(systems) > 1
     }
     CHART.write_text(bars("Events per second (each workload on its own scale)", groups, list(SYSTEMS)))
+    if kept["shapes"]:
+        SHAPES.write_text(_shapes_chart(kept["shapes"]))
+    if kept["pods"]:
+        PODS.write_text(_pods_chart(kept["pods"]))
+
+
+def keep(name: str, head: Row, rows: Iterable[Row]) -> None:
+    """Writes the figures of a study, and the page."""
+    kept = [dict(zip(head, row, strict=True)) for row in rows]
+    (RESULTS / f"{name}.json").write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
+    write_pages(load())
+
+
+def _kept(name: str) -> Kept:
+    path = RESULTS / f"{name}.json"
+    rows: Kept = json.loads(path.read_text()) if path.exists() else []
+    return rows
+
+
+def _shapes_chart(rows: Kept) -> str:
+    """Draws the processor time of an event that changes nothing, function and daprd together."""
+    groups: dict[str, dict[str, float]] = {}
+    for row in (one for one in rows if one["workload"] == "noise known"):
+        of_count = groups.setdefault(f"{row['components']} components", {})
+        of_count[f"{row['ms']} ms x {row['batch']}"] = float(row["CPU µs: function"]) + float(row["daprd"])
+    order = list(dict.fromkeys(series for group in groups.values() for series in group))
+    return bars("Processor time of an event that changes nothing, in µs (each group on its own scale)", groups, order)
+
+
+def _pods_chart(rows: Kept) -> str:
+    groups: dict[str, dict[str, float]] = {}
+    for row in (one for one in rows if one["workload"] == "noise known"):
+        group = groups.setdefault(f"PostgreSQL {row['ms']} ms away", {})
+        group[f"{row['pods']} pods"] = float(str(row["events/s"]).replace(",", ""))
+    order = list(dict.fromkeys(series for group in groups.values() for series in group))
+    return bars("Events per second by pods (each group on its own scale)", groups, order)
 
 
 def load() -> Results:

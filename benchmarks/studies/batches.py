@@ -1,11 +1,11 @@
 """Measures what components, collecting time and batch size do to a backlog and to live events:
-`python -m benchmarks.studies.batches`. Prints a table and keeps no files."""
+`python -m benchmarks.studies.batches`. Prints a table of medians; with --keep also writes shapes.json and docs/performance.md."""
 
 import itertools
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from benchmarks import runs
 from benchmarks.environment import Bench, bench
 from benchmarks.report import tables
-from benchmarks.studies.scaling import components
+from benchmarks.studies.pods import components
 from benchmarks.systems import Ours
 from benchmarks.workloads import Workload, make
 
@@ -93,8 +93,9 @@ def main(
     ] = "noise known",
     live: Annotated[str, typer.Option(help="Rates of live events, such as `20,500`.")] = "",
     repeats: Annotated[int, typer.Option("--runs", help="Rounds of all of them.")] = 1,
+    keep: Annotated[bool, typer.Option("--keep", help=tables.KEEP)] = False,
 ) -> None:
-    """Run each shape on each workload, one after the other, and print a row for each run."""
+    """Run each shape on each workload, one after the other; print a row for each run, and a table of their medians."""
     wanted = [(kind, events, 0.0) for kind in kinds.split(",") if kind]
     rates = [float(one) for one in live.split(",") if one]
     wanted += [("live" if rate < 100 else "live noise", round(rate * 10), rate) for rate in rates]
@@ -104,7 +105,21 @@ def main(
         for _, shape, (kind, number, rate) in itertools.product(range(repeats), chosen, wanted):
             rows.append(measure(at, shape, kind, number, rate))
             print("  ".join(rows[-1]), flush=True)
-    print("\n" + tables.table(HEAD, sorted(rows)))
+    found = medians(rows)
+    print("\n" + tables.table(HEAD, found))
+    if keep:
+        tables.keep("shapes", HEAD, found)
+
+
+def medians(rows: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Returns for each shape and workload the run with the median of the processor time."""
+    of_shape: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
+    for row in rows:
+        of_shape.setdefault(row[:4], []).append(row)
+    return [
+        sorted(of_shape[shape], key=lambda row: int(row[6]) + int(row[7]))[(len(of_shape[shape]) - 1) // 2]
+        for shape in sorted(of_shape, key=lambda shape: (shape[3], *map(int, shape[:3])))
+    ]
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 """Measures the function with PostgreSQL at a distance, with one pod and with several:
-`python -m benchmarks.studies.distant_store`. Prints a table and keeps no files.
+`python -m benchmarks.studies.distant_store`. Prints a table; with --keep also writes pods.json and docs/performance.md.
 
 A proxy on loopback delays each answer of PostgreSQL. It also counts the round trips: a question after an answer.
 """
@@ -19,7 +19,7 @@ import typer
 from benchmarks import runs
 from benchmarks.environment import Bench, bench
 from benchmarks.report import tables
-from benchmarks.studies.scaling import DEPLOYED, Replicas, components
+from benchmarks.studies.pods import DEPLOYED, Pods, components
 from benchmarks.workloads import Workload, make
 from dev.processes import free_port
 from dev.servers.postgres import Postgres
@@ -102,8 +102,8 @@ def measure(at: Bench, server: Postgres, milliseconds: int, pods: int, kind: str
     # Other users in each run: the state store is not emptied.
     workload = make(kind, events, 12, seed=1000 * milliseconds + 10 * pods + len(kind))
 
-    def started(env: dict[str, str], w: Workload = workload) -> Replicas:
-        return Replicas(env, at, w, pods, resources)
+    def started(env: dict[str, str], w: Workload = workload) -> Pods:
+        return Pods(env, at, w, pods, resources)
 
     before = transactions(server.port)
     with running(proxy):
@@ -122,6 +122,7 @@ def main(
     pods: Annotated[str, typer.Option(help="Numbers of pods.")] = "1,2,4",
     kinds: Annotated[str, typer.Option("--workloads", help="Backlogs to consume.")] = "noise known,changes",
     events: int = 20_000,
+    keep: Annotated[bool, typer.Option("--keep", help=tables.KEEP)] = False,
 ) -> None:
     """Run each combination once, and print a row for each."""
     rows: list[tuple[str, ...]] = []
@@ -137,6 +138,8 @@ def main(
         finally:
             server.remove()
     print("\n" + tables.table(HEAD, rows))
+    if keep:
+        tables.keep("pods", HEAD, rows)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,13 @@
 """Measures what an event costs when not all is well, next to the same work when it is: `python -m benchmarks.studies.troubles`.
-Prints a table and keeps no files.
+Prints a table; with --keep also writes troubles.json and docs/performance.md.
 
 Every event changes name and avatar, as in W2. In the runs with images each twentieth event has an avatar of one image host.
 """
 
-import asyncio
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -21,15 +19,12 @@ from benchmarks.environment import Bench, bench
 from benchmarks.report import tables
 from benchmarks.runs import Measured
 from benchmarks.stub_synapse.accounts import COPIED
+from benchmarks.studies.image_host import image_host
 from benchmarks.systems import Ours
 from benchmarks.workloads import POISON, Event, Maker, Workload, changes, ended
 from dev.identity_events import encode, profile_payload
-from tests.contract.servers.cdn import Cdn, Script
-from tests.integration.servers.cdn import HOST, https_host, image
 
 FAILING, WITH_IMAGE = 0.10, 20
-PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0\x1f\x15\xc4\x89"
-PATH = "/face.png"
 SLOW, NEVER = 0.5, 3600.0  # seconds until the host answers
 
 Make = Callable[[Maker, int], Workload]
@@ -74,24 +69,6 @@ class WithImages(Ours):
         super().__init__(env, folder, workload, command=command)
 
 
-@contextmanager
-def host(folder: Path, seconds: float) -> Iterator[tuple[str, dict[str, str]]]:
-    """Runs an image host that answers after some seconds; yields the image's address, and the variables for the function."""
-    answer = image(PNG, "one")
-
-    async def late(writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(seconds)  # it is this delay that is measured
-        writer.write(answer)
-        await writer.drain()
-
-    script: Script | bytes = late if seconds else answer
-    with https_host(folder) as (cdn, authority):
-        served: Cdn = cdn
-        served.answers[PATH] = script
-        origin = f"{HOST}:{served.port}"
-        yield f"https://{origin}{PATH}", {"AVATAR_ALLOWED_HOSTS": origin, "TEST_CDN_CA": str(authority)}
-
-
 def measure(at: Bench, name: str, events: int, seed: int) -> Measured:
     """Runs one trouble, or one of the two controls: `well` and `images`."""
     with tempfile.TemporaryDirectory() as folder:
@@ -100,8 +77,9 @@ def measure(at: Bench, name: str, events: int, seed: int) -> Measured:
             failing = FAILING if name.startswith("10%") else 0.0
             return runs.backlog(at, lambda env: Ours(env, at.folder, workload), workload, failing=failing)
         seconds = {"images": 0.0, "images, slow host": SLOW}.get(name, NEVER)
-        with host(Path(folder), seconds) as (url, more):
-            workload = _made(images(url, served=seconds < NEVER), events, seed)
+        with image_host(Path(folder), seconds) as (origin, authority):
+            more = {"AVATAR_ALLOWED_HOSTS": origin, "TEST_CDN_CA": str(authority)}
+            workload = _made(images(f"https://{origin}/face.png", served=seconds < NEVER), events, seed)
             return runs.backlog(at, lambda env: WithImages(env | more, at.folder, workload), workload)
 
 
@@ -110,6 +88,7 @@ def _made(make: Make, events: int, seed: int) -> Workload:
     return ended(make(maker, events), maker, 12)
 
 
+HEAD = ("what", "events/s", "CPU µs/event", "× time", "× CPU", "lost, wrong")
 CONTROLS = {
     "well": "well", "10% of the calls fail": "well", "1% letters": "well",
     "images": "images", "images, slow host": "images", "images, dead host": "images",
@@ -117,7 +96,9 @@ CONTROLS = {
 
 
 def main(
-    events: int = 3_000, repeats: Annotated[int, typer.Option("--runs", help="Rounds of all of them.")] = 3
+    events: int = 3_000,
+    repeats: Annotated[int, typer.Option("--runs", help="Rounds of all of them.")] = 3,
+    keep: Annotated[bool, typer.Option("--keep", help=tables.KEEP)] = False,
 ) -> None:
     """Run each trouble and its control in turn, and print medians with their ratio."""
     found: dict[str, list[Measured]] = {name: [] for name in CONTROLS}
@@ -135,7 +116,9 @@ def main(
         worst = f"{max(one.lost for one in judged)}, {max(one.wrong for one in judged)}"
         ratios = f"{rate[control] / rate[name]:.2f}", f"{cpu[name] / cpu[control]:.2f}"
         rows.append((name, f"{rate[name]:,.0f}", f"{cpu[name]:,.0f}", *ratios, worst))
-    print("\n" + tables.table(("what", "events/s", "CPU µs/event", "× time", "× CPU", "lost, wrong"), rows))
+    print("\n" + tables.table(HEAD, rows))
+    if keep:
+        tables.keep("troubles", HEAD, rows)
 
 
 if __name__ == "__main__":

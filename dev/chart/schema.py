@@ -15,7 +15,7 @@ _PATTERNS = {
     "KAFKA_CONSUMER_GROUP_ID": r"^[A-Za-z0-9._-]+$",
     "KAFKA_BROKERS": r"^[A-Za-z0-9.-]+:[0-9]+(,[A-Za-z0-9.-]+:[0-9]+)*$",
     "MATRIX_SERVER_NAME": r"^[A-Za-z0-9.:\[\]-]+$",
-    "PUBSUB_COMPONENTS": r"^[1-6]$",
+    "PUBSUB_COMPONENTS": r"^[1-3]$",
 }
 _SECRET_NAME = r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$"
 _SWITCH = {"type": "boolean"}

@@ -20,8 +20,8 @@ from benchmarks.report import tables
 from benchmarks.report.chart import bars
 from benchmarks.report.sizing import sizing
 from benchmarks.stub_synapse.accounts import StubAccounts
+from benchmarks.studies.pods import components
 from benchmarks.studies.profiling import alone, stacks, tree
-from benchmarks.studies.scaling import components
 from benchmarks.systems import LOAD, NOTHING, OURS, PLAIN, SYSTEMS
 from benchmarks.workloads import WORKLOADS, Kind, State, Workload, make
 from function.events.decode import decode
@@ -288,7 +288,7 @@ def test_the_cost_of_an_event_is_told_by_process() -> None:
 
 
 def test_what_grew_is_told_under_its_own_head_whatever_the_order_of_a_row() -> None:
-    shown = tables.growth_table([{"events/s": 2.0, "owned": ""}, {"owned": "2 + 2 + 1", "events/s": 3.0}])
+    shown = tables.study_table([{"events/s": 2.0, "owned": ""}, {"owned": "2 + 2 + 1", "events/s": 3.0}])
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in shown.splitlines()]
     assert rows == [["events/s", "owned"], rows[1], ["2.00", ""], ["3.00", "2 × 2, 1 × 1"]]
 

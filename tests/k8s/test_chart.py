@@ -66,7 +66,7 @@ def test_helm_test_runs_the_check_in_a_pod_of_its_own(
     namespace.create_secrets(stack.synapse.token, stack.postgres.url("state"))
     put(namespace, "install", settings_for(stack))
     function = namespace.run(namespace.wait_for_pods(2)[0])
-    wait_until(lambda: members(stack) == [function.name] * 6, "the function's six members")
+    wait_until(lambda: members(stack) == [function.name] * 3, "the function's three members")
     with ThreadPoolExecutor() as side:
         tested = side.submit(helm, namespace, "test", RELEASE, "--timeout", "120s")
         wait_until(lambda: namespace.cluster.exists("pod", CHECK, namespace.name), "the pod of the test")

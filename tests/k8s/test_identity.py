@@ -80,7 +80,7 @@ def test_daprd_loaded_the_components_and_policies(pod: Pod) -> None:
     for component in (
         *(
             f"{name} (pubsub.kafka/v1)"
-            for name in (f"{APP}-pubsub", *(f"{APP}-pubsub-{number}" for number in range(2, 7)))
+            for name in (f"{APP}-pubsub", *(f"{APP}-pubsub-{number}" for number in range(2, 4)))
         ),
         f"{APP}-statestore (state.postgresql/v2)",
         f"{APP}-secretstore (secretstores.kubernetes/v1)",

@@ -129,7 +129,7 @@ def test_every_pod_gets_what_the_cluster_asks_of_pods() -> None:
         ({"settings": {"KAFKA_BROKERS": "kafka"}}, "KAFKA_BROKERS"),
         ({"settings": {"MATRIX_SERVER_NAME": ""}}, "MATRIX_SERVER_NAME"),
         ({"settings": {"MATRIX_MAX_DELETIONS_PER_HOUR": 1000000}}, "MATRIX_MAX_DELETIONS_PER_HOUR"),
-        ({"settings": {"PUBSUB_COMPONENTS": "7"}}, "PUBSUB_COMPONENTS"),
+        ({"settings": {"PUBSUB_COMPONENTS": "4"}}, "PUBSUB_COMPONENTS"),
         ({"settings": {"PUBSUB_NAME": "pubsub"}}, "PUBSUB_NAME"),
         ({"settings": {"MATRIX_OIDC_PROVIDER": 'a"b'}}, "MATRIX_OIDC_PROVIDER"),
         ({"settings": {"MATRIX_ADMIN_TOKEN": "syt_token"}}, "MATRIX_ADMIN_TOKEN"),

@@ -130,15 +130,15 @@ def test_a_missing_member_of_the_group_is_named() -> None:
 
 
 def test_a_member_of_the_group_that_is_not_asked_for_is_named() -> None:
-    def add_a_seventh(documents: list[Any]) -> None:
-        seventh = copy.deepcopy(component_in(documents, f"{PUBSUB}-6"))
-        seventh["metadata"]["name"] = f"{PUBSUB}-7"
-        documents.append(seventh)
+    def add_a_fourth(documents: list[Any]) -> None:
+        fourth = copy.deepcopy(component_in(documents, f"{PUBSUB}-3"))
+        fourth["metadata"]["name"] = f"{PUBSUB}-4"
+        documents.append(fourth)
 
-    assert any(f"missing [], unknown ['{PUBSUB}-7']" in problem for problem in problems_of_staging(add_a_seventh))
+    assert any(f"missing [], unknown ['{PUBSUB}-4']" in problem for problem in problems_of_staging(add_a_fourth))
 
 
-@pytest.mark.parametrize("name", [PUBSUB, *(f"{PUBSUB}-{number}" for number in range(2, 7))])
+@pytest.mark.parametrize("name", [PUBSUB, *(f"{PUBSUB}-{number}" for number in range(2, 4))])
 def test_a_member_of_the_group_that_differs_is_found(name: str) -> None:
     """As it would if a selector of k8s/settings or kafka-sasl reached only some of them."""
 

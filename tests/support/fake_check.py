@@ -20,7 +20,7 @@ RIGHTS = frozenset({"READ", "WRITE"})
 CONFIG = {
     "cleanup.policy": "delete", "max.message.bytes": "2097152", "retention.ms": "2592000000", "min.insync.replicas": "2",
 }  # fmt: skip
-PUBSUBS = ("pubsub", *(f"pubsub-{number}" for number in range(2, 7)))
+PUBSUBS = ("pubsub", *(f"pubsub-{number}" for number in range(2, 4)))
 READ = (TOPIC, TOPICS[2])
 
 

@@ -94,7 +94,7 @@ def test_a_component_has_one_batch_in_flight_whatever_its_partitions(canaries: C
     assert canaries.wait_committed("turns", 1)
     canaries.app.wait_for("turns", 2)
     assert not together[0], (
-        "partitions have batches of their own: one component does for PUBSUB_COMPONENTS=6, function/settings.py"
+        "partitions have batches of their own: one component does for PUBSUB_COMPONENTS=3, function/settings.py"
     )
 
 

@@ -115,10 +115,10 @@ def without(name: str) -> Loaded:
 @pytest.mark.parametrize(
     ("loaded", "what", "said"),
     [
-        (without("pubsub-4"), "pub/sub components", "pubsub-4 is not loaded"),
+        (without("pubsub-3"), "pub/sub components", "pubsub-3 is not loaded"),
         (replace(all_loaded(), components={**all_loaded().components, "pubsub": "pubsub.redis"}), "pub/sub components",
          "pubsub is a pubsub.redis"),
-        (replace(all_loaded(), subscriptions=frozenset()), "subscriptions", "12 of 12 are missing"),
+        (replace(all_loaded(), subscriptions=frozenset()), "subscriptions", "6 of 6 are missing"),
         (replace(all_loaded(), subscriptions=all_loaded().subscriptions | {("pubsub", "other")}), "subscriptions",
          "such as pubsub to other"),
         (replace(all_loaded(), resiliencies=0), "resiliency", "no policy is loaded"),
@@ -145,9 +145,9 @@ async def test_the_sidecar_of_a_job_has_no_subscriptions_to_miss() -> None:
 async def test_a_component_that_is_not_used_is_a_warning() -> None:
     async with healthy() as w:
         sidecar = FakeSidecar()
-        kept = frozenset(pair for pair in all_loaded().subscriptions if pair[0] != "pubsub-6")
+        kept = frozenset(pair for pair in all_loaded().subscriptions if pair[0] != "pubsub-3")
         sidecar.answer = lambda: replace(all_loaded(), subscriptions=kept)
-        assert wrong(await checked(outside(w, sidecar), settings(pubsub_components=5))) == [
+        assert wrong(await checked(outside(w, sidecar), settings(pubsub_components=2))) == [
             (Mark.WARNING, "pub/sub components")
         ]
 
