@@ -17,7 +17,7 @@ LATEST, SOAK, MADE = (RESULTS / f"{name}.json" for name in ("latest", "soak", "m
 DOCS = HERE.parent / "docs"
 PAGE = DOCS / "performance.md"
 CHART, SHAPES, PODS = (DOCS / f"performance{name}.svg" for name in ("", "-shapes", "-pods"))
-STUDIES = ("shapes", "pods", "troubles", "soak")
+STUDIES = ("shapes", "pods", "troubles")
 KEEP = "Write the figures into docs/performance.md."
 
 Row = Sequence[str]
@@ -159,6 +159,7 @@ def write_pages(results: Results) -> None:
     }
     kept = {name: _kept(name) for name in STUDIES}
     parts |= {name: study_table(rows) for name, rows in kept.items() if rows}
+    parts["soak"] = soak(_kept("soak"))
     PAGE.write_text(filled(PAGE.read_text(), parts))
     groups = {
         workload: {system: found["events_per_second"] for system, found in systems.items()}
@@ -170,6 +171,17 @@ def write_pages(results: Results) -> None:
         SHAPES.write_text(_shapes_chart(kept["shapes"]))
     if kept["pods"]:
         PODS.write_text(_pods_chart(kept["pods"]))
+
+
+def soak(rows: Kept) -> str:
+    """Returns the memory after the first and after the last chunk of the events."""
+    if not rows:
+        return "not measured yet"
+    held = [
+        f"{row['events']:,} events {row['function MB']} MB of the function and {row['daprd MB']} MB of daprd"
+        for row in (rows[0], rows[-1])
+    ]
+    return f"After {held[0]}, after {held[1]}."
 
 
 def keep(name: str, head: Row, rows: Iterable[Row]) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from function import __version__
-from function.cli import audit, check, dead_letters, discard, replay, serve, validate
+from function.cli import audit, check, dead_letters, discard, replay, serve, validate, warm_up
 from function.cli.output import Commands, accept_any_encoding
 
 cli = typer.Typer(
@@ -41,6 +41,7 @@ def options(
 cli.command("serve")(serve.command)
 cli.command("check")(check.command)
 cli.command("audit")(audit.command)
+cli.command("warm-up")(warm_up.command)
 cli.command("dead-letters")(dead_letters.command)
 cli.command("replay")(replay.command)
 cli.command("discard")(discard.command)

@@ -41,6 +41,8 @@ class FakeStateStore(StateStore):
 
     async def write_values(self, values: Mapping[str, Value]) -> None:
         self._up()
+        if self.read_only:
+            return
         if self.losing and self.sparing:
             self.sparing -= 1
         elif self.losing:
