@@ -1,4 +1,4 @@
-"""Measures what an event costs when not all is well, next to the same work when it is: `python -m benchmarks.studies.troubles`.
+"""Measures what an event costs when calls fail, letters arise or an image host is slow, next to the same work without: `python -m benchmarks.studies.troubles`.
 Prints a table; with --keep also writes troubles.json and docs/performance.md.
 
 Every event changes name and avatar, as in W2. In the runs with images each twentieth event has an avatar of one image host.
@@ -70,7 +70,7 @@ class WithImages(Ours):
 
 
 def measure(at: Bench, name: str, events: int, seed: int) -> Measured:
-    """Runs one trouble, or one of the two controls: `well` and `images`."""
+    """Runs one trouble, or one of the two controls: `healthy` and `images`."""
     with tempfile.TemporaryDirectory() as folder:
         if not name.startswith("images"):
             workload = _made(letters if name == "1% letters" else changes, events, seed)
@@ -90,7 +90,7 @@ def _made(make: Make, events: int, seed: int) -> Workload:
 
 HEAD = ("what", "events/s", "CPU µs/event", "× time", "× CPU", "lost, wrong")
 CONTROLS = {
-    "well": "well", "10% of the calls fail": "well", "1% letters": "well",
+    "healthy": "healthy", "10% of the calls fail": "healthy", "1% letters": "healthy",
     "images": "images", "images, slow host": "images", "images, dead host": "images",
 }  # fmt: skip
 

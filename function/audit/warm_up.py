@@ -33,7 +33,7 @@ class Learned:
     Attributes:
         accounts: in Synapse's list.
         learned: have a record now, and had none before.
-        known: had a record, or got one meanwhile: it stays as it is.
+        known: had a record, or got one from another writer: it stays as it is.
         left_out: are deactivated or erased; their users' next events read the account.
     """
 
@@ -85,7 +85,7 @@ class WarmUp:
         await self._write(list(active), active)
 
     async def _write(self, users: Sequence[str], accounts: Mapping[str, Account]) -> None:
-        """Makes the records that no other writer has made meanwhile."""
+        """Makes the records that no other writer has made since they were read."""
         if not users:
             return
         try:
