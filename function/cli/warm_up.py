@@ -37,6 +37,7 @@ def command(
     0: every account is known.
     2: a setting or an option is invalid, or MAS owns the accounts.
     3: Synapse, the sidecar or the state store is unavailable; run it again.
+    4: standard output was closed, as by head; the accounts are known all the same.
     130: interrupted; run it again.
     """
     settings = settings_or_exit(Settings)

@@ -12,12 +12,14 @@ import pytest
 
 from dev.identity_events import ProducerRecord, deleted, new_user, profile
 from dev.processes import free_port
+from function.settings import Settings
 from tests.integration.consumer_group import Group
 from tests.integration.stack import StackUnderTest, wait_until
 
 ROOT = Path(__file__).parents[2]
 BEFORE = os.environ.get("UPDATE_FROM") or "09554e800d"  # the last commit without claims
 USERS, ROUNDS = 40, 4
+MEMBERS = 2 * Settings.model_fields["pubsub_components"].default  # both have the same components
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ def test_old_and_new_pods_share_the_work_and_any_of_them_may_die(
     sent: list[ProducerRecord] = []
     minutes = itertools.count(1)
     for number in range(ROUNDS):
-        wait_until(lambda: group.owners() == 12, "both pods own partitions", 90)
+        wait_until(lambda: group.owners() == MEMBERS, "both pods own partitions", 90)
         events = [
             profile(user, f"name {minute}", minute) for minute in (next(minutes), next(minutes)) for user in users
         ]
@@ -59,7 +61,7 @@ def test_old_and_new_pods_share_the_work_and_any_of_them_may_die(
         wait_until(partial(_any_ended, (world, before), events), "a first event of the round ended")
         pod.function.stop(kill=True)
         pod.function.start()
-    wait_until(lambda: group.owners() == 12, "both pods own partitions", 90)
+    wait_until(lambda: group.owners() == MEMBERS, "both pods own partitions", 90)
     before.stop()
     world.settle(180)
     last = next(minutes) - 1
