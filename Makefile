@@ -51,11 +51,12 @@ bench: setup ## Measure against peers and limits; QUICK=1: two minutes, correctn
 	@$(RUN)/python -m dev tools
 	@$(RUN)/python -m benchmarks $(if $(QUICK),--quick) $(ARGS)
 
-bench-more: setup ## Measure components, batches, pods, a distant store, troubles, and memory over a million events
+bench-more: setup ## Measure components, batches, pods, a distant store, troubles, a switch-over, and memory over a million events
 	@$(RUN)/python -m dev tools
 	@$(RUN)/python -m benchmarks.studies.batches --keep
 	@$(RUN)/python -m benchmarks.studies.distant_store --keep
 	@$(RUN)/python -m benchmarks.studies.troubles --keep
+	@$(RUN)/python -m benchmarks.studies.take_over --keep
 	@$(RUN)/python -m benchmarks.studies.soak
 
 bench-profile: setup ## Sample the running process on noise and show where its time goes

@@ -17,7 +17,7 @@ LATEST, SOAK, MADE = (RESULTS / f"{name}.json" for name in ("latest", "soak", "m
 DOCS = HERE.parent / "docs"
 PAGE = DOCS / "performance.md"
 CHART, SHAPES, PODS = (DOCS / f"performance{name}.svg" for name in ("", "-shapes", "-pods"))
-STUDIES = ("shapes", "pods", "troubles")
+STUDIES = ("shapes", "pods", "troubles", "take_over")
 KEEP = "Write the figures into docs/performance.md."
 
 Row = Sequence[str]

@@ -1,5 +1,5 @@
 """Measures the first day after a switch-over, when nothing is known of any user, with and without `warm-up`:
-`python -m benchmarks.studies.take_over`. Prints a table and keeps no files.
+`python -m benchmarks.studies.take_over`. Prints a table; with --keep also writes take_over.json and docs/performance.md.
 
 A real Synapse on PostgreSQL, one process, whose accounts are written into its database; no user is in a room. In each row other users
 have their first event, which changes nothing or the name.
@@ -12,6 +12,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from prometheus_client.parser import text_string_to_metric_families
@@ -65,7 +66,11 @@ def measure(world: RunningStack, users: list[str], name: str, what: str, known: 
     return what, known, f"{len(users) / seconds:,.0f}", f"{sum(of_users.values()) / len(users):.2f}", shown
 
 
-def main(accounts: int = 100_000, users: int = 1_000) -> None:
+def main(
+    accounts: int = 100_000,
+    users: int = 1_000,
+    keep: Annotated[bool, typer.Option("--keep", help=tables.KEEP)] = False,
+) -> None:
     """Measure users' first events, then `warm-up` on all accounts, then first events of other users."""
     rows: list[tuple[str, ...]] = []
     with tempfile.TemporaryDirectory() as folder, Stack.on_free_ports(Path(folder), postgres=True) as stack:
@@ -89,6 +94,8 @@ def main(accounts: int = 100_000, users: int = 1_000) -> None:
         finally:
             world.stop()
     print("\n" + tables.table(HEAD, rows))
+    if keep:
+        tables.keep("take_over", HEAD, rows)
 
 
 if __name__ == "__main__":
