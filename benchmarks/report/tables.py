@@ -79,7 +79,8 @@ def goals_table(results: Results) -> str:
 
     rows = [
         ("W1 noise, over the plain consumer", "120", ratio(of("noise"), of("noise", PLAIN))),
-        ("the same, users known", "120", ratio(of("noise known"), of("noise", PLAIN))),
+        ("the same, users known", "200", ratio(of("noise known"), of("noise", PLAIN))),
+        ("the same, users known: µs of processor time an event", "180 at most", figure("noise known", "cpu_us_per_event")),
         ("W1 noise, over daprd without work", "0.3", ratio(of("noise"), of("noise", NOTHING))),
         ("the same, users known", "0.3 to 0.5", ratio(of("noise known"), of("noise", NOTHING))),
         ("W1 calls per event", "0.15 at most", figure("noise", "calls_per_event")),
@@ -94,7 +95,7 @@ def goals_table(results: Results) -> str:
          ratio(of("changes"), of("faults"))),
         ("real Synapse, changes over bare load", "0.9", ratio(of("real changes"), of("real changes", LOAD))),
         ("real Synapse, deletions over bare load", "0.9", ratio(of("real deletions"), of("real deletions", LOAD))),
-        ("live 20/s, p50 ms beyond the plain consumer's", "10 at most", _beyond(results, "p50_ms")),
+        ("live 20/s, p50 ms beyond the plain consumer's", "40 at most", _beyond(results, "p50_ms")),
         ("live 20/s, p99 ms beyond the plain consumer's", "25 at most", _beyond(results, "p99_ms")),
         ("live noise 500/s, p99 ms", "100 at most", figure("live noise 500/s", "p99_ms")),
     ]  # fmt: skip
