@@ -34,7 +34,7 @@ def command(
     run it again: it goes on with those that are missing.
 
     Exit codes:
-    0: every account is known.
+    0: every active account is known.
     2: a setting or an option is invalid, or MAS owns the accounts.
     3: Synapse, the sidecar or the state store is unavailable; run it again.
     4: standard output was closed, as by head; the accounts are known all the same.
