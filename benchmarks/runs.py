@@ -98,7 +98,7 @@ def live(bench: Bench, make: MakeSystem, workload: Workload, *, rate: float) -> 
             sent[event.id] = now()
             bench.send(event)
         bench.produce(workload.ends)
-        last = wait(bench, system)
+        last = _finished(bench, system, wait(bench, system))
         events = len(workload.everything)
         used, held = cost.cpu(events), cost.rss()
         arrivals = bench.homeserver.found(workload).arrivals
@@ -158,7 +158,7 @@ def wait(
         silent = now() - changed > (quiet if calls else 60.0)
         if progress.done or enough(progress) or silent or now() > deadline:
             return progress
-        time.sleep(POLL)
+        time.sleep(POLL)  # `wait_until` can't say which of the conditions held
 
 
 def _finished(bench: Bench, system: System, last: Progress) -> Progress:
@@ -171,7 +171,8 @@ def _judged(bench: Bench, system: System, workload: Workload) -> Judgement | Non
     """Judges the run; None for a system that changes no account."""
     if not system.applies:
         return None
-    time.sleep(1.0)  # a measured system gives no sign that it makes no further call: longer than any one call takes
+    if not system.remembers:  # ours has committed: it makes no further call
+        time.sleep(1.0)  # the others give no sign of it: longer than any one call takes
     found = bench.homeserver.found(workload)
     letters = bench.letters() if system.remembers else None
     return judge(workload, found.accounts, found.writes, corrupted=found.corrupted, letters=letters)

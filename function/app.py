@@ -121,7 +121,7 @@ async def _keep_open(
             health.failure = TryAgain(Reason.UNEXPECTED, type(error).__name__)
         finally:
             opened.clear()
-        await asyncio.sleep(PROBE_INTERVAL_FAILING)
+        await asyncio.sleep(PROBE_INTERVAL_FAILING)  # what failed gives no sign when it is back
 
 
 @contextlib.asynccontextmanager

@@ -43,7 +43,7 @@ class Stub:
         self._server.close()
         for connection in list(self.connections):
             connection.abort()
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(seconds)  # the outage's length, which a run of W5 chooses
         await self.open()
 
     def order(self, _method: str, target: str, body: dict[str, Any], _arrived: float) -> Answer:

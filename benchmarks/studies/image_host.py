@@ -3,12 +3,11 @@
 import asyncio
 import contextlib
 import ssl
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-import trustme
+from dev.servers.https_host import https_host
 
 HOST, ADDRESS = "images.example", "127.0.0.2"  # the program of the tests resolves every name to this address
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0\x1f\x15\xc4\x89"
@@ -18,38 +17,34 @@ ANSWER = b'HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nETag: "one"\r\nContent-
 @contextmanager
 def image_host(folder: Path, seconds: float) -> Iterator[tuple[str, Path]]:
     """Yields the host with its port, and the file of the certificate authority to trust for it."""
-    authority, tls = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(HOST).configure_cert(tls)
-    authority.cert_pem.write_to_path(folder / "ca.pem")
-    loop, ports, up, over = asyncio.new_event_loop(), list[int](), threading.Event(), asyncio.Event()
+    with https_host(folder, HOST, lambda tls: _serving(seconds, tls)) as (port, authority):
+        yield f"{HOST}:{port}", authority
+
+
+@asynccontextmanager
+async def _serving(seconds: float, tls: ssl.SSLContext) -> AsyncIterator[int]:
     connections: list[asyncio.Task[None]] = []
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):  # the client has left
-            while not over.is_set() and await reader.readuntil(b"\r\n\r\n"):
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(over.wait(), seconds)  # the delay is what is measured
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(asyncio.create_task(_answer(reader, writer, seconds)))
+
+    server = await asyncio.start_server(connected, ADDRESS, 0, ssl=tls)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for connection in connections:
+            connection.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)
+
+
+async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seconds: float) -> None:
+    """Answers the requests of one connection until the client leaves."""
+    try:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                await asyncio.sleep(seconds)  # the host's slowness, which is what is measured
                 writer.write(ANSWER)
                 await writer.drain()
-        writer.close()
-
-    async def serve() -> None:
-        def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            connections.append(asyncio.ensure_future(answer(reader, writer)))
-
-        server = await asyncio.start_server(connected, ADDRESS, 0, ssl=tls)
-        ports.append(server.sockets[0].getsockname()[1])
-        up.set()
-        await over.wait()
-        server.close()
-        await asyncio.gather(*connections)
-
-    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
-    thread.start()
-    try:
-        assert up.wait(20), "the image host does not listen"
-        yield f"{HOST}:{ports[0]}", folder / "ca.pem"
     finally:
-        loop.call_soon_threadsafe(over.set)
-        thread.join(20)
-        loop.close()
+        writer.close()

@@ -72,7 +72,7 @@ class RecheckLoop:
         """Runs the checks in a loop, until it is cancelled. What a cancelled check held is due again after its lease."""
         while True:
             await self.run_due()
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)  # the store does not tell of a check that another pod put into it
 
     async def run_due(self) -> None:
         """Runs one round: every check that is due, a few at a time. Never raises."""

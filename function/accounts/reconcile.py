@@ -203,7 +203,7 @@ class Reconciler:
         for _ in range(ROOM_WORK_LOOKS):
             if not await work.synapse.room_work(work.user_id):
                 return
-            await asyncio.sleep(ROOM_WORK_PAUSE)
+            await asyncio.sleep(ROOM_WORK_PAUSE)  # Synapse tells of its tasks only if it is asked
 
     async def _write(self, work: Work, step: SetDisplayName | SetAvatar) -> bool:
         match step:

@@ -2,28 +2,22 @@
 
 The first event of a user without a record costs a GET, since nothing is known of the account. Here the record is made beforehand, with
 what the list says of the account. It is trusted only where it spares a call and makes none: before a write the account is read all
-the same, as it is after ten minutes without a look.
+the same, as after ten minutes without a look.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Protocol
 
 from function.accounts.user_state import UserState
 from function.accounts.user_store import UserStore, Versioned
 from function.audit.findings import Cursor, Listing
 from function.audit.pages import Pages
+from function.audit.scan import Advance
 from function.dapr.state_store import Conflict
 from function.homeserver.account import Account
 from function.homeserver.synapse import Synapse
 
 BLOCK = 100  # users whose records are read and written together, as in a batch of events
-
-
-class Advance(Protocol):
-    """Told how many accounts were read; `total` is how many there are."""
-
-    def __call__(self, count: int, total: int | None = None) -> None: ...
 
 
 @dataclass(slots=True)

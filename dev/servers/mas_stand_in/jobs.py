@@ -80,7 +80,7 @@ class Jobs:
         task.add_done_callback(self._tasks.discard)
 
     async def _run(self, job: Job) -> None:
-        await asyncio.sleep(self.pace.delay)
+        await asyncio.sleep(self.pace.delay)  # MAS's own pauses, which tests choose
         while job.state == "waiting":
             while self.pace.held:
                 await self._changed.wait()

@@ -25,22 +25,16 @@ from function.outcomes import Reason, TryAgain
 from function.parts import OpenParts, Parts
 from function.settings import Settings
 from function.telemetry.metrics import Metrics
-from tests.support.audits import SETTINGS, user
+from tests.support.audits import user
 from tests.support.drift_scenarios import MADE, world_of
 from tests.support.events import ALICE
 from tests.support.harness import Harness, world
 
+pytestmark = pytest.mark.usefixtures("environment")
+
 ALL = Options(media_age=timedelta(0))
 TABLE, JSON, DRY = Report(), Report(as_json=True), Report(dry_run=True)
 MXID = f"@nova-{ALICE}:test.example"
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in Settings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
-    for name, value in SETTINGS.items():
-        monkeypatch.setenv(name, value)
 
 
 def opening(w: Harness, opened: list[Settings] | None = None) -> OpenParts:

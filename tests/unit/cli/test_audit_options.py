@@ -6,19 +6,11 @@ import pytest
 from typer.testing import CliRunner
 
 from function.cli import cli
-from function.settings import Settings
-from tests.support.audits import SETTINGS
 from tests.support.events import ALICE
 
+pytestmark = pytest.mark.usefixtures("environment")
+
 RUNNER = CliRunner()
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in Settings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
-    for name, value in SETTINGS.items():
-        monkeypatch.setenv(name, value)
 
 
 @pytest.mark.parametrize(

@@ -15,17 +15,11 @@ from function.health import Health
 from function.parts import OpenParts, Parts
 from function.settings import Settings
 from function.telemetry.metrics import Metrics
-from tests.support.audits import SETTINGS, user
+from tests.support.audits import user
 from tests.support.events import ALICE
 from tests.support.harness import Harness, world
 
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in Settings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
-    for name, value in SETTINGS.items():
-        monkeypatch.setenv(name, value)
+pytestmark = pytest.mark.usefixtures("environment")
 
 
 def opening(w: Harness) -> OpenParts:
