@@ -24,6 +24,10 @@ from function.telemetry.tracing import OFF, Traces, otlp_tracing
 
 OpenLag = Callable[[Settings, Health, Metrics], LagLoop | None]
 
+# daprd asks for the readiness as soon as the function listens, and then each second. So the function listens when it has an
+# answer; later than this it has none, and Kubernetes wants to know that it lives.
+LISTEN_SECONDS = 1.0
+
 TRACES_TO = "OTEL_EXPORTER_OTLP_ENDPOINT"  # the standard's variable; the SDK reads it, and the others of its kind
 
 
@@ -87,6 +91,9 @@ def create_app(settings: Settings, parts: OpenParts = open_parts, lag_of: OpenLa
         if lag:
             work.append(asyncio.create_task(lag.watch()))
         _say_what_is_off(settings, lag)
+        if settings.enabled:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(health.known(), LISTEN_SECONDS)
         yield
         for task in work:
             task.cancel()
@@ -108,7 +115,7 @@ def _say_what_is_off(settings: Settings, lag: LagLoop | None) -> None:
 async def _keep_open(
     settings: Settings, health: Health, metrics: Metrics, parts: OpenParts, opened: list[Parts]
 ) -> None:
-    """Opens the parts once the sidecar answers. Runs next to the server, which answers health checks from the start."""
+    """Opens the parts once the sidecar answers. Runs next to the server, which answers health checks without them."""
     while True:
         try:
             async with parts(settings, health, metrics) as found, _running(found.loops):

@@ -31,7 +31,7 @@ class Health:
         self._failed: TryAgain | None = TryAgain(Reason.STARTING)
         self._paused: TryAgain | None = None
         self._ready_since: float | None = None
-        self._reported = asyncio.Event()
+        self._reported, self._known = asyncio.Event(), asyncio.Event()
 
     @property
     def failure(self) -> TryAgain | None:
@@ -41,6 +41,7 @@ class Health:
     @failure.setter
     def failure(self, failure: TryAgain | None) -> None:
         self._failed = failure
+        self._known.set()
         if self.failure:
             self._ready_since = None
         elif self._ready_since is None:
@@ -50,6 +51,10 @@ class Health:
     def ready_since(self) -> float | None:
         """Since when the function is ready without a gap, in monotonic seconds; None if it is not."""
         return self._ready_since
+
+    async def known(self) -> None:
+        """Returns once it is known for the first time whether the function is ready."""
+        await self._known.wait()
 
     @contextlib.contextmanager
     def pausing(self, why: TryAgain) -> Iterator[None]:

@@ -2,8 +2,10 @@
 the tokens of the secret."""
 
 import contextlib
+import ssl
 from collections.abc import AsyncIterator
 
+import httpx
 from dapr.aio.clients import DaprClient
 
 from function import __version__
@@ -24,13 +26,16 @@ AGENT = f"matrix-account-sync/{__version__}"  # in the servers' logs
 
 @contextlib.asynccontextmanager
 async def open_homeserver(
-    settings: Settings, client: DaprClient, metrics: Metrics, traces: Traces = OFF, in_flight: int = IN_FLIGHT
-) -> AsyncIterator[Synapse]:
-    """Opens the homeserver, which gets `in_flight` requests at a time at most. In a dry run it is only read."""
+    settings: Settings, client: DaprClient, metrics: Metrics, traces: Traces = OFF, in_flight: int = IN_FLIGHT,
+    trust: ssl.SSLContext | None = None,
+) -> AsyncIterator[Synapse]:  # fmt: skip
+    """Opens the homeserver, which gets `in_flight` requests at a time at most. In a dry run it is only read. `trust`: the
+    certificate authorities; None: those of httpx."""
+    trust = trust or httpx.create_ssl_context()
     dry_run, server = settings.matrix_dry_run, settings.matrix_server_name
 
     def http(url: object, *, read_only: bool) -> HttpClient:
-        return HttpClient(SingleTry(), str(url), AGENT, metrics=metrics, traces=traces, read_only=read_only)
+        return HttpClient(SingleTry(trust), str(url), AGENT, metrics=metrics, traces=traces, read_only=read_only)
 
     secret = Secret(client, settings.secret_store_name, settings.secret_name)
     async with http(settings.matrix_homeserver_url, read_only=dry_run) as synapse:

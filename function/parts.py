@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -60,13 +61,13 @@ class Parts:
     loops: Sequence[Loop] = ()
 
 
-OpenAvatars = Callable[[Settings], AbstractAsyncContextManager[AvatarSource]]
+OpenAvatars = Callable[[Settings, ssl.SSLContext], AbstractAsyncContextManager[AvatarSource]]
 OpenParts = Callable[[Settings, Health, Metrics], AbstractAsyncContextManager[Parts]]
 
 
-def open_avatars(settings: Settings) -> AbstractAsyncContextManager[AvatarSource]:
-    """Opens a source that fetches from the internet and trusts the certificate authorities of httpx."""
-    return AvatarSource(settings.avatar_hosts, httpx.create_ssl_context())
+def open_avatars(settings: Settings, trust: ssl.SSLContext) -> AbstractAsyncContextManager[AvatarSource]:
+    """Opens a source that fetches from the internet."""
+    return AvatarSource(settings.avatar_hosts, trust)
 
 
 def removed_parts(settings: Settings) -> frozenset[Part]:
@@ -82,11 +83,12 @@ async def open_parts(
 ) -> AsyncIterator[Parts]:  # fmt: skip
     """Opens the parts on the real sidecar and the real Synapse, which gets `in_flight` requests at a time at most. What
     Synapse still does after its answer is looked at `look_after` later. Raises TryAgain if the sidecar does not answer."""
+    trust = httpx.create_ssl_context()  # the authorities that httpx trusts, read once: it takes 50 ms
     dry_run = settings.matrix_dry_run  # guarded where requests are sent, so that it covers every call
     async with (
         open_client() as client,
-        open_homeserver(settings, client, metrics, traces, in_flight) as synapse,
-        avatars(settings) as source,
+        open_homeserver(settings, client, metrics, traces, in_flight, trust) as synapse,
+        avatars(settings, trust) as source,
     ):
         state = StateStore(client, settings.state_store_name, read_only=dry_run)
         users = UserStore(state)

@@ -304,8 +304,9 @@ async def answers(http: httpx.AsyncClient, status: int) -> httpx.Response:
     return ready
 
 
-async def test_the_application_becomes_ready_once_its_parts_are_open_and_probed() -> None:
-    """Then it takes batches; when it stops it closes what it opened."""
+async def test_the_application_serves_once_its_parts_are_open_and_probed() -> None:
+    """daprd's first question then finds it ready, and the next would come a second later. When it stops it closes what it
+    opened."""
     closed: list[bool] = []
     async with world(ALICE) as w:
         probes = [w.state.probe, w.client.probe]
@@ -320,11 +321,25 @@ async def test_the_application_becomes_ready_once_its_parts_are_open_and_probed(
         async with client(app) as http:
             assert (await http.get(READY_ROUTE)).json()["reason"] == "starting"
             async with app.router.lifespan_context(app):
-                await answers(http, 200)
+                assert (await http.get(READY_ROUTE)).status_code == 200
                 answer = await http.post(EVENTS_ROUTE, json=envelope(entry(deletion(), "1")), headers=AUTH)
                 assert statuses(answer) == {"1": "SUCCESS"}
             late = await http.post(EVENTS_ROUTE, json=envelope(entry(deletion(), "1")), headers=AUTH)
             assert statuses(late) == {"1": "RETRY"}
+
+
+async def test_the_application_is_alive_while_a_probe_gets_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("function.app.LISTEN_SECONDS", 0.01)
+    async with world(ALICE) as w:
+
+        @asynccontextmanager
+        async def parts(_: Settings, __: Health, ___: Metrics) -> AsyncIterator[Parts]:
+            yield Parts(w.processor, w.users, w.client, [asyncio.Event().wait], w.updater)
+
+        app = create_app(settings_with(), parts)
+        async with asyncio.timeout(5), app.router.lifespan_context(app), client(app) as http:
+            assert (await http.get(LIVE_ROUTE)).status_code == 200
+            assert (await http.get(READY_ROUTE)).json()["reason"] == "starting"
 
 
 async def test_the_application_is_alive_while_its_sidecar_is_missing() -> None:

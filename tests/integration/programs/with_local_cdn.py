@@ -19,7 +19,7 @@ from tests.contract.servers.cdn import ScriptedResolver
 INTERNET = "127.0.0.2"
 
 
-def avatars(settings: Settings) -> AvatarSource:
+def avatars(settings: Settings, _trust: ssl.SSLContext) -> AvatarSource:
     return AvatarSource(
         settings.avatar_hosts,
         ssl.create_default_context(cafile=os.environ["TEST_CDN_CA"]),
