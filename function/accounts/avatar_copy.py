@@ -1,13 +1,13 @@
 """Copies an https avatar into Synapse's media store: fetches it, uploads it if its bytes are new, and sets it as the avatar."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
 from function.accounts.plan import is_fresh
 from function.accounts.user_state import Copy
 from function.accounts.work import Work
 from function.avatars.fetch import AvatarSource, Image, Validators
 from function.clock import Clock
+from function.copies import replace
 
 Look = Callable[[Work], Awaitable[None]]
 

@@ -7,7 +7,6 @@ published in their order. After a crash a change is published again, under the s
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 
 from function.accounts.attribution import announced, told
@@ -16,6 +15,7 @@ from function.accounts.plan import Decision
 from function.accounts.user_state import UserState
 from function.accounts.user_store import UserStore, Versioned
 from function.changes import Change
+from function.copies import replace
 from function.dapr.state_store import Conflict
 from function.events.types import Event
 from function.evidence.topic import Topic

@@ -1,7 +1,7 @@
 """Decides what one user's events ask of Synapse, and plans the fewest steps to get there. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from function.accounts.steps import (
@@ -19,6 +19,7 @@ from function.accounts.steps import (
 )
 from function.accounts.traces import Removal
 from function.accounts.user_state import Status, UserState, digest, fold, without_future
+from function.copies import replace
 from function.events.types import Event, PasswordChanged, ProfileUpdated, UserCreated, UserDeleted
 from function.homeserver.account import Account
 from function.outcomes import Rejected, TryAgain
@@ -48,7 +49,7 @@ class Asked:
 NOTHING = Asked()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Decision:
     """What to do for a user's events.
 

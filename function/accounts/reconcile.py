@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -28,6 +27,7 @@ from function.accounts.user_state import LATE_EFFECT, Status, UserState, carried
 from function.accounts.work import Work
 from function.avatars.fetch import AvatarSource
 from function.clock import Clock, utc_now
+from function.copies import replace
 from function.homeserver.account import Account
 from function.homeserver.synapse import Synapse
 from function.outcomes import Reason, Rejected, TryAgain

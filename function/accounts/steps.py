@@ -1,8 +1,9 @@
 """Defines the steps that change an account, and what each makes of it. Pure."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
+from function.copies import replace
 from function.homeserver.account import Account
 
 

@@ -14,7 +14,6 @@ An unclaimed state is trusted. A claim of another process makes the user's event
 import asyncio
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from function.accounts.job import Decide, Job, Rechecks, fail, remembered, unexpected
@@ -26,6 +25,7 @@ from function.accounts.traces import opened
 from function.accounts.user_state import Claim, Status, UserState, doubted, taken_over
 from function.accounts.user_store import UserStore, Versioned
 from function.clock import Clock, utc_now
+from function.copies import replace
 from function.dapr.state_store import Conflict
 from function.events.types import Event
 from function.outcomes import Reason, Rejected, TryAgain

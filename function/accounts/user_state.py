@@ -17,7 +17,7 @@ order and with any repetition, except for two profiles of one microsecond: then 
 """
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from operator import attrgetter
@@ -25,6 +25,7 @@ from typing import Any
 
 from function.accounts.traces import Traces
 from function.changes import Announced, Change
+from function.copies import replace
 from function.events.types import Event, PasswordChanged, ProfileUpdated, UserCreated, UserDeleted
 from function.homeserver.account import Account
 
@@ -61,7 +62,7 @@ class Claim:
     until: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class UserState:
     """The stored state of one user. `None` means that no event has set the field."""
 
@@ -134,10 +135,13 @@ def carried_out(state: UserState, deletions: tuple[str, ...]) -> UserState:
 def without_future(state: UserState, now: datetime) -> UserState:
     """Returns the state without times that are over FUTURE ahead, which earlier releases stored; they count as unset."""
     bound = now + FUTURE
+    times = _times(state)
+    if all(at is None or at <= bound for at in times):
+        return state
     wrong: dict[str, Any] = {
-        name: None for name, at in zip(_TIMES, _times(state), strict=True) if at is not None and at > bound
+        name: None for name, at in zip(_TIMES, times, strict=True) if at is not None and at > bound
     }
-    return replace(state, **wrong) if wrong else state
+    return replace(state, **wrong)
 
 
 def fold(state: UserState, event: Event) -> UserState:

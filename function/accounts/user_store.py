@@ -6,7 +6,7 @@ have died between a call and its save.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +15,7 @@ from pydantic_core import from_json, to_json
 
 from function.accounts.traces import Traces
 from function.accounts.user_state import Claim, Copy, Status, UserState
+from function.copies import replace
 from function.dapr.state_store import StateStore
 from function.homeserver.account import Account
 from function.outcomes import Reason, TryAgain
@@ -22,17 +23,15 @@ from function.outcomes import Reason, TryAgain
 SCHEMA = 1
 _HEAD = b'{"v":%d,"claims":1,' % SCHEMA
 _STATE = TypeAdapter(UserState)
-_FIELDS = frozenset(UserState.__slots__) | {"v", "claims"}
+_FIELDS = frozenset(one.name for one in fields(UserState)) | {"v", "claims"}
 _NESTED: Mapping[str, frozenset[str]] = {
-    "known": frozenset(Account.__slots__),
-    "copy": frozenset(Copy.__slots__),
-    "claim": frozenset(Claim.__slots__),
-    "traces": frozenset(Traces.__slots__),
+    name: frozenset(one.name for one in fields(kind))
+    for name, kind in {"known": Account, "copy": Copy, "claim": Claim, "traces": Traces}.items()
 }
 Unknown = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Versioned:
     """A user's state, the ETag under which it was read ("" if none was stored), and the fields that were not known."""
 
@@ -138,7 +137,7 @@ def load(value: bytes | str) -> tuple[UserState, Unknown]:
 
 def _unknown(body: Mapping[str, Any]) -> Unknown:
     found = {} if body.keys() <= _FIELDS else {name: body[name] for name in body.keys() - _FIELDS}
-    for name, fields in _NESTED.items():
-        if (nested := body.get(name)) and not nested.keys() <= fields:
-            found[name] = {key: nested[key] for key in nested.keys() - fields}
+    for name, known in _NESTED.items():
+        if (nested := body.get(name)) and not nested.keys() <= known:
+            found[name] = {key: nested[key] for key in nested.keys() - known}
     return found

@@ -71,7 +71,10 @@ def _longer_timeout() -> float:
 async def _answers() -> bool:
     try:
         # Not httpx's client, which reads all certificate authorities first: a tenth of a second of the start.
-        async with aiohttp.ClientSession(timeout=_ANSWER) as http, http.get(f"{get_api_url()}/healthz/outbound") as answer:
+        async with (
+            aiohttp.ClientSession(timeout=_ANSWER) as http,
+            http.get(f"{get_api_url()}/healthz/outbound") as answer,
+        ):
             return answer.ok
     except (aiohttp.ClientError, TimeoutError):
         return False

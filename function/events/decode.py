@@ -27,6 +27,7 @@ from function.events.payloads import (
 from function.events.times import parse_time
 from function.events.type_names import UNUSED_TYPES, clean_headers, event_type, is_named, names_deletion
 from function.events.types import (
+    TYPES,
     Cause,
     Decoded,
     EventType,
@@ -66,6 +67,10 @@ def decode(value: bytes, headers: Mapping[str, str], *, latest: datetime | None 
 
 def type_of(value: bytes, headers: Mapping[str, str]) -> str:
     """Returns the record's event type under its current name, known or not; `unknown` if there is none."""
+    if (
+        (usual := TYPES.get(headers.get("event_type", ""))) and "ce_type" not in headers and b"specversion" not in value
+    ):  # most records: the rest would say the same
+        return usual
     types = clean_headers({name: headers[name] for name in _TYPE_HEADERS if name in headers})
     kind = _header_type(types)
     if "ce_type" not in types and (not kind or b"specversion" in value):  # a CloudEvent's own type comes first

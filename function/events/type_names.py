@@ -45,8 +45,7 @@ def clean(text: str) -> str:
 
 def clean_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Returns the headers that say something: cleaned, without empty ones and those that were not UTF-8."""
-    cleaned = {name: clean(text) for name, text in headers.items() if "\ufffd" not in text}
-    return {name: text for name, text in cleaned.items() if text}
+    return {name: cleaned for name, text in headers.items() if "\ufffd" not in text and (cleaned := clean(text))}
 
 
 def event_type(text: str) -> EventType | None:

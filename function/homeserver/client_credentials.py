@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode
 import httpx
 
 from function.homeserver.messages import CONNECT_SECONDS, SECONDS
-from function.homeserver.transport import HttpClient, NoAnswerError
+from function.homeserver.transport import HttpAnswer, HttpClient, NoAnswerError
 from function.operations import Operation
 from function.outcomes import Reason, TryAgain
 from function.settings import MAS_CLIENT_ID_KEY, MAS_CLIENT_SECRET_KEY
@@ -68,13 +68,13 @@ class ClientCredentials:
     async def _fetch(self) -> None:
         known, self._client = self._client, self._client or await self._read()
         answer = await self._ask(self._client)
-        if answer.status_code in _REFUSED and known:  # the secret may have been rotated, or have another client by now
+        if answer.status in _REFUSED and known:  # the secret may have been rotated, or have another client by now
             self._client = await self._read()
             if self._client != known:
                 answer = await self._ask(self._client)
         body = _object(answer)
         token, life = body.get("access_token"), body.get("expires_in")
-        if not answer.is_success or not isinstance(token, str) or not token:
+        if not 200 <= answer.status < 300 or not isinstance(token, str) or not token:
             raise _failure(answer, body)
         seconds = float(min(life, LONGEST_LIFE)) if isinstance(life, int | float) and life > 0 else UNKNOWN_LIFE
         self._token, self._ends = token, self._clock() + seconds * (1 - EARLY)
@@ -86,7 +86,7 @@ class ClientCredentials:
             raise self._secret.lacks(MAS_CLIENT_SECRET_KEY if client else MAS_CLIENT_ID_KEY)
         return client, password
 
-    async def _ask(self, client: tuple[str, str]) -> httpx.Response:
+    async def _ask(self, client: tuple[str, str]) -> HttpAnswer:
         credentials = ":".join(quote(part, safe="") for part in client)  # RFC 6749, 2.3.1
         headers = {
             "Authorization": f"Basic {base64.b64encode(credentials.encode()).decode()}",
@@ -100,7 +100,7 @@ class ClientCredentials:
             raise TryAgain(Reason.MAS_UNAVAILABLE, f"token: {failure.what}") from None
 
 
-def _object(answer: httpx.Response) -> dict[str, Any]:
+def _object(answer: HttpAnswer) -> dict[str, Any]:
     try:
         body = json.loads(answer.content)
     except (ValueError, RecursionError):
@@ -108,11 +108,11 @@ def _object(answer: httpx.Response) -> dict[str, Any]:
     return body if isinstance(body, dict) else {}
 
 
-def _failure(answer: httpx.Response, body: Mapping[str, Any]) -> TryAgain:
+def _failure(answer: HttpAnswer, body: Mapping[str, Any]) -> TryAgain:
     """Returns why there is no token; OAuth's error code is told if it looks like one."""
     code = body.get("error")
     known = code if isinstance(code, str) and _CODE.fullmatch(code) else ""
-    what = f"token: {answer.status_code} {known}".strip()
-    if answer.status_code >= 500 or answer.status_code == 429:
+    what = f"token: {answer.status} {known}".strip()
+    if answer.status >= 500 or answer.status == 429:
         return TryAgain(Reason.MAS_UNAVAILABLE, what)
     return TryAgain(Reason.MAS_TOKEN_REFUSED if known else Reason.MAS_UNEXPECTED, what)

@@ -5,11 +5,11 @@ What Synapse is told alone, MAS undoes: the person of an account that only Synap
 """
 
 import asyncio
-from dataclasses import replace
 from datetime import datetime
 from typing import Self
 
 from function.clock import Clock
+from function.copies import replace
 from function.homeserver.account import Account
 from function.homeserver.mas import Mas, MasUser
 from function.homeserver.requests import IN_FLIGHT, TokenSource

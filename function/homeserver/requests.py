@@ -202,15 +202,15 @@ class Requests(ABC):
         elif request.body is not None:
             content, headers["Content-Type"] = json.dumps(request.body).encode(), "application/json"
         self._check_deadline(request)
-        response = await self._http.request(
+        received = await self._http.request(
             request.operation, request.method, request.path, content, headers, request.timeout
         )
         try:
-            parsed = response.json()
+            parsed = json.loads(received.content)
         except (ValueError, RecursionError):
             parsed = None
         is_object = isinstance(parsed, dict)
-        return Answer(response.status_code, parsed if is_object else {}, is_object)
+        return Answer(received.status, parsed if is_object else {}, is_object)
 
     def _check_deadline(self, request: Request) -> None:
         if self._deadline and request.writes and request.operation is not Operation.PROBE:

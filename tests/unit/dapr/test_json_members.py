@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from function.dapr.json_members import WINDOW_BYTES, members
+from function.dapr.json_members import WINDOW_BYTES, members, members_at_once
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -32,7 +32,14 @@ def test_every_member_and_every_element_is_read(
     others: dict[str, Any], entries: list[Any], size: int, indent: int | None
 ) -> None:
     text = json.dumps(others | {"entries": entries}, indent=indent, ensure_ascii=False)
-    assert read(text.encode(), size) == [*others.items(), *(("entries", entry) for entry in entries)]
+    expected = [*others.items(), *(("entries", entry) for entry in entries)]
+    assert read(text.encode(), size) == expected
+    assert members_at_once(text.encode(), "entries") in (expected, None)
+    assert members_at_once(b'{"topic": "t", "entries": [1, {}]}', "entries") == [
+        ("topic", "t"),
+        ("entries", 1),
+        ("entries", {}),
+    ]
 
 
 @given(st.binary(max_size=60) | st.text(alphabet='{}[]":,0 entriesn', max_size=40).map(str.encode), st.integers(1, 9))
@@ -50,6 +57,7 @@ def test_text_that_is_not_json_is_refused_as_python_refuses_it(text: bytes, size
     if sound:
         read(text, size)
         return
+    assert members_at_once(text, "entries") is None
     with pytest.raises(ValueError):  # noqa: PT011 - any of the parser's
         read(text, size)
 
