@@ -4,14 +4,12 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator
 
 import aiohttp
 from dapr.aio.clients import DaprClient
 from dapr.clients.http.helpers import get_api_url
 from dapr.conf import settings as dapr_settings
-from grpc.aio import ClientCallDetails, UnaryUnaryClientInterceptor
 
 from function.outcomes import Reason, TryAgain
 
@@ -19,26 +17,6 @@ from function.outcomes import Reason, TryAgain
 # goes on. Longer than any call takes on a store that works: a transaction of 100 records takes 15 ms on PostgreSQL.
 CALL_SECONDS = 10.0
 _ANSWER = aiohttp.ClientTimeout(total=2.0)
-
-
-class Deadline(UnaryUnaryClientInterceptor):  # type: ignore[misc]
-    """Gives each call that has no deadline of its own `seconds`; gRPC then raises an RpcError, DEADLINE_EXCEEDED.
-
-    The Dapr SDK sets none, and most of its methods take none.
-    """
-
-    def __init__(self, seconds: float = CALL_SECONDS) -> None:
-        self._seconds = seconds
-
-    async def intercept_unary_unary(
-        self,
-        continuation: Callable[[ClientCallDetails, Any], Any],
-        client_call_details: ClientCallDetails,
-        request: Any,
-    ) -> Any:
-        """Makes the call. Called by gRPC."""
-        seconds = self._seconds if client_call_details.timeout is None else client_call_details.timeout
-        return await continuation(client_call_details._replace(timeout=seconds), request)
 
 
 @contextlib.asynccontextmanager
@@ -59,7 +37,9 @@ async def open_client(timeout: float = 0.0, call_seconds: float = CALL_SECONDS) 
             raise TryAgain(Reason.STARTING, f"no sidecar yet at port {dapr_settings.DAPR_HTTP_PORT}")
         await asyncio.sleep(0.2)  # a sidecar says by no signal that it has started
     # DaprClient() blocks the event loop until the sidecar answers, so it is built only now.
-    async with DaprClient(interceptors=[Deadline(call_seconds)]) as client:
+    # The SDK's deadline, for which it has no argument.
+    dapr_settings.DAPR_API_TIMEOUT_SECONDS = call_seconds  # type: ignore[attr-defined]
+    async with DaprClient() as client:
         yield client
 
 

@@ -44,7 +44,7 @@ class LogEvent:
 
 _FAILURE = ("error", "at")  # written for an exception, not passed by the caller
 EVENTS = (
-    LogEvent("started", "info", ("version", "port"), "the process listens; it is not yet ready"),
+    LogEvent("started", "info", ("version", "port"), "the process has started; it is not yet ready"),
     LogEvent("stopped", "info", (), "the process exits after SIGTERM"),
     LogEvent("sidecar_unproved", "warning", ("version", "detail"), "daprd has a version on which the tests did not run, or tells none; `detail` says what to do"),
     LogEvent("switched_off", "warning", ("detail",), "nothing is consumed: `KAFKA_ENABLED` or `MATRIX_ENABLED` is false"),
@@ -155,4 +155,6 @@ def configure(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    # What no line has, and each would look up.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     _logger.setLevel(level)
