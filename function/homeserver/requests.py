@@ -22,7 +22,8 @@ from function.outcomes import Reason, Rejected, TryAgain
 IN_FLIGHT = 16  # Synapse is one process: beyond this its throughput falls
 LIMITED_SECONDS = 15.0  # how long one call waits for the rate limiter in all
 LIMITED_TRIES = 10
-LIMITED_FLOOR = 0.5  # seconds: the limiter may ask for 0
+# Seconds to wait at least, since the limiter may ask for 0 each time: doubled with each try, up to the second.
+LIMITED_FLOOR, LIMITED_CEILING = 0.05, 1.0
 LIMITED_UNKNOWN = 1.0  # seconds, if it does not say how long
 TRIES = 3
 # Seconds between them: 0.1 to 0.2, then 0.2 to 0.3. A batch, and with it a component's partitions, waits as long.
@@ -141,12 +142,12 @@ class Requests(ABC):
         now = asyncio.get_running_loop().time
         deadline = now() + LIMITED_SECONDS
         seconds = 0.0
-        for _ in range(LIMITED_TRIES):
+        for tried in range(LIMITED_TRIES):
             async with self._in_flight:  # released while waiting, so that other calls can run
                 answer = await self._attempt(request)
             if answer.status != 429:
                 return answer
-            seconds = _pause(answer)
+            seconds = max(_pause(answer), min(LIMITED_CEILING, LIMITED_FLOOR * 2**tried))
             if now() + seconds > deadline:
                 break
             await asyncio.sleep(seconds)
@@ -230,4 +231,4 @@ def _pause(answer: Answer) -> float:
     if isinstance(asked, bool) or not isinstance(asked, int | float):
         return LIMITED_UNKNOWN
     # Bounded first: an integer of JSON may be too large for a float. NaN, which `json` reads, counts as too long.
-    return max(LIMITED_FLOOR, min(10**9, asked) / 1000)
+    return min(10**9, asked) / 1000

@@ -1,6 +1,7 @@
 """The docs match the code: the reference pages are up to date, and every name that a page mentions exists."""
 
 import ast
+import dataclasses
 import html
 import json
 import re
@@ -9,7 +10,6 @@ import sys
 import textwrap
 import tomllib
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -169,7 +169,7 @@ def test_the_record_in_the_design_page_is_one_that_the_function_reads_and_writes
     state, unknown = load(shown[1])
     assert json.loads(dump(state)) == record
     assert unknown == {}
-    assert record.keys() - {"v", "claims"} == {one.name for one in fields(UserState)} - {
+    assert record.keys() - {"v", "claims"} == {one.name for one in dataclasses.fields(UserState)} - {
         "last_avatar"
     }  # an erased user's
 

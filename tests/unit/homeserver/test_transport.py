@@ -109,9 +109,9 @@ async def test_an_answer_that_a_proxy_compressed_is_read() -> None:
     "base", ["http://synapse:8008", "https://matrix.example.org", "https://[::1]:8448/behind/a/prefix", "http://user@h"]
 )
 @given(user=st.text())
-@example(user="@ann:example.org")
+@example(user="ann:example.org")
 def test_an_address_is_what_httpx_parses(base: str, user: str) -> None:
-    path = f"/_synapse/admin/v2/users/{quote(user.encode('utf-8', 'replace'), safe='')}"
+    path = f"/_synapse/admin/v2/users/%40{quote(user.encode('utf-8', 'replace'), safe='')}"
     address, parsed = Address(httpx.URL(base), path), httpx.URL(base + path)
     assert (str(address), address.raw_path, address.netloc) == (str(parsed), parsed.raw_path, parsed.netloc)
     assert httpx.Request("GET", address).headers == httpx.Request("GET", parsed).headers
