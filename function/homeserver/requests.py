@@ -26,8 +26,8 @@ LIMITED_TRIES = 10
 LIMITED_FLOOR, LIMITED_CEILING = 0.05, 1.0
 LIMITED_UNKNOWN = 1.0  # seconds, if it does not say how long
 TRIES = 3
-# Seconds between them: 0.1 to 0.2, then 0.2 to 0.3. A batch, and with it a component's partitions, waits as long.
-WAITS = {"wait_initial": 0.1, "wait_max": 1.0, "wait_jitter": 0.1}
+# Seconds between them: 0.05 to 0.1, then 0.1 to 0.15. A batch, and with it a component's partitions, waits as long.
+WAITS = {"wait_initial": 0.05, "wait_max": 1.0, "wait_jitter": 0.05}
 
 
 _NO_ACCOUNT = frozenset({Operation.UPLOAD, Operation.DELETE_MEDIA, Operation.REDACT})  # they change no account
