@@ -52,7 +52,7 @@ class HttpAnswer(NamedTuple):
 
 
 class Address(httpx.URL):
-    """An address of a server, put together from its parts. httpx would parse each anew, which takes a tenth of a call's
+    """An address of a server, put together from its parts. httpx would parse each again, which takes a tenth of a call's
     processor time.
 
     Args:
