@@ -2,7 +2,7 @@
 `python -m benchmarks.studies.take_over`. Prints a table; with --keep also writes take_over.json and docs/performance.md.
 
 A real Synapse on PostgreSQL, one process, whose accounts are written into its database. In each row other users have their first event:
-it changes nothing, the name, the name of users who are in rooms, or the avatar to an https image.
+it changes nothing, or the name, or the name of users who are in rooms, or the avatar to an https image.
 """
 
 import subprocess
