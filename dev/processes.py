@@ -42,7 +42,7 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
     while not condition():
         if time.monotonic() > deadline:
             return False
-        time.sleep(0.1)  # polling interval
+        time.sleep(0.1)  # what other processes do gives no sign
     return True
 
 

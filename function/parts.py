@@ -83,11 +83,11 @@ async def open_parts(
 ) -> AsyncIterator[Parts]:  # fmt: skip
     """Opens the parts on the real sidecar and the real Synapse, which gets `in_flight` requests at a time at most. What
     Synapse still does after its answer is looked at `look_after` later. Raises TryAgain if the sidecar does not answer."""
-    trust = httpx.create_ssl_context()  # the authorities that httpx trusts, read once: it takes 50 ms
     dry_run = settings.matrix_dry_run  # guarded where requests are sent, so that it covers every call
     async with (
         open_client() as client,
-        open_homeserver(settings, client, metrics, traces, in_flight, trust) as synapse,
+        # The authorities that httpx trusts are read once, which takes 50 ms, and only when the sidecar is there.
+        open_homeserver(settings, client, metrics, traces, in_flight, trust := httpx.create_ssl_context()) as synapse,
         avatars(settings, trust) as source,
     ):
         state = StateStore(client, settings.state_store_name, read_only=dry_run)

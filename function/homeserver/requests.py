@@ -26,8 +26,9 @@ LIMITED_TRIES = 10
 LIMITED_FLOOR, LIMITED_CEILING = 0.05, 1.0
 LIMITED_UNKNOWN = 1.0  # seconds, if it does not say how long
 TRIES = 3
-# Seconds between them: 0.05 to 0.1, then 0.1 to 0.15. A batch, and with it a component's partitions, waits as long.
-WAITS = {"wait_initial": 0.05, "wait_max": 1.0, "wait_jitter": 0.05}
+# Seconds between them: 0.05 to 0.1, since a batch, and with it a component's partitions, waits as long; then 0.3 to 0.35, so
+# that a fault has half a second to pass before the request itself is suspected.
+WAITS = {"wait_initial": 0.05, "wait_exp_base": 6, "wait_max": 1.0, "wait_jitter": 0.05}
 
 
 _NO_ACCOUNT = frozenset({Operation.UPLOAD, Operation.DELETE_MEDIA, Operation.REDACT})  # they change no account

@@ -86,7 +86,7 @@ class Jobs:
                 await self._changed.wait()
             await self._try(job)
             if job.state == "waiting":
-                await asyncio.sleep(self.pace.retry * 2 ** (job.tries - 1))
+                await asyncio.sleep(self.pace.retry * 2 ** (job.tries - 1))  # likewise
 
     async def _try(self, job: Job) -> None:
         job.tries += 1
